@@ -1,0 +1,53 @@
+//! What a transfer tells those who watch it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use oci_spec::image::Descriptor;
+
+/// The state a blob is in, in the words of the peers' own displays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// Queued behind others.
+    Waiting,
+    /// Bytes are coming in, or going from one host to another.
+    Transferring,
+    /// The target had it; no byte moved.
+    Present,
+    /// The target took it from another of its repositories; no byte moved.
+    Mounted,
+    /// All bytes arrived and were verified.
+    Done,
+    /// It ended without success; the error is the caller's.
+    Failed,
+}
+
+/// Takes the events of blobs. Implementations must return at once: they are called on the way of the bytes.
+pub trait Progress: Send + Sync + fmt::Debug {
+    /// A blob enters `state` at its beginning: [`State::Waiting`] or [`State::Transferring`].
+    fn start(&self, blob: &Descriptor, state: State);
+    /// `position` bytes of the blob are through. It may fall back once, when a source starts over.
+    fn advance(&self, blob: &Descriptor, position: u64);
+    /// The blob has ended: [`State::Present`], [`State::Mounted`], [`State::Done`] or [`State::Failed`].
+    fn finish(&self, blob: &Descriptor, state: State);
+    /// Something worth a line: a retry, a pause, a server's warning.
+    fn note(&self, message: &str);
+}
+
+/// Watches nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn start(&self, _: &Descriptor, _: State) {}
+    fn advance(&self, _: &Descriptor, _: u64) {}
+    fn finish(&self, _: &Descriptor, _: State) {}
+    fn note(&self, _: &str) {}
+}
+
+/// A [`Silent`] watcher to hand on.
+#[must_use]
+pub fn silent() -> Arc<dyn Progress> {
+    Arc::new(Silent)
+}

@@ -1,0 +1,51 @@
+//! One source of blobs.
+
+use std::fmt;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use oci_spec::image::Descriptor;
+
+use crate::error::Result;
+use crate::verify::Unverified;
+
+/// Where a provider's bytes come from: enough to mount a blob or to name the source in an error.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// `HOST[:PORT]` of a registry, or the kind of a local location (`oci`, `docker-archive`).
+    pub host: String,
+    /// The repository in that registry, or the path of a local location.
+    pub repository: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.repository)
+    }
+}
+
+/// What is known of a blob without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlobInfo {
+    /// Size in bytes, where the source says.
+    pub size: Option<u64>,
+}
+
+/// One source of blobs: one `open`, one response. Retries, resume and alternates are the transfer's business.
+#[async_trait]
+pub trait Provider: Send + Sync + fmt::Debug {
+    /// Opens `range` (bytes, end exclusive) of the blob; the answer says where it really begins.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] where the source lacks the blob, and whatever the way to it brings.
+    async fn open(&self, blob: &Descriptor, range: Range<u64>) -> Result<Unverified>;
+
+    /// Looks without reading.
+    ///
+    /// # Errors
+    /// As [`Provider::open`].
+    async fn info(&self, blob: &Descriptor) -> Result<BlobInfo>;
+
+    /// Where the bytes come from. Costs nothing.
+    fn origin(&self) -> Origin;
+}
