@@ -56,6 +56,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Whatever the way to the list brings.
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
 
+    /// Whether reading a manifest here is metered while resolving one is not, so that resolving first saves something.
+    fn meters_gets(&self) -> bool {
+        false
+    }
+
     /// Where this is.
     fn origin(&self) -> Origin;
 }
@@ -87,6 +92,11 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// Whatever the way to it brings.
     async fn has_blob(&self, blob: &Descriptor) -> Result<bool>;
 
+    /// Whether this target has other repositories that blobs can be mounted from.
+    fn mounts(&self) -> bool {
+        false
+    }
+
     /// Asks the target to take `blob` from its own repository `from`. One POST at a registry; elsewhere always refused.
     ///
     /// # Errors
@@ -110,6 +120,11 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// # Errors
     /// The target's own.
     async fn finish(&self) -> Result<()>;
+
+    /// Whether a manifest here implies that its blobs are here. True of registries, not of layouts, which may be sparse.
+    fn vouches_for_blobs(&self) -> bool {
+        false
+    }
 
     /// Where this is.
     fn origin(&self) -> Origin;

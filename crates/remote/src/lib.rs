@@ -11,7 +11,10 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod auth;
 pub mod body;
+pub mod buildcache;
+pub mod copy;
 pub mod digest;
 pub mod endpoint;
 pub mod error;
@@ -22,12 +25,15 @@ pub mod media;
 pub mod progress;
 pub mod provider;
 pub mod reference;
+pub mod registry;
 pub mod request;
+pub mod stats;
 pub mod transfer;
 pub mod transport;
 pub mod verify;
 
 pub use access::{Access, Priority};
+pub use auth::Scopes;
 pub use endpoint::{Source, Target};
 pub use error::{Error, Mismatch, Result, What};
 pub use keychain::{Credential, Keychain};
@@ -36,4 +42,5 @@ pub use oci_spec::image::{Descriptor, Digest};
 pub use progress::Progress;
 pub use provider::Provider;
 pub use reference::{Reference, RepositoryName};
+pub use registry::Registry;
 pub use transport::Transport;

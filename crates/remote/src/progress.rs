@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oci_spec::image::Descriptor;
+
+use crate::error::Error;
 
 /// The state a blob is in, in the words of the peers' own displays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +34,12 @@ pub trait Progress: Send + Sync + fmt::Debug {
     fn advance(&self, blob: &Descriptor, position: u64);
     /// The blob has ended: [`State::Present`], [`State::Mounted`], [`State::Done`] or [`State::Failed`].
     fn finish(&self, blob: &Descriptor, state: State);
-    /// Something worth a line: a retry, a pause, a server's warning.
+    /// Something worth a line: a source dropped, a server's warning.
     fn note(&self, message: &str);
+    /// `failed` went wrong and is tried again after `wait`. Called once for each retry.
+    fn retry(&self, failed: &Error, wait: Duration) {
+        self.note(&format!("{failed}; trying again in {:.1} s", wait.as_secs_f64()));
+    }
 }
 
 /// Watches nothing.

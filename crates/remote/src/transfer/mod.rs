@@ -2,6 +2,8 @@
 
 mod blob;
 mod retry;
+mod tasks;
 
 pub use blob::Blob;
 pub use retry::Retry;
+pub use tasks::Tasks;

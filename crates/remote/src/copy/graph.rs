@@ -1,0 +1,84 @@
+//! All that hangs from a manifest: the manifests below it and their blobs, each once.
+
+use std::collections::HashSet;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use oci_spec::image::{Descriptor, Digest};
+
+use crate::endpoint::{Name, Source};
+use crate::error::{Error, Mismatch, Result, What};
+use crate::manifest::Manifest;
+
+/// An index within an index within an index: nobody needs more.
+const MAX_DEPTH: usize = 8;
+/// More manifests than this in one image are absurd.
+const MAX_MANIFESTS: usize = 10_000;
+/// All manifests of one image together, in bytes: they are kept in memory until they are put.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// The manifests and blobs of one image.
+#[derive(Clone, Debug)]
+pub(super) struct Graph {
+    /// Manifests below the root, children before those that name them.
+    pub(super) children: Vec<Manifest>,
+    /// Blobs of all manifests, those of the first manifest first.
+    pub(super) blobs: Vec<Descriptor>,
+}
+
+impl Graph {
+    /// Reads everything below `root`: one GET for each distinct manifest.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for an image past the limits; those of the source.
+    pub(super) async fn below(source: &dyn Source, root: &Manifest, concurrency: usize) -> Result<Self> {
+        let mut levels: Vec<Vec<Manifest>> = Vec::new();
+        let mut seen: HashSet<Digest> = HashSet::from([root.digest().clone()]);
+        let mut bytes = 0;
+        let mut below = vec![root.clone()];
+        loop {
+            let wanted = below.iter().flat_map(Manifest::child_manifests);
+            let wanted: Vec<Descriptor> =
+                wanted.filter(|child| seen.insert(child.digest().clone())).cloned().collect();
+            if wanted.is_empty() {
+                break;
+            }
+            let refused = |reason: String| Error::refused("read index", root.digest(), reason);
+            if levels.len() >= MAX_DEPTH {
+                return Err(refused(format!("indexes are nested deeper than {MAX_DEPTH}")));
+            }
+            if seen.len() > MAX_MANIFESTS {
+                return Err(refused(format!("it names more than {MAX_MANIFESTS} manifests")));
+            }
+            let level: Vec<Manifest> = stream::iter(wanted)
+                .map(|child| fetch(source, child))
+                .buffered(concurrency.max(1))
+                .try_collect()
+                .await?;
+            bytes += level.iter().map(|manifest| manifest.bytes().len()).sum::<usize>();
+            if bytes > MAX_BYTES {
+                return Err(refused(format!("its manifests are longer than {MAX_BYTES} bytes together")));
+            }
+            below.clone_from(&level);
+            levels.push(level);
+        }
+        let blobs = distinct_blobs(std::iter::once(root).chain(levels.iter().flatten()));
+        let children = levels.into_iter().rev().flatten().collect();
+        Ok(Self { children, blobs })
+    }
+}
+
+async fn fetch(source: &dyn Source, child: Descriptor) -> Result<Manifest> {
+    let manifest = source.manifest(&Name::Digest(child.digest().clone())).await?;
+    let (expected, actual) = (child.size(), manifest.bytes().len() as u64);
+    if expected != actual {
+        let what = What::new("read manifest", format_args!("{} from {}", child.digest(), source.origin()));
+        return Err(Error::Integrity { what, mismatch: Mismatch::Size { expected, actual } });
+    }
+    Ok(manifest)
+}
+
+fn distinct_blobs<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<Descriptor> {
+    let mut seen = HashSet::new();
+    let blobs = manifests.flat_map(Manifest::child_blobs);
+    blobs.filter(|blob| seen.insert(blob.digest().clone())).cloned().collect()
+}

@@ -1,0 +1,131 @@
+//! Copying images and build caches between any two places, moving no byte that need not move.
+//!
+//! [`Copy::plan`] looks and changes nothing; [`Copy::run`] does it. The order is: manifests are read, blobs are placed,
+//! child manifests are put before those that name them, and the name comes last, so that a target is either untouched or
+//! complete.
+
+mod execute;
+mod graph;
+mod place;
+mod plan;
+mod platform;
+mod referrers;
+
+use std::sync::Arc;
+
+use oci_spec::image::{Descriptor, Digest};
+
+pub use place::Action;
+pub use plan::Plan;
+pub use platform::Platform;
+
+use crate::access::Access;
+use crate::buildcache::{self, Form};
+use crate::endpoint::{Name, Source, Target};
+use crate::error::Result;
+use crate::manifest::Manifest;
+use crate::transfer::{Retry, Tasks};
+
+/// How to copy.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The platforms to keep; all where empty.
+    pub platforms: Vec<Platform>,
+    /// Whether signatures, attestations and other referrers go along.
+    pub referrers: bool,
+    /// The form a build cache gets at the target.
+    pub cache_form: Option<Form>,
+    /// Blobs under way at once.
+    pub concurrency: usize,
+    /// The ladder for sources that break.
+    pub retry: Retry,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            platforms: Vec::new(),
+            referrers: false,
+            cache_form: None,
+            concurrency: 6,
+            retry: Retry::default(),
+        }
+    }
+}
+
+/// What a copy has done.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The digest of the manifest that has the name at the target.
+    pub root: Digest,
+    /// Nothing was to do: the name was there and complete.
+    pub unchanged: bool,
+    /// Every blob and what became of it.
+    pub blobs: Vec<(Descriptor, Action)>,
+    /// Manifests put, the root among them.
+    pub manifests: usize,
+    /// Referrers that came along.
+    pub referrers: usize,
+}
+
+/// A copy of one image from one place to another, under one name or several.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    source: Arc<dyn Source>,
+    target: Arc<dyn Target>,
+    name: Name,
+    names: Vec<Name>,
+    options: Options,
+    access: Access,
+    tasks: Tasks,
+    root: Option<Manifest>,
+}
+
+impl Copy {
+    /// A copy of `name` in `source` to `target` under each of `names`. Nothing happens before [`Copy::plan`] or
+    /// [`Copy::run`]; `tasks` owns the work.
+    #[must_use]
+    pub fn new(
+        source: Arc<dyn Source>,
+        name: Name,
+        target: Arc<dyn Target>,
+        names: Vec<Name>,
+        access: Access,
+        tasks: Tasks,
+    ) -> Self {
+        Self { source, target, name, names, options: Options::default(), access, tasks, root: None }
+    }
+
+    /// The same copy with `options`.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The same copy of a manifest that has been read already.
+    #[must_use]
+    pub fn of(mut self, root: Manifest) -> Self {
+        self.root = Some(root);
+        self
+    }
+
+    /// Whether what arrives is what the source has under the name.
+    fn is_verbatim(&self) -> bool {
+        self.options.platforms.is_empty() && self.options.cache_form.is_none()
+    }
+
+    /// The manifest to arrive at the target.
+    async fn read_root(&self) -> Result<Manifest> {
+        let root = match &self.root {
+            Some(root) => root.clone(),
+            None => self.source.manifest(&self.name).await?,
+        };
+        let read = |descriptor: Descriptor| self.blob(&descriptor);
+        let root = platform::choose(self.source.as_ref(), root, &self.options.platforms, read).await?;
+        match self.options.cache_form {
+            Some(form) => buildcache::convert(&root, form),
+            None => Ok(root),
+        }
+    }
+}

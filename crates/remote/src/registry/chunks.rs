@@ -1,0 +1,141 @@
+//! Uploads in bounded chunks, for hosts that do not take a blob in one request.
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::StatusCode;
+
+use super::Repository;
+use super::upload::{Session, stored};
+use crate::error::{Error, Result};
+use crate::transfer::Blob;
+use crate::verify::Verified;
+
+/// No host refuses a chunk of this size for its size.
+const SMALLEST: u64 = 64 * 1024;
+
+/// An upload under way, one chunk in memory at a time.
+struct Chunked<'a> {
+    repository: &'a Repository,
+    blob: &'a Blob,
+    session: Session,
+    /// Bytes the host has, as far as it can be believed.
+    offset: u64,
+    /// What the host said last that it has; one that says the same again after more was stored is stuck there.
+    said: Option<u64>,
+    size: u64,
+    failures: u32,
+}
+
+impl Repository {
+    /// Sends a blob in chunks of `size` bytes, smaller ones if the host says so. Says which size it took in the end.
+    pub(super) async fn chunked_upload(
+        &self,
+        blob: &Blob,
+        session: Session,
+        mut source: Verified,
+        size: u64,
+    ) -> Result<(Session, u64)> {
+        let size = size.max(session.minimum()).max(1);
+        let mut upload =
+            Chunked { repository: self, blob, session, offset: 0, said: None, size, failures: 0 };
+        let mut ahead = Bytes::new();
+        loop {
+            let chunk = fill(&mut source, &mut ahead, upload.size).await?;
+            if chunk.is_empty() {
+                return Ok((upload.session, upload.size));
+            }
+            upload.send(chunk).await?;
+        }
+    }
+}
+
+impl Chunked<'_> {
+    /// Sends `chunk`, whose first byte is at the current offset, until the host has all of it.
+    async fn send(&mut self, chunk: Bytes) -> Result<()> {
+        let begin = self.offset;
+        let end = begin + chunk.len() as u64;
+        while self.offset < end {
+            let skip = usize::try_from(self.offset - begin).unwrap_or(usize::MAX);
+            let most = usize::try_from(self.size).unwrap_or(usize::MAX);
+            let piece = chunk.slice(skip..).split_to((chunk.len() - skip).min(most));
+            let sent = piece.len() as u64;
+            if let Err(error) = self.step(piece, sent).await {
+                self.failures += 1;
+                let (retry, access) = (*self.blob.retry(), self.blob.access().clone());
+                retry.pause(&access, self.failures, error).await?;
+                self.resync(begin).await?;
+            }
+            if self.offset < begin || self.offset > end {
+                return Err(self.broken(format!("the host has {} bytes, sent were {end}", self.offset)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, piece: Bytes, sent: u64) -> Result<()> {
+        let descriptor = self.blob.descriptor();
+        let answer = self.repository.send_chunk(descriptor, &self.session, self.offset, piece).await?;
+        match answer.status {
+            status if status.is_success() => {
+                self.failures = 0;
+                let expected = self.offset + sent;
+                let said = stored(&answer);
+                // A host that repeats its last word (ECR does) is stuck; the digest at the end tells the truth.
+                let stuck = said.is_some() && said == self.said;
+                self.offset = match said {
+                    Some(said) if !stuck && said < expected => said,
+                    _ => expected,
+                };
+                self.said = said;
+                self.session = self.session.next(&answer);
+                answer.discard().await;
+                Ok(())
+            }
+            StatusCode::PAYLOAD_TOO_LARGE if sent > SMALLEST.max(self.session.minimum()) => {
+                self.size = (sent / 2).max(SMALLEST).max(self.session.minimum());
+                answer.discard().await;
+                Ok(())
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                let text = "the host is not where we are".to_owned();
+                answer.discard().await;
+                Err(self.broken(text))
+            }
+            _ => Err(answer.into_error(self.repository.about_blob("upload chunk of", descriptor)).await),
+        }
+    }
+
+    /// Asks the host where it is. It cannot be before `begin`: those bytes are gone from memory.
+    async fn resync(&mut self, begin: u64) -> Result<()> {
+        let (session, stored) = self.repository.upload_status(self.blob.descriptor(), &self.session).await?;
+        self.session = session;
+        let stored = stored.unwrap_or_default();
+        if stored < begin {
+            return Err(self.broken(format!("the host has lost bytes: it has {stored} of {begin}")));
+        }
+        self.offset = stored;
+        Ok(())
+    }
+
+    fn broken(&self, cause: String) -> Error {
+        let what = self.repository.about_blob("upload chunk of", self.blob.descriptor());
+        Error::broken(what.operation, what.object, &cause.into())
+    }
+}
+
+/// The next `size` bytes of the source; fewer only at its end, which is reached only if every byte was right.
+async fn fill(source: &mut Verified, ahead: &mut Bytes, size: u64) -> Result<Bytes> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut chunk = BytesMut::new();
+    loop {
+        let take = (size - chunk.len()).min(ahead.len());
+        chunk.extend_from_slice(&ahead.split_to(take));
+        if chunk.len() >= size {
+            return Ok(chunk.freeze());
+        }
+        match source.next().await.transpose()? {
+            Some(bytes) => *ahead = bytes,
+            None => return Ok(chunk.freeze()),
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! One request with everything that belongs to it: authorisation, redirects, the count.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use url::Url;
+
+use super::response::Answer;
+use super::{Registry, Repository};
+use crate::auth::{self, Asker, Challenge, Token, TokenRequest};
+use crate::body::{self, Body};
+use crate::error::{Error, Result, What};
+use crate::hosts::Address;
+use crate::request::Kind;
+use crate::transport::{Phase, Reach, Route};
+
+/// What a request carries.
+pub(crate) enum Payload {
+    /// Nothing.
+    Empty,
+    /// Bytes that can be sent again.
+    Whole(Bytes),
+    /// Bytes that come once.
+    Stream(Body),
+}
+
+/// One request of the distribution API.
+pub(crate) struct Call {
+    pub(crate) kind: Kind,
+    pub(crate) what: What,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Payload,
+}
+
+impl Call {
+    pub(crate) fn new(kind: Kind, method: Method, what: What) -> Self {
+        Self { kind, what, method, headers: HeaderMap::new(), payload: Payload::Empty }
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    pub(crate) fn payload(mut self, payload: Payload) -> Self {
+        self.payload = payload;
+        self
+    }
+}
+
+/// Follows no more redirects than this.
+const MAX_REDIRECTS: usize = 8;
+
+impl Repository {
+    /// Sends `call` to `url` of the address `at`. Answers of any status come back, except a 401 that no credential
+    /// settles.
+    pub(super) async fn exchange(&self, at: &Address, url: Url, mut call: Call) -> Result<Answer> {
+        let host = mirror_or_registry_host(at, &self.host.upstream, self.name.host());
+        let asker = Asker {
+            base: &at.base,
+            host: &host,
+            repository: self.name.path(),
+            scopes: &self.scopes,
+            access: &self.access,
+        };
+        let minter = Minting { repository: self, at };
+        let authority = &self.registry.0.authority;
+        // An upload session may be on another host (a store behind the registry): that one gets no credentials.
+        let home = same_origin(&url, &at.base);
+        let mut shown = if home { authority.before(asker, &minter).await? } else { None };
+        let answer = self.follow(at, url.clone(), &mut call, shown.as_ref()).await?;
+        if answer.status != StatusCode::UNAUTHORIZED || !home || answer.elsewhere {
+            return Ok(answer);
+        }
+        let challenges = challenges(&answer);
+        let refused = answer.into_error(call.what.clone()).await;
+        let next = authority.after(asker, challenges, shown.as_ref(), &minter).await?;
+        let had_shown = shown.is_some();
+        shown = next;
+        let Some(shown) = shown else { return Err(self.explain(refused, &host, had_shown).await) };
+        if matches!(call.payload, Payload::Stream(_)) {
+            let reason = "the token expired under an upload; a new one is at hand".to_owned();
+            return Err(Error::Unavailable { what: call.what, reason, retry_after: None, transient: true });
+        }
+        let answer = self.follow(at, url, &mut call, Some(&shown)).await?;
+        if answer.status == StatusCode::UNAUTHORIZED && !answer.elsewhere {
+            let refused = answer.into_error(call.what.clone()).await;
+            return Err(self.explain(refused, &host, true).await);
+        }
+        Ok(answer)
+    }
+
+    /// Says with what credential a request was refused, and what to do.
+    async fn explain(&self, refused: Error, host: &str, shown: bool) -> Error {
+        let Error::Unauthorized { what, reason } = refused else { return refused };
+        let credential = self.access.keychain.credential(host, self.name.path()).await;
+        let hint = match credential {
+            Ok(crate::Credential::Anonymous) => {
+                format!("; no credentials for {host} are known: `lazyblob login {host}`")
+            }
+            Ok(_) if shown => format!("; the credentials for {host} are not accepted or not sufficient"),
+            _ => format!("; the credentials for {host} are of no use to what it asks for"),
+        };
+        Error::Unauthorized { what, reason: format!("{reason}{hint}") }
+    }
+
+    /// Sends and follows redirects. Authorization goes to the origin it is for and never to another.
+    async fn follow(
+        &self,
+        at: &Address,
+        url: Url,
+        call: &mut Call,
+        shown: Option<&HeaderValue>,
+    ) -> Result<Answer> {
+        let origin = url.clone();
+        let mut url = url;
+        for hop in 0..=MAX_REDIRECTS {
+            let mut headers = call.headers.clone();
+            let home = same_origin(&url, origin.as_str());
+            if home && same_origin(&url, &at.base) {
+                for (name, value) in &at.headers {
+                    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+                    {
+                        headers.append(name, value);
+                    }
+                }
+                if let Some(shown) = shown {
+                    headers.insert(header::AUTHORIZATION, shown.clone());
+                }
+            }
+            let route = self.route(at, &url, &call.what).await?;
+            let (body, length) = take_body(&mut call.payload, &call.method);
+            if let Some(length) = length {
+                headers.insert(header::CONTENT_LENGTH, length.into());
+            }
+            let mut request = Request::builder().method(call.method.clone()).uri(url.as_str());
+            if let Some(all) = request.headers_mut() {
+                *all = headers;
+            }
+            let request = request.body(body).map_err(|error| {
+                Error::invalid(call.what.operation, &call.what.object, format_args!("address: {error}"))
+            })?;
+            let kind = if hop == 0 { call.kind } else { Kind::Redirect };
+            let response = self.registry.send(kind, request, &route, &call.what).await?;
+            self.registry.warnings(response.headers(), &self.access);
+            let Some(next) = redirect(&response, &url) else {
+                let (parts, body) = response.into_parts();
+                let elsewhere = !home;
+                return Ok(Answer { status: parts.status, headers: parts.headers, body, url, elsewhere });
+            };
+            let next =
+                next.map_err(|reason| Error::refused(call.what.operation, &call.what.object, reason))?;
+            if matches!(call.payload, Payload::Stream(_)) {
+                let reason = "the host redirects an upload whose bytes were already under way";
+                return Err(Error::refused(call.what.operation, &call.what.object, reason));
+            }
+            url = next;
+        }
+        let reason = format!("more than {MAX_REDIRECTS} redirects");
+        Err(Error::refused(call.what.operation, &call.what.object, reason))
+    }
+
+    /// TLS and reach for `url`: wherever a public host leads must be public, too.
+    pub(super) async fn route(&self, at: &Address, url: &Url, what: &What) -> Result<Route> {
+        if same_origin(url, &at.base) {
+            return Ok(Route { tls: Arc::clone(&at.tls), reach: Reach::Any });
+        }
+        let base =
+            Url::parse(&at.base).map_err(|error| Error::invalid(what.operation, &what.object, error))?;
+        if base.scheme() == "https" && url.scheme() != "https" {
+            let reason = format!("{} leads from https to http://{}", authority(&base), authority(url));
+            return Err(Error::refused(what.operation, &what.object, reason));
+        }
+        let public = self.registry.0.transport.is_public(base.host_str().unwrap_or_default()).await;
+        let reach = if public { Reach::Public } else { Reach::Any };
+        let tls = Arc::clone(&self.registry.0.hosts.resolve(&authority(url))?.upstream.tls);
+        Ok(Route { tls, reach })
+    }
+}
+
+impl Registry {
+    /// The one place a request leaves from: counted, traced, its bytes counted both ways.
+    pub(crate) async fn send(
+        &self,
+        kind: Kind,
+        request: Request<Body>,
+        route: &Route,
+        what: &What,
+    ) -> Result<http::Response<Body>> {
+        self.0.stats.requests.count(kind);
+        let (parts, body) = request.into_parts();
+        let empty = http_body::Body::size_hint(&body).exact() == Some(0);
+        let body = if empty { body } else { self.0.stats.count_up(body) };
+        let place = format!("{} {}", parts.method, redacted(&parts.uri));
+        let started = tokio::time::Instant::now();
+        let sent = self.0.transport.send(Request::from_parts(parts, body), route).await;
+        match sent {
+            Ok(response) => {
+                tracing::debug!(request = place, status = response.status().as_u16(), elapsed = ?started.elapsed());
+                Ok(response.map(|body| self.0.stats.count_down(body)))
+            }
+            Err(error) => {
+                tracing::debug!(request = place, %error, elapsed = ?started.elapsed());
+                let what = what.clone();
+                Err(match error.phase {
+                    Phase::Forbidden => Error::Refused { what, reason: error.to_string() },
+                    _ => Error::Unavailable {
+                        what,
+                        transient: error.is_transient(),
+                        reason: error.to_string(),
+                        retry_after: None,
+                    },
+                })
+            }
+        }
+    }
+}
+
+/// Sends to the token server on behalf of a repository.
+struct Minting<'a> {
+    repository: &'a Repository,
+    at: &'a Address,
+}
+
+#[async_trait::async_trait]
+impl auth::Minter for Minting<'_> {
+    async fn mint(&self, request: TokenRequest) -> Result<Token> {
+        let registry = &self.repository.registry;
+        let what =
+            What::new("get token", format_args!("for {} from {}", self.repository.name, request.server()));
+        let route = self.repository.route(self.at, &request.realm, &what).await?;
+        let retry = registry.0.settings.retry;
+        retry
+            .run(&self.repository.access, || async {
+                let mut response = registry.send(Kind::Token, request.build()?, &route, &what).await?;
+                if let Some(fallback) = request.fallback(response.status()) {
+                    response = registry.send(Kind::Token, fallback?, &route, &what).await?;
+                }
+                if response.status() == StatusCode::OK {
+                    return auth::read_token(&request, response.into_body()).await;
+                }
+                let (parts, body) = response.into_parts();
+                let (status, headers) = (parts.status, parts.headers);
+                let url = request.realm.clone();
+                let answer = Answer { status, headers, body, url, elsewhere: false };
+                Err(match answer.into_error(what.clone()).await {
+                    // Whatever else a token server says, it says no.
+                    Error::NotFound { what, reason } | Error::Rejected { what, reason, .. } => {
+                        Error::Unauthorized {
+                            what,
+                            reason: format!("the token server answers {status}: {reason}"),
+                        }
+                    }
+                    other => other,
+                })
+            })
+            .await
+    }
+}
+
+fn challenges(answer: &Answer) -> Vec<Challenge> {
+    let fields = answer.headers.get_all(header::WWW_AUTHENTICATE);
+    auth::parse_challenges(fields.iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// A mirror has credentials of its own, under its own name; the registry's never go to it.
+fn mirror_or_registry_host(at: &Address, upstream: &Address, host: &str) -> String {
+    if at.base == upstream.base {
+        return host.to_owned();
+    }
+    Url::parse(&at.base).map_or_else(|_| host.to_owned(), |base| authority(&base))
+}
+
+/// `HOST[:PORT]` of a URL.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Same scheme, host and port.
+fn same_origin(url: &Url, base: &str) -> bool {
+    Url::parse(base).is_ok_and(|base| base.origin() == url.origin())
+}
+
+/// Where a redirect leads, or why it must not be followed.
+fn redirect(response: &http::Response<Body>, from: &Url) -> Option<std::result::Result<Url, String>> {
+    let followed = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(header::LOCATION).filter(|_| followed)?;
+    let resolved = location.to_str().ok().and_then(|location| from.join(location).ok());
+    Some(match resolved {
+        Some(to) if !matches!(to.scheme(), "http" | "https") || !to.has_host() => {
+            Err(format!("a redirect leads to a {} address", to.scheme()))
+        }
+        Some(to) if from.scheme() == "https" && to.scheme() != "https" => {
+            Err(format!("a redirect leads from https to http://{}", authority(&to)))
+        }
+        Some(to) => Ok(to),
+        None => Err("a redirect leads to a malformed address".to_owned()),
+    })
+}
+
+/// The body to send now, and the length to declare for it.
+fn take_body(payload: &mut Payload, method: &Method) -> (Body, Option<u64>) {
+    match payload {
+        Payload::Empty if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+            (body::empty(), Some(0))
+        }
+        Payload::Empty => (body::empty(), None),
+        Payload::Whole(bytes) => (body::full(bytes.clone()), None),
+        Payload::Stream(stream) => (std::mem::take(stream), None),
+    }
+}
+
+/// An address without query and user: signed addresses hold secrets.
+fn redacted(uri: &http::Uri) -> String {
+    let host = uri.authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
+    let query = if uri.query().is_some() { "?…" } else { "" };
+    format!("{}://{}{}{query}", uri.scheme_str().unwrap_or_default(), host.unwrap_or_default(), uri.path())
+}
+
+/// The chunks of an answer's body as a stream whose errors name operation and object.
+pub(super) fn body_stream(body: Body, what: What) -> body::ByteStream {
+    body::chunks(body)
+        .map(move |chunk| chunk.map_err(|error| Error::broken(what.operation, &what.object, &error)))
+        .boxed()
+}

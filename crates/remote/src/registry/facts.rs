@@ -1,0 +1,51 @@
+//! What a run learns about a host, so that it asks no question twice.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::OnceCell;
+
+/// Facts about one host, good for one run.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// Whether the host mounts blobs. Settled by the first mount, which goes alone.
+    mounts: OnceCell<bool>,
+    /// It answered 202 to a mount after all.
+    mount_refused: AtomicBool,
+    /// It has no referrers API.
+    no_referrers: AtomicBool,
+    /// The largest upload chunk it takes; 0 where one request may carry everything.
+    chunk: AtomicU64,
+}
+
+impl Facts {
+    /// Whether it is known that mounts are refused.
+    pub(crate) fn refuses_mounts(&self) -> bool {
+        self.mount_refused.load(Ordering::Relaxed) || self.mounts.get() == Some(&false)
+    }
+
+    pub(crate) fn set_mount_refused(&self) {
+        self.mount_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// The cell that the first mount settles while others wait.
+    pub(crate) fn mounts(&self) -> &OnceCell<bool> {
+        &self.mounts
+    }
+
+    pub(crate) fn lacks_referrers(&self) -> bool {
+        self.no_referrers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_lacks_referrers(&self) {
+        self.no_referrers.store(true, Ordering::Relaxed);
+    }
+
+    /// The chunk size to upload with, where the host cannot take a blob in one request.
+    pub(crate) fn chunk(&self) -> Option<u64> {
+        Some(self.chunk.load(Ordering::Relaxed)).filter(|chunk| *chunk > 0)
+    }
+
+    pub(crate) fn set_chunk(&self, chunk: u64) {
+        self.chunk.store(chunk, Ordering::Relaxed);
+    }
+}

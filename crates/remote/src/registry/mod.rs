@@ -1,0 +1,164 @@
+//! Registries: the verbs of the distribution API.
+//!
+//! [`Registry`] holds what a whole run shares: connections, tokens, counts, learned facts. [`Repository`] has the
+//! verbs; each is one request, a 401 and redirects apart. [`RegistrySource`] and [`RegistryTarget`] make a repository
+//! an end of a copy and add the retries of [`crate::transfer`].
+//!
+//! No `/v2/` ping is ever sent: the challenge comes with the first real request.
+
+mod blobs;
+mod chunks;
+mod exchange;
+mod facts;
+mod link;
+mod manifests;
+mod mount;
+mod provider;
+mod referrers;
+mod response;
+mod source;
+mod tags;
+mod target;
+mod upload;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dashmap::DashMap;
+use http::HeaderMap;
+
+pub use provider::RepositoryProvider;
+pub use referrers::fallback_tag;
+pub use source::RegistrySource;
+pub use target::RegistryTarget;
+
+use crate::access::Access;
+use crate::auth::{Authority, Scopes};
+use crate::error::Result;
+use crate::hosts::{Host, Hosts};
+use crate::reference::RepositoryName;
+use crate::stats::Stats;
+use crate::transfer::Retry;
+use crate::transport::Transport;
+
+use facts::Facts;
+
+/// Values that steer the client.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The ladder for transient failures.
+    pub retry: Retry,
+    /// The size of an upload chunk in bytes, where a host does not take a blob in one request. The largest that the
+    /// known registries take is 4 MiB.
+    pub chunk: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { retry: Retry::default(), chunk: 4 * 1024 * 1024 }
+    }
+}
+
+/// All registries, as one run sees them. Cheap to clone; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    transport: Arc<dyn Transport>,
+    hosts: Hosts,
+    settings: Settings,
+    authority: Authority,
+    facts: DashMap<String, Arc<Facts>>,
+    stats: Arc<Stats>,
+    /// Warnings already shown (RFC 7234 `Warning: 299`): each once.
+    warned: Mutex<HashSet<String>>,
+}
+
+impl Registry {
+    /// A client that sends through `transport` and reaches hosts as `hosts` says.
+    #[must_use]
+    pub fn new(transport: Arc<dyn Transport>, hosts: Hosts, settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            transport,
+            hosts,
+            settings,
+            authority: Authority::default(),
+            facts: DashMap::new(),
+            stats: Arc::new(Stats::default()),
+            warned: Mutex::default(),
+        }))
+    }
+
+    /// What this run has sent and moved so far.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.0.stats
+    }
+
+    /// The values that steer this client.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The verbs of `name` on behalf of `access`. `scopes` is what the whole operation needs of this registry, so that
+    /// one token serves it. Sends nothing.
+    ///
+    /// # Errors
+    /// A malformed host configuration.
+    pub fn repository(&self, name: &RepositoryName, scopes: Scopes, access: &Access) -> Result<Repository> {
+        let host = self.0.hosts.resolve(name.host())?;
+        Ok(Repository { registry: self.clone(), name: name.clone(), host, scopes, access: access.clone() })
+    }
+
+    fn facts(&self, host: &str) -> Arc<Facts> {
+        Arc::clone(&self.0.facts.entry(host.to_owned()).or_default())
+    }
+
+    /// Shows each warning of a host once. distribution-spec "Warnings": clients must not act on them.
+    fn warnings(&self, headers: &HeaderMap, access: &Access) {
+        for value in headers.get_all(http::header::WARNING) {
+            let text = value.to_str().ok().and_then(|value| value.strip_prefix("299 - "));
+            let Some(text) = text.map(|text| text.trim_matches('"').to_owned()) else { continue };
+            let new = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone());
+            if new {
+                access.progress.note(&format!("warning from the registry: {text}"));
+            }
+        }
+    }
+}
+
+/// The verbs of one repository on behalf of one asker.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    registry: Registry,
+    name: RepositoryName,
+    host: Arc<Host>,
+    scopes: Scopes,
+    access: Access,
+}
+
+impl Repository {
+    /// Host and path.
+    #[must_use]
+    pub fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    /// On whose behalf it is asked.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// How its host is reached.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn facts(&self) -> Arc<Facts> {
+        self.registry.facts(self.name.host())
+    }
+}

@@ -1,0 +1,38 @@
+//! A repository as a source of blobs.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use oci_spec::image::Descriptor;
+
+use super::Repository;
+use crate::error::Result;
+use crate::provider::{BlobInfo, Origin, Provider};
+use crate::verify::Unverified;
+
+/// The blobs of a repository, on behalf of the asker the repository was opened for.
+#[derive(Clone, Debug)]
+pub struct RepositoryProvider(Repository);
+
+impl RepositoryProvider {
+    /// The blobs of `repository`.
+    #[must_use]
+    pub fn new(repository: Repository) -> Self {
+        Self(repository)
+    }
+}
+
+#[async_trait]
+impl Provider for RepositoryProvider {
+    async fn open(&self, blob: &Descriptor, range: Range<u64>) -> Result<Unverified> {
+        self.0.get_blob(blob, range).await
+    }
+
+    async fn info(&self, blob: &Descriptor) -> Result<BlobInfo> {
+        self.0.head_blob(blob).await
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { host: self.0.name.host().to_owned(), repository: self.0.name.path().to_owned() }
+    }
+}

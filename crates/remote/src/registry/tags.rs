@@ -1,0 +1,26 @@
+//! Tags of a repository.
+
+use serde::Deserialize;
+
+use super::Repository;
+use crate::error::{Result, What};
+use crate::request::Kind;
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+impl Repository {
+    /// All tags, page by page, in the registry's order.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] where there is no such repository, and those of the way.
+    pub async fn tags(&self) -> Result<Vec<String>> {
+        let what = What::new("list tags", &self.name);
+        let url = self.url(&self.host.upstream, "tags/list", &what)?;
+        let pages: Vec<Page> = self.pages(Kind::Tags, &what, url, |_| ()).await?;
+        Ok(pages.into_iter().flat_map(|page| page.tags.unwrap_or_default()).collect())
+    }
+}

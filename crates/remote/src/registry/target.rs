@@ -1,0 +1,153 @@
+//! A repository as the target of a copy.
+
+use async_trait::async_trait;
+use oci_spec::image::{Descriptor, Digest};
+
+use super::Repository;
+use super::upload::{Session, Streamed};
+use crate::endpoint::{Mounted, Name, Target};
+use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+use crate::provider::Origin;
+use crate::transfer::Blob;
+
+/// A repository to write to, with the retries of [`crate::transfer`].
+#[derive(Clone, Debug)]
+pub struct RegistryTarget(Repository);
+
+impl RegistryTarget {
+    /// Writes to `repository`.
+    #[must_use]
+    pub fn new(repository: Repository) -> Self {
+        Self(repository)
+    }
+
+    /// One try: everything in one request, or in chunks where that is known to be needed.
+    async fn upload(&self, blob: &Blob, session: Option<Session>) -> Result<()> {
+        let repository = &self.0;
+        let descriptor = blob.descriptor();
+        // The source answers first: a session that nothing goes into is never opened.
+        let source = blob.read().await?;
+        let session = match session {
+            Some(session) => session,
+            None => repository.start_upload(descriptor).await?,
+        };
+        let facts = repository.facts();
+        let session = match facts.chunk() {
+            Some(chunk) => repository.chunked_upload(blob, session, source, chunk).await?.0,
+            None => match repository.stream_upload(descriptor, session, source).await? {
+                Streamed::All(session) => session,
+                Streamed::TooMuch => {
+                    let source = blob.read().await?;
+                    let session = repository.start_upload(descriptor).await?;
+                    let chunk = repository.registry.0.settings.chunk;
+                    let (session, chunk) = repository.chunked_upload(blob, session, source, chunk).await?;
+                    facts.set_chunk(chunk);
+                    session
+                }
+            },
+        };
+        match repository.finish_upload(descriptor, session).await {
+            // The answer may have been lost after the blob was stored.
+            Err(error) if error.is_transient() => match repository.head_blob(descriptor).await {
+                Ok(_) => Ok(()),
+                Err(_) => Err(error),
+            },
+            outcome => outcome,
+        }
+    }
+}
+
+impl Repository {
+    /// One verb with the ladder of retries.
+    pub(super) async fn retried<T, F>(&self, verb: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let retry = self.registry.0.settings.retry;
+        retry.run(&self.access, verb).await
+    }
+}
+
+#[async_trait]
+impl Target for RegistryTarget {
+    async fn resolve(&self, name: &Name) -> Result<Option<Digest>> {
+        match self.0.retried(|| self.0.head_manifest(name)).await {
+            Ok(digest) => Ok(Some(digest)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        match self.0.retried(|| self.0.head_blob(blob)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mounts(&self) -> bool {
+        !self.0.facts().refuses_mounts()
+    }
+
+    /// The first mount at a host goes alone; once it is refused no other is tried in this run.
+    async fn mount(&self, blob: &Descriptor, from: &Origin) -> Result<Mounted> {
+        if from.host != self.0.name.host() {
+            return Ok(Mounted::No { session: None });
+        }
+        let facts = self.0.facts();
+        let mount = || self.0.retried(|| self.0.mount_blob(blob, &from.repository));
+        let mut own = None;
+        let mounts = facts
+            .mounts()
+            .get_or_try_init(|| async {
+                let outcome = mount().await?;
+                Ok::<_, Error>(*own.insert(outcome) == Mounted::Yes)
+            })
+            .await;
+        mounts?;
+        if let Some(outcome) = own {
+            return Ok(outcome);
+        }
+        if facts.refuses_mounts() {
+            return Ok(Mounted::No { session: None });
+        }
+        let outcome = mount().await?;
+        if outcome != Mounted::Yes {
+            facts.set_mount_refused();
+        }
+        Ok(outcome)
+    }
+
+    async fn put_blob(&self, blob: &Blob, session: Option<String>) -> Result<()> {
+        let mut session =
+            session.map(|location| self.0.resume_session(blob.descriptor(), &location)).transpose()?;
+        let mut failures = 0;
+        loop {
+            let Err(error) = self.upload(blob, session.take()).await else { return Ok(()) };
+            failures += 1;
+            blob.retry().pause(blob.access(), failures, error).await?;
+        }
+    }
+
+    async fn put_manifest(&self, manifest: &Manifest, name: &Name) -> Result<()> {
+        let subject_noted = self.0.retried(|| self.0.put_manifest(manifest, name)).await?;
+        if manifest.subject().is_some() && !subject_noted {
+            self.0.retried(|| self.0.note_referrer(manifest)).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn vouches_for_blobs(&self) -> bool {
+        true
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { host: self.0.name.host().to_owned(), repository: self.0.name.path().to_owned() }
+    }
+}

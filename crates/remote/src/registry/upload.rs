@@ -1,0 +1,249 @@
+//! Uploads: POST → one streaming PATCH → PUT; chunks where a host cannot take that. The newest Location always.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::stream::{Stream, StreamExt};
+use http::{Method, StatusCode, header};
+use oci_spec::image::Descriptor;
+use url::Url;
+
+use super::Repository;
+use super::exchange::{Call, Payload};
+use super::response::Answer;
+use crate::body::{self, BoxError};
+use crate::error::{Error, Result, What};
+use crate::request::Kind;
+use crate::verify::Verified;
+
+/// An upload session at the host.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    /// Where the next request of this session goes.
+    location: Url,
+    /// The host takes no smaller chunks than this, the last one apart (`OCI-Chunk-Min-Length`).
+    minimum: u64,
+}
+
+/// How an attempt to send everything in one request ended.
+#[derive(Debug)]
+pub(super) enum Streamed {
+    /// The host has everything; the session can be closed.
+    All(Session),
+    /// The host does not take this much in one request.
+    TooMuch,
+}
+
+impl Repository {
+    /// Opens a session.
+    pub(super) async fn start_upload(&self, blob: &Descriptor) -> Result<Session> {
+        let what = self.about_blob("start upload of", blob);
+        let url = self.url(&self.host.upstream, "blobs/uploads/", &what)?;
+        let call = Call::new(Kind::Upload, Method::POST, what.clone());
+        let answer = self.exchange(&self.host.upstream, url, call).await?;
+        if answer.status != StatusCode::ACCEPTED {
+            return Err(answer.into_error(what).await);
+        }
+        let session = Session::opened(&answer, &what)?;
+        answer.discard().await;
+        Ok(session)
+    }
+
+    /// The session that a refused mount has opened.
+    pub(super) fn resume_session(&self, blob: &Descriptor, location: &str) -> Result<Session> {
+        let what = self.about_blob("start upload of", blob);
+        let location =
+            Url::parse(location).map_err(|error| Error::invalid(what.operation, &what.object, error))?;
+        Ok(Session { location, minimum: 0 })
+    }
+
+    /// Sends the whole blob in one PATCH while it is read and verified. On success every byte was right.
+    pub(super) async fn stream_upload(
+        &self,
+        blob: &Descriptor,
+        session: Session,
+        source: Verified,
+    ) -> Result<Streamed> {
+        let what = self.about_blob("upload blob", blob);
+        let (stream, ending) = watched(source);
+        let call = Call::new(Kind::Upload, Method::PATCH, what.clone())
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .payload(Payload::Stream(body::streaming(stream, Some(blob.size()))));
+        let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await;
+        // A source that failed is the cause of whatever the connection says.
+        if let Some(error) = ending.error() {
+            return Err(error);
+        }
+        let answer = answer?;
+        match answer.status {
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::RANGE_NOT_SATISFIABLE => {
+                answer.discard().await;
+                Ok(Streamed::TooMuch)
+            }
+            status if status.is_success() && !ending.complete() => {
+                let cause = "the host answered before it had the whole blob".into();
+                Err(Error::broken(what.operation, &what.object, &cause))
+            }
+            status if status.is_success() => {
+                let next = session.next(&answer);
+                answer.discard().await;
+                Ok(Streamed::All(next))
+            }
+            _ => Err(answer.into_error(what).await),
+        }
+    }
+
+    /// Sends one chunk that begins at `offset` of the blob.
+    pub(super) async fn send_chunk(
+        &self,
+        blob: &Descriptor,
+        session: &Session,
+        offset: u64,
+        chunk: Bytes,
+    ) -> Result<Answer> {
+        let last = offset + chunk.len() as u64 - 1;
+        let call = Call::new(Kind::Upload, Method::PATCH, self.about_blob("upload chunk of", blob))
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_RANGE, &format!("{offset}-{last}"))
+            .payload(Payload::Whole(chunk));
+        self.exchange(&self.host.upstream, session.location.clone(), call).await
+    }
+
+    /// Asks how much of the session the host has.
+    pub(super) async fn upload_status(
+        &self,
+        blob: &Descriptor,
+        session: &Session,
+    ) -> Result<(Session, Option<u64>)> {
+        let what = self.about_blob("look up upload of", blob);
+        let call = Call::new(Kind::Upload, Method::GET, what.clone());
+        let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await?;
+        if !answer.status.is_success() {
+            return Err(answer.into_error(what).await);
+        }
+        let stored = stored(&answer);
+        let session = session.next(&answer);
+        answer.discard().await;
+        Ok((session, stored))
+    }
+
+    /// Closes the session: from here on the blob is visible, and the host has verified its digest.
+    pub(super) async fn finish_upload(&self, blob: &Descriptor, session: Session) -> Result<()> {
+        let what = self.about_blob("finish upload of", blob);
+        let mut url = session.location;
+        // The query that came with the Location is kept as it is; hosts sign it.
+        let query = match url.query().filter(|query| !query.is_empty()) {
+            Some(query) => format!("{query}&digest={}", encoded(blob)),
+            None => format!("digest={}", encoded(blob)),
+        };
+        url.set_query(Some(&query));
+        let call = Call::new(Kind::Upload, Method::PUT, what.clone());
+        let answer = self.exchange(&self.host.upstream, url, call).await?;
+        if !answer.status.is_success() {
+            return Err(answer.into_error(what).await);
+        }
+        answer.discard().await;
+        Ok(())
+    }
+}
+
+impl Session {
+    fn opened(answer: &Answer, what: &What) -> Result<Self> {
+        let location = location(answer).ok_or_else(|| {
+            Error::invalid(what.operation, &what.object, "the host names no Location to upload to")
+        })?;
+        let minimum =
+            answer.header("oci-chunk-min-length").and_then(|length| length.parse().ok()).unwrap_or_default();
+        Ok(Self { location, minimum })
+    }
+
+    /// This session after an answer: at its new Location if there is one.
+    pub(super) fn next(&self, answer: &Answer) -> Self {
+        let location = location(answer).unwrap_or_else(|| self.location.clone());
+        Self { location, minimum: self.minimum }
+    }
+
+    /// The least the host takes in a chunk, in bytes.
+    pub(super) fn minimum(&self) -> u64 {
+        self.minimum
+    }
+}
+
+/// The Location of an answer, absolute; relative ones are relative to the address that answered.
+fn location(answer: &Answer) -> Option<Url> {
+    let location = answer.header(header::LOCATION)?;
+    answer.url.join(location).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+/// How many bytes a host says it has: `Range: 0-LAST`, with or without a unit.
+pub(super) fn stored(answer: &Answer) -> Option<u64> {
+    let range = answer.header(header::RANGE)?;
+    let (_, last) = range.trim_start_matches("bytes=").split_once('-')?;
+    last.trim().parse::<u64>().ok().map(|last| last + 1)
+}
+
+fn encoded(blob: &Descriptor) -> String {
+    url::form_urlencoded::byte_serialize(blob.digest().as_ref().as_bytes()).collect()
+}
+
+/// How a stream that went into a request body has ended.
+#[derive(Clone, Debug, Default)]
+struct Ending(Arc<Mutex<Ended>>);
+
+#[derive(Debug, Default)]
+enum Ended {
+    #[default]
+    NotYet,
+    Complete,
+    Failed(Option<Error>),
+}
+
+impl Ending {
+    fn set(&self, ended: Ended) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ended;
+    }
+
+    fn complete(&self) -> bool {
+        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Ended::Complete)
+    }
+
+    fn error(&self) -> Option<Error> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Ended::Failed(error) => error.take(),
+            _ => None,
+        }
+    }
+}
+
+/// `source` as a request body. The connection takes exactly the announced bytes and then asks no more, so the stream
+/// looks ahead: the last bytes leave only after the whole blob has been verified.
+fn watched(source: Verified) -> (impl Stream<Item = std::result::Result<Bytes, BoxError>> + Send, Ending) {
+    let ending = Ending::default();
+    let end = ending.clone();
+    let stream = futures::stream::unfold((source, None, end), |(mut source, held, end)| async move {
+        let mut held: Option<Bytes> = held;
+        loop {
+            match source.next().await {
+                Some(Ok(bytes)) => {
+                    if let Some(ready) = held.replace(bytes) {
+                        return Some((Ok(ready), (source, held, end)));
+                    }
+                }
+                Some(Err(error)) => {
+                    let text = error.to_string();
+                    end.set(Ended::Failed(Some(error)));
+                    return Some((Err(BoxError::from(text)), (source, None, end)));
+                }
+                None => {
+                    let failed =
+                        matches!(*end.0.lock().unwrap_or_else(PoisonError::into_inner), Ended::Failed(_));
+                    if !failed {
+                        end.set(Ended::Complete);
+                    }
+                    return held.take().map(|last| (Ok(last), (source, None, end)));
+                }
+            }
+        }
+    });
+    (stream, ending)
+}
