@@ -1,2 +1,8 @@
-//! x
-fn main() {}
+//! The `lazyblob` command.
+#![forbid(unsafe_code)]
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

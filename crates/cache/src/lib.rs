@@ -1,2 +1,6 @@
-//! x
+//! Immutable refs over blobs that may not have been pulled yet: records, laziness, content, snapshots, layers.
+//!
+//! A ref names its layers by descriptor. A layer is local or lazy; a lazy one owns the handler that can fetch it, and
+//! reading it fetches it once. This crate stands on `lazyblob-remote` for everything that touches a network and on
+//! `lazyblob-flightcontrol` for doing it once.
 #![forbid(unsafe_code)]

@@ -1,2 +1,4 @@
-//! x
+//! Where solver, cache and remote meet: ops, sources, the executor, exporters and LLB.
+//!
+//! It is the only crate that knows both what a vertex is and what a blob is.
 #![forbid(unsafe_code)]

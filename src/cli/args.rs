@@ -1,0 +1,278 @@
+//! What the command line takes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lazyblob::remote::buildcache::Form;
+use lazyblob::remote::copy::Platform;
+use lazyblob::remote::{Location, Reference, RepositoryName};
+
+/// Retags, copies and serves container images and build caches, moving no byte it need not move.
+#[derive(Debug, Parser)]
+#[command(name = "lazyblob", version, max_term_width = 110)]
+#[command(after_help = "LOCATIONS: HOST/REPO[:TAG][@DIGEST] (a name without a host is Docker Hub's), oci:DIR[:TAG], \
+                        oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]\n\
+                        EXIT CODES: 0 done, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 rate limited, \
+                        6 size or digest wrong, 7 partly done, 130/143 interrupted")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(flatten)]
+    pub(crate) hosts: HostArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// How progress is shown on standard error.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "MODE")]
+    pub(crate) progress: ProgressMode,
+    /// Ends with one JSON line on standard error: requests by kind, bytes, blobs.
+    #[arg(long, global = true)]
+    pub(crate) stats: bool,
+    /// Writes one JSON document to standard output.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Logs to standard error: error, warn, info, debug, trace, or a filter such as `lazyblob_remote=debug`.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    /// Writes every request and event to FILE, one JSON object a line.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Gives up after this time: 90, 90s, 5m, 1h.
+    #[arg(long, global = true, value_name = "T", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Sends no request; what would need one fails.
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+    /// Tries of a request that fails for a passing reason.
+    #[arg(long, global = true, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tries: u32,
+}
+
+/// How hosts are reached, and with which credentials.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Hosts and credentials")]
+pub(crate) struct HostArgs {
+    /// Speaks plain HTTP to HOST[:PORT]; loopback hosts need no such word.
+    #[arg(long, global = true, value_name = "HOST")]
+    pub(crate) plain_http: Vec<String>,
+    /// Accepts any certificate of HOST[:PORT].
+    #[arg(long, global = true, value_name = "HOST")]
+    pub(crate) insecure_skip_verify: Vec<String>,
+    /// Trusts the authorities of this PEM file beside the system's.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca: Vec<PathBuf>,
+    /// Client certificate, PEM.
+    #[arg(long, global = true, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Key of the client certificate, PEM.
+    #[arg(long, global = true, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// Directory of containerd's `HOST/hosts.toml` files: mirrors, certificates.
+    #[arg(long, global = true, value_name = "DIR", env = "LAZYBLOB_HOSTS_DIR")]
+    pub(crate) hosts_dir: Vec<PathBuf>,
+    /// Asks mirrors only, never the registry behind them.
+    #[arg(long, global = true)]
+    pub(crate) no_upstream: bool,
+    /// User for a host; its password comes from --password-file or --password-stdin.
+    #[arg(long, global = true, value_name = "HOST=USER", value_parser = pair)]
+    pub(crate) creds: Vec<(String, String)>,
+    /// File with the password for a host of --creds.
+    #[arg(long, global = true, value_name = "HOST=FILE", value_parser = pair)]
+    pub(crate) password_file: Vec<(String, String)>,
+    /// Reads the one password that has no --password-file from standard input.
+    #[arg(long, global = true)]
+    pub(crate) password_stdin: bool,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// Bars on a terminal, lines otherwise.
+    #[default]
+    Auto,
+    /// Bars.
+    Tty,
+    /// Lines, now and then.
+    Plain,
+    /// One JSON object a line.
+    Json,
+    /// Nothing but warnings and errors.
+    Quiet,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Gives an image further names in its registry: one GET, and one PUT a name.
+    Retag(RetagArgs),
+    /// Copies an image or a build cache from any location to any other.
+    Copy(CopyArgs),
+    /// Lists the tags of a repository.
+    Tags(TagsArgs),
+    /// Shows a manifest without pulling anything.
+    Inspect(InspectArgs),
+    /// Serves images to this machine and, if told so, to others.
+    Serve(ServeArgs),
+    /// Checks credentials and stores them where docker keeps them.
+    Login(LoginArgs),
+    /// Removes the stored credentials of a host.
+    Logout(LogoutArgs),
+    /// Prints the version.
+    Version,
+    /// Prints a completion script.
+    Completion {
+        /// The shell to complete for.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `retag SRC DST…`
+#[derive(Args, Debug)]
+pub(crate) struct RetagArgs {
+    /// The image: HOST/REPO[:TAG][@DIGEST].
+    pub(crate) source: Reference,
+    /// New names: `:TAG` in the same repository, or a reference of the same registry.
+    #[arg(required = true, value_name = "DST")]
+    pub(crate) targets: Vec<String>,
+    /// Blobs under way at once, where another repository is named.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = concurrency)]
+    pub(crate) concurrency: usize,
+}
+
+/// `copy SRC DST`
+#[derive(Args, Debug)]
+pub(crate) struct CopyArgs {
+    /// Where the image is.
+    pub(crate) source: Location,
+    /// Where it shall be.
+    pub(crate) target: Location,
+    /// Keeps this platform only (several: an index of those). The digest changes unless one image is picked.
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    pub(crate) platform: Vec<Platform>,
+    /// Takes signatures, attestations and other referrers along.
+    #[arg(long)]
+    pub(crate) referrers: bool,
+    /// Converts a BuildKit cache to this form: manifest (which every registry takes) or index.
+    #[arg(long, value_name = "FORM")]
+    pub(crate) cache_form: Option<Form>,
+    /// Looks and tells, and changes nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Blobs under way at once.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = concurrency)]
+    pub(crate) concurrency: usize,
+    /// Writes digest and blobs to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+}
+
+/// `tags REPO`
+#[derive(Args, Debug)]
+pub(crate) struct TagsArgs {
+    /// The repository: HOST/REPO.
+    pub(crate) repository: RepositoryName,
+}
+
+/// `inspect LOCATION`
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// The image.
+    pub(crate) location: Location,
+    /// Prints the manifest's bytes as they are.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+    /// Lists referrers, too.
+    #[arg(long)]
+    pub(crate) referrers: bool,
+}
+
+/// `serve [DIR]`
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// An OCI image layout to serve and to push to; without it everything is kept in memory.
+    pub(crate) dir: Option<PathBuf>,
+    /// Address to listen on. One that is not loopback demands --htpasswd or --anonymous.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5000")]
+    pub(crate) addr: SocketAddr,
+    /// Users and bcrypt passwords, as `htpasswd -B` writes them.
+    #[arg(long, value_name = "FILE", conflicts_with = "anonymous")]
+    pub(crate) htpasswd: Option<PathBuf>,
+    /// Lets anybody read and write.
+    #[arg(long)]
+    pub(crate) anonymous: bool,
+    /// Certificate chain, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Key of the certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+/// `login HOST`
+#[derive(Args, Debug)]
+pub(crate) struct LoginArgs {
+    /// HOST[:PORT]; docker.io is Docker Hub.
+    pub(crate) host: String,
+    /// User name; asked for on a terminal.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) username: Option<String>,
+}
+
+/// `logout HOST`
+#[derive(Args, Debug)]
+pub(crate) struct LogoutArgs {
+    /// HOST[:PORT]; docker.io is Docker Hub.
+    pub(crate) host: String,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+    let number: f64 = number.parse().map_err(|_| format!("`{text}` is not a time, as in 90s or 5m"))?;
+    let seconds = match unit {
+        "" | "s" => number,
+        "ms" => number / 1000.0,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(format!("`{unit}` is not a unit of time (ms, s, m, h)")),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is too long"))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((host, value)) if !host.is_empty() && !value.is_empty() => Ok((host.to_owned(), value.to_owned())),
+        _ => Err("it must be HOST=VALUE".to_owned()),
+    }
+}
+
+fn concurrency(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=256) => Ok(number),
+        _ => Err("it must be a number from 1 to 256".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("soon").is_err() && duration("5y").is_err() && duration("-1").is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! `lazyblob copy SRC DST`
+
+use std::path::Path;
+
+use indicatif::HumanBytes;
+use lazyblob::remote::copy::{Action, Copy, Options, Plan};
+use lazyblob::remote::{Descriptor, Location};
+use serde_json::{Value, json};
+
+use crate::cli::args::CopyArgs;
+use crate::cli::context::Context;
+use crate::cli::exit::Failure;
+use crate::cli::output;
+
+/// Copies, or says what a copy would do.
+pub(super) async fn run(args: CopyArgs, context: &Context) -> Result<(), Failure> {
+    let registry = |location: &Location| matches!(location, Location::Registry(_));
+    context.between(registry(&args.source), registry(&args.target));
+    let (source, name) = context.source(&args.source, Some(&args.target)).await?;
+    let (target, target_name) = context.target(&args.target, Some(&args.source), args.dry_run).await?;
+    let options = Options {
+        platforms: args.platform.clone(),
+        referrers: args.referrers,
+        cache_form: args.cache_form,
+        concurrency: args.concurrency,
+        retry: context.settings().retry,
+    };
+    let copy = Copy::new(source, name, target, vec![target_name], context.access().clone(), context.tasks());
+    let copy = copy.with_options(options);
+    if args.dry_run {
+        return show(&args, context, &copy.plan().await?);
+    }
+    let report = copy.run().await?;
+    context.watch().end();
+    let document = json!({
+        "digest": report.root,
+        "unchanged": report.unchanged,
+        "manifests": report.manifests,
+        "referrers": report.referrers,
+        "blobs": blobs(&report.blobs),
+    });
+    if let Some(path) = &args.metadata_file {
+        write_metadata(path, &document)?;
+    }
+    if context.json() {
+        return output::json(&document);
+    }
+    output::lines(report.root.as_ref())
+}
+
+fn show(args: &CopyArgs, context: &Context, plan: &Plan) -> Result<(), Failure> {
+    let document = json!({
+        "digest": plan.root.digest(),
+        "unchanged": plan.unchanged,
+        "manifests": plan.manifests.iter().map(describe).collect::<Vec<_>>(),
+        "blobs": blobs(&plan.blobs),
+        "bytes": plan.bytes(),
+        "bytes_if_mounts_refused": plan.bytes_if_refused(),
+    });
+    if let Some(path) = &args.metadata_file {
+        write_metadata(path, &document)?;
+    }
+    if context.json() {
+        return output::json(&document);
+    }
+    let mut text = String::new();
+    for (blob, action) in &plan.blobs {
+        let cost = match action {
+            Action::Mount => format!("0 B, {} if refused", HumanBytes(blob.size())),
+            Action::Transfer => HumanBytes(blob.size()).to_string(),
+            _ => "0 B".to_owned(),
+        };
+        text.push_str(&format!("{:8} {} {cost}\n", action.name(), blob.digest()));
+    }
+    for manifest in &plan.manifests {
+        text.push_str(&format!("{:8} {} {}\n", "put", manifest.digest(), HumanBytes(manifest.size())));
+    }
+    let total = match (plan.unchanged, plan.bytes(), plan.bytes_if_refused()) {
+        (true, ..) => format!("nothing to do: {} is there", plan.root.digest()),
+        (_, bytes, refused) if bytes == refused => format!("{} would move", HumanBytes(bytes)),
+        (_, bytes, refused) => {
+            format!("{} would move, {} if every mount is refused", HumanBytes(bytes), HumanBytes(refused))
+        }
+    };
+    text.push_str(&total);
+    output::lines(&text)
+}
+
+fn blobs(blobs: &[(Descriptor, Action)]) -> Vec<Value> {
+    let describe_both = |(blob, action): &(Descriptor, Action)| {
+        let mut document = describe(blob);
+        document["action"] = json!(action.name());
+        document
+    };
+    blobs.iter().map(describe_both).collect()
+}
+
+fn describe(descriptor: &Descriptor) -> Value {
+    json!({"mediaType": descriptor.media_type(), "digest": descriptor.digest(), "size": descriptor.size()})
+}
+
+fn write_metadata(path: &Path, document: &Value) -> Result<(), Failure> {
+    let text = format!("{document:#}\n");
+    std::fs::write(path, text).map_err(|error| Failure::Local(format!("write {}: {error}", path.display())))
+}

@@ -1,0 +1,88 @@
+//! `lazyblob inspect LOCATION`: one GET; no layer is pulled, and a config only where it is small and says something.
+
+use std::fmt::Write as _;
+
+use indicatif::HumanBytes;
+use lazyblob::remote::{Descriptor, Manifest};
+use serde_json::{Value, json};
+
+use crate::cli::args::InspectArgs;
+use crate::cli::context::Context;
+use crate::cli::exit::Failure;
+use crate::cli::output;
+
+/// Shows a manifest.
+pub(super) async fn run(args: InspectArgs, context: &Context) -> Result<(), Failure> {
+    let (source, name) = context.source(&args.location, None).await?;
+    let manifest = source.manifest(&name).await?;
+    if args.raw {
+        return output::write(manifest.bytes());
+    }
+    let referrers =
+        if args.referrers { source.referrers(manifest.digest()).await? } else { Vec::new() };
+    if context.json() {
+        let parsed: Value = serde_json::from_slice(manifest.bytes()).unwrap_or_default();
+        let mut document = json!({
+            "location": args.location.to_string(),
+            "digest": manifest.digest(),
+            "mediaType": manifest.media_type(),
+            "size": manifest.bytes().len(),
+            "kind": kind(&manifest),
+            "manifest": parsed,
+        });
+        if args.referrers {
+            document["referrers"] = json!(referrers);
+        }
+        return output::json(&document);
+    }
+    output::lines(&text(&args.location.to_string(), &manifest, args.referrers.then_some(&referrers[..])))
+}
+
+fn kind(manifest: &Manifest) -> &'static str {
+    match (manifest.is_build_cache(), manifest.is_index()) {
+        (true, true) => "build cache (index form)",
+        (true, false) => "build cache (manifest form)",
+        (false, true) => "index",
+        (false, false) if manifest.subject().is_some() => "artifact",
+        (false, false) => "image",
+    }
+}
+
+fn text(location: &str, manifest: &Manifest, referrers: Option<&[Descriptor]>) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{location}");
+    let _ = writeln!(text, "  digest  {}", manifest.digest());
+    let _ = writeln!(text, "  type    {} ({})", kind(manifest), manifest.media_type());
+    if let Some(subject) = manifest.subject() {
+        let _ = writeln!(text, "  subject {}", subject.digest());
+    }
+    let blobs = manifest.child_blobs();
+    if !blobs.is_empty() {
+        let bytes: u64 = blobs.iter().map(|blob| blob.size()).sum();
+        let _ = writeln!(text, "  blobs   {} in {} distinct", HumanBytes(bytes), blobs.len());
+    }
+    if let Some(config) = manifest.config() {
+        line(&mut text, "config", config);
+    }
+    for layer in manifest.layers() {
+        line(&mut text, "layer", layer);
+    }
+    for entry in manifest.entries() {
+        line(&mut text, "entry", entry);
+    }
+    for referrer in referrers.unwrap_or_default() {
+        line(&mut text, "referrer", referrer);
+    }
+    text
+}
+
+fn line(text: &mut String, what: &str, descriptor: &Descriptor) {
+    let platform = descriptor.platform().as_ref().map(|platform| {
+        let variant = platform.variant().as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+        format!(" {}/{}{variant}", platform.os(), platform.architecture())
+    });
+    let size = HumanBytes(descriptor.size()).to_string();
+    let (digest, media_type) = (descriptor.digest(), descriptor.media_type());
+    let _ = writeln!(text, "  {what:7} {digest} {size:>10}{} {media_type}", platform.unwrap_or_default());
+}

@@ -1,0 +1,29 @@
+//! One command a file.
+
+mod completion;
+mod copy;
+mod inspect;
+mod login;
+mod retag;
+mod serve;
+mod tags;
+mod version;
+
+use super::args::Command;
+use super::context::Context;
+use super::exit::Failure;
+
+/// Runs one command.
+pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
+    match command {
+        Command::Retag(args) => retag::run(args, context).await,
+        Command::Copy(args) => copy::run(args, context).await,
+        Command::Tags(args) => tags::run(args, context).await,
+        Command::Inspect(args) => inspect::run(args, context).await,
+        Command::Serve(args) => serve::run(args, context).await,
+        Command::Login(args) => login::login(args, context).await,
+        Command::Logout(args) => login::logout(args, context).await,
+        Command::Version => version::run(context),
+        Command::Completion { shell } => completion::run(shell),
+    }
+}

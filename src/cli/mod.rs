@@ -1,0 +1,91 @@
+//! The command line: words in, one outcome out.
+
+mod args;
+mod commands;
+mod context;
+mod exit;
+mod interrupt;
+mod logging;
+mod offline;
+mod output;
+mod progress;
+mod stats;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser as _;
+use serde_json::json;
+
+use args::{Cli, ProgressMode};
+use context::Context;
+use exit::Failure;
+
+/// Runs the command and says how it ended.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for and go to standard output; clap knows which is which.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let as_json = cli.global.progress == ProgressMode::Json;
+    let outcome = logging::start(&cli.global).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::Local(format!("start the runtime: {error}")))?;
+        let outcome = runtime.block_on(run(cli));
+        // Whatever still blocks a thread (a name being looked up) must not hold up the exit.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::ClosedPipe) => Failure::ClosedPipe.code(),
+        Err(failure) => {
+            report(&failure, as_json);
+            failure.code()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let began = Instant::now();
+    let context = Context::new(&cli.global, &cli.hosts)?;
+    let timeout = cli.global.timeout;
+    let work = Box::pin(commands::run(cli.command, &context));
+    let limited = async {
+        match timeout {
+            Some(limit) => tokio::time::timeout(limit, work)
+                .await
+                .unwrap_or_else(|_| Err(Failure::TimedOut(limit.as_secs_f64()))),
+            None => work.await,
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = limited => outcome,
+        signal = interrupt::signal() => Err(Failure::Interrupted(signal?)),
+    };
+    context.close().await;
+    if cli.global.stats {
+        output::note(&stats::line(&context, began.elapsed()).to_string());
+    }
+    outcome
+}
+
+/// The last line of a run that failed.
+fn report(failure: &Failure, as_json: bool) {
+    if as_json {
+        output::note(
+            &json!({"type": "error", "message": failure.to_string(), "hint": failure.hint()}).to_string(),
+        );
+        return;
+    }
+    output::note(&format!("lazyblob: {failure}"));
+    if let Some(hint) = failure.hint() {
+        output::note(&format!("  {hint}"));
+    }
+}

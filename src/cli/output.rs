@@ -1,0 +1,37 @@
+//! Standard output: what scripts read. A reader that has gone is not an error.
+
+use std::io::{ErrorKind, Write as _};
+
+use serde::Serialize;
+
+use super::exit::Failure;
+
+/// Writes lines to standard output.
+pub(crate) fn lines(text: &str) -> Result<(), Failure> {
+    write(text.as_bytes())?;
+    if text.ends_with('\n') || text.is_empty() { Ok(()) } else { write(b"\n") }
+}
+
+/// Writes one JSON document to standard output.
+pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
+    let mut text =
+        serde_json::to_string_pretty(document).map_err(|error| Failure::Local(format!("write JSON: {error}")))?;
+    text.push('\n');
+    write(text.as_bytes())
+}
+
+/// Writes bytes to standard output as they are.
+pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::ClosedPipe),
+        Err(error) => Err(Failure::Local(format!("write to standard output: {error}"))),
+    }
+}
+
+/// Writes one line to standard error; that nobody reads it is no reason to stop.
+pub(crate) fn note(line: &str) {
+    let mut err = std::io::stderr().lock();
+    let _ = writeln!(err, "{line}");
+}
