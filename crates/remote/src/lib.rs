@@ -23,6 +23,10 @@ pub mod progress;
 pub mod provider;
 pub mod reference;
 pub mod request;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod transfer;
 pub mod transport;
 pub mod verify;
