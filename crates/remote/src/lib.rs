@@ -29,6 +29,10 @@ pub mod reference;
 pub mod registry;
 pub mod request;
 pub mod stats;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod transfer;
 pub mod transport;
 pub mod verify;
