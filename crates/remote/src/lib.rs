@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod error;
 pub mod hosts;
 pub mod keychain;
+pub mod layout;
 pub mod manifest;
 pub mod media;
 pub mod progress;
