@@ -21,6 +21,7 @@ pub mod error;
 pub mod hosts;
 pub mod keychain;
 pub mod location;
+pub mod layout;
 pub mod manifest;
 pub mod media;
 pub mod progress;

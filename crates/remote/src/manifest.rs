@@ -224,7 +224,7 @@ fn distinct<'a>(children: impl Iterator<Item = &'a Descriptor>) -> Vec<&'a Descr
 }
 
 /// Reads a descriptor and forgives what does not concern us: an incomplete platform, an unknown field.
-fn lenient(mut value: Value) -> std::result::Result<Descriptor, serde_json::Error> {
+pub(crate) fn lenient(mut value: Value) -> std::result::Result<Descriptor, serde_json::Error> {
     let first = serde_json::from_value(value.clone());
     match (first, value.as_object_mut().and_then(|fields| fields.remove("platform"))) {
         (Err(_), Some(_)) => serde_json::from_value(value),

@@ -1,0 +1,142 @@
+//! OCI image layouts in directories (image-spec "Image Layout"), as source and as target.
+//!
+//! ```text
+//! <dir>/oci-layout           {"imageLayoutVersion":"1.0.0"}
+//! <dir>/index.json           roots and tags; replaced by rename under a flock of <dir>
+//! <dir>/blobs/<alg>/<hex>    manifests, configs, layers; each appears whole and durable, or not at all
+//! <dir>/.ingest/             unfinished blobs, flocked by who writes them; gone when nobody writes
+//! ```
+//!
+//! A layout may be sparse: an index or a manifest may name blobs that are not there.
+
+mod catalog;
+mod disk;
+mod extent;
+mod index;
+pub mod ingest;
+mod read;
+mod sink;
+mod temp;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci_spec::image::{Descriptor, Digest};
+use tokio::sync::OnceCell;
+
+pub use index::REF_NAME;
+pub use ingest::{Ingest, Ingests, blob_path};
+
+use crate::error::Result;
+use crate::manifest::Manifest;
+use crate::provider::Origin;
+
+/// An OCI image layout. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    ingests: Ingests,
+    /// Set once `oci-layout` and `index.json` are known to exist.
+    prepared: OnceCell<()>,
+}
+
+impl Layout {
+    /// Opens an existing layout.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] without a directory, [`crate::Error::Invalid`] where it is not a layout of version
+    /// 1, [`crate::Error::Io`].
+    pub async fn open(dir: impl Into<PathBuf>) -> Result<Self> {
+        let layout = Self::at(dir.into());
+        layout.check_marker(false).await?;
+        Ok(layout)
+    }
+
+    /// Opens a layout or makes ready to create it with the first blob or manifest written. An empty directory becomes
+    /// a layout, one with other things in it does not. Removes what killed writers left.
+    ///
+    /// # Errors
+    /// As [`Layout::open`], except that the layout may be missing.
+    pub async fn create_or_open(dir: impl Into<PathBuf>) -> Result<Self> {
+        let layout = Self::at(dir.into());
+        layout.check_marker(true).await?;
+        layout.inner.ingests.sweep().await?;
+        Ok(layout)
+    }
+
+    /// The same layout with its unfinished blobs in `dir`, which must be on the same file system.
+    #[must_use]
+    pub fn with_ingest_dir(self, dir: impl Into<PathBuf>) -> Self {
+        let root = self.inner.root.clone();
+        let ingests = Ingests::new(root.clone(), dir);
+        Self { inner: Arc::new(Inner { root, ingests, prepared: OnceCell::new() }) }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// The way blobs are written here.
+    #[must_use]
+    pub fn ingests(&self) -> &Ingests {
+        &self.inner.ingests
+    }
+
+    /// Tags and untagged roots in the order of the index, each with its descriptor as the index has it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for a broken index or entry, [`crate::Error::Io`].
+    pub async fn roots(&self) -> Result<Vec<(Option<String>, Descriptor)>> {
+        let index = self.read_index().await?;
+        let place = self.place();
+        index.entries().map(|entry| Ok((entry.tag().map(str::to_owned), entry.descriptor(&place)?))).collect()
+    }
+
+    /// Keeps a stored manifest reachable without a tag.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`], [`crate::Error::Invalid`] for a broken index.
+    pub async fn add_root(&self, manifest: &Manifest) -> Result<()> {
+        self.prepare().await?;
+        let manifest = manifest.clone();
+        self.update_index(move |index| index.add_root(&manifest)).await
+    }
+
+    /// Removes a tag. What it named stays until somebody collects garbage.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`], [`crate::Error::Invalid`] for a broken index.
+    pub async fn untag(&self, tag: &str) -> Result<()> {
+        let tag = tag.to_owned();
+        self.update_index(move |index| index.untag(&tag)).await
+    }
+
+    /// Whether the blob is there in its full size.
+    ///
+    /// # Errors
+    /// [`crate::Error::Refused`] for one that leads out of the layout, [`crate::Error::Io`].
+    pub async fn holds(&self, digest: &Digest, size: u64) -> Result<bool> {
+        Ok(self.extent(digest).await?.is_some_and(|extent| extent.size == size))
+    }
+
+    fn at(root: PathBuf) -> Self {
+        let ingests = Ingests::new(root.clone(), root.join(".ingest"));
+        Self { inner: Arc::new(Inner { root, ingests, prepared: OnceCell::new() }) }
+    }
+
+    fn place(&self) -> String {
+        format!("oci:{}", self.inner.root.display())
+    }
+
+    fn origin_of(&self) -> Origin {
+        Origin { host: "oci".to_owned(), repository: self.inner.root.display().to_string() }
+    }
+}

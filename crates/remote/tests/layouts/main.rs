@@ -1,0 +1,7 @@
+//! Layout directories and archives: round trips, broken input, what peers make of them.
+#![allow(clippy::unwrap_used)]
+
+mod broken;
+mod buildkit;
+mod directory;
+mod support;
