@@ -8,6 +8,15 @@ use async_trait::async_trait;
 
 use crate::body::{Body, BoxError};
 
+pub mod address;
+mod cause;
+pub mod http;
+mod pace;
+mod resolver;
+mod tls;
+
+pub use self::http::{HttpTransport, Settings};
+
 /// How a host's TLS is checked, and what we show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tls {
@@ -108,9 +117,9 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// [`TransportError`] where no answer came. An answer with any status is a success here.
     async fn send(
         &self,
-        request: http::Request<Body>,
+        request: ::http::Request<Body>,
         route: &Route,
-    ) -> Result<http::Response<Body>, TransportError>;
+    ) -> Result<::http::Response<Body>, TransportError>;
 
     /// Whether `host` (no port) is a public address, or a name of which every address is public. A name that does
     /// not resolve is not public.
