@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod context;
+mod credentials;
 mod exit;
 mod interrupt;
 mod logging;
@@ -56,6 +57,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let began = Instant::now();
     let context = Context::new(&cli.global, &cli.hosts)?;
     let timeout = cli.global.timeout;
+    let ends_itself = commands::handles_signals(&cli.command);
     let work = Box::pin(commands::run(cli.command, &context));
     let limited = async {
         match timeout {
@@ -67,7 +69,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     };
     let outcome = tokio::select! {
         outcome = limited => outcome,
-        signal = interrupt::signal() => Err(Failure::Interrupted(signal?)),
+        signal = interrupt::signal(), if !ends_itself => Err(Failure::Interrupted(signal?)),
     };
     context.close().await;
     if cli.global.stats {

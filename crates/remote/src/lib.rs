@@ -20,8 +20,8 @@ pub mod endpoint;
 pub mod error;
 pub mod hosts;
 pub mod keychain;
-pub mod location;
 pub mod layout;
+pub mod location;
 pub mod manifest;
 pub mod media;
 pub mod progress;
@@ -29,9 +29,9 @@ pub mod provider;
 pub mod reference;
 pub mod registry;
 pub mod request;
-pub mod stats;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transfer;

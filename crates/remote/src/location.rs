@@ -87,7 +87,8 @@ impl FromStr for Location {
             };
             let (rest, digest) = match rest.split_once('@') {
                 Some((rest, digest)) => {
-                    let digest = digest.parse().map_err(|_| invalid(&format!("`{digest}` is not a digest")))?;
+                    let digest =
+                        digest.parse().map_err(|_| invalid(&format!("`{digest}` is not a digest")))?;
                     (rest, Some(digest))
                 }
                 None => (rest, None),
@@ -145,7 +146,8 @@ mod tests {
     #[test]
     fn every_kind_is_told_by_its_prefix() {
         let digest = format!("sha256:{}", "b".repeat(64));
-        for text in ["oci:d", "oci:d/e:1", "oci-archive:f.tar:h/x:1", "docker-archive:f.tar:x:1", "h.io/x:1"] {
+        for text in ["oci:d", "oci:d/e:1", "oci-archive:f.tar:h/x:1", "docker-archive:f.tar:x:1", "h.io/x:1"]
+        {
             assert_eq!(shown(text), text);
         }
         assert_eq!(shown(&format!("oci:d@{digest}")), format!("oci:d@{digest}"));

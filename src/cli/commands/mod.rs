@@ -13,8 +13,13 @@ use super::args::Command;
 use super::context::Context;
 use super::exit::Failure;
 
+/// Whether a command answers SIGINT and SIGTERM itself, because it has something to bring to an end first.
+pub(super) fn handles_signals(command: &Command) -> bool {
+    matches!(command, Command::Serve(_))
+}
+
 /// Runs one command.
-pub(crate) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
+pub(super) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
     match command {
         Command::Retag(args) => retag::run(args, context).await,
         Command::Copy(args) => copy::run(args, context).await,

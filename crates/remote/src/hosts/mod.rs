@@ -70,14 +70,3 @@ pub struct Mirror {
     /// It may be asked for manifests by tag.
     pub resolve: bool,
 }
-
-/// TEMPORARY
-#[derive(Clone, Debug)]
-pub struct Hosts;
-impl Hosts {
-    /// x
-    pub fn resolve(&self, host: &str) -> crate::Result<Arc<Host>> {
-        let _ = host;
-        Err(crate::Error::invalid("", "", ""))
-    }
-}

@@ -178,7 +178,7 @@ impl Repository {
         }
         let public = self.registry.0.transport.is_public(base.host_str().unwrap_or_default()).await;
         let reach = if public { Reach::Public } else { Reach::Any };
-        let tls = Arc::clone(&self.registry.0.hosts.resolve(&authority(url))?.upstream.tls);
+        let tls = self.registry.0.hosts.foreign_tls(&authority(url));
         Ok(Route { tls, reach })
     }
 }

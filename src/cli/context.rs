@@ -1,0 +1,212 @@
+//! What every command works with, made of the global options.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lazyblob::remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, OciArchiveTarget};
+use lazyblob::remote::endpoint::{Name, Source, Target};
+use lazyblob::remote::hosts::Hosts;
+use lazyblob::remote::layout::Layout;
+use lazyblob::remote::location::{LocalImage, LocalKind};
+use lazyblob::remote::registry::{RegistrySource, RegistryTarget, Repository, Settings};
+use lazyblob::remote::transfer::{Retry, Tasks};
+use lazyblob::remote::transport::{self, HttpTransport};
+use lazyblob::remote::{Access, Location, Reference, Registry, RepositoryName, Scopes, Transport};
+
+use super::args::{Global, HostArgs};
+use super::credentials;
+use super::exit::Failure;
+use super::offline::Offline;
+use super::progress::Watch;
+
+/// Work that was told to end gets this long before the process does.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A run: its client, its credentials, its display and its tasks.
+#[derive(Debug)]
+pub(crate) struct Context {
+    registry: Registry,
+    access: Access,
+    watch: Arc<Watch>,
+    tasks: Tasks,
+    json: bool,
+    from_registry: AtomicBool,
+    to_registry: AtomicBool,
+}
+
+impl Context {
+    /// Sets a run up. Sends nothing and reads no credentials.
+    pub(crate) fn new(global: &Global, hosts: &HostArgs) -> Result<Self, Failure> {
+        let transport: Arc<dyn Transport> = if global.offline {
+            Arc::new(Offline)
+        } else {
+            Arc::new(HttpTransport::new(transport::Settings::default()))
+        };
+        let mut known = Hosts::builder().no_upstream(hosts.no_upstream);
+        for host in &hosts.plain_http {
+            known = known.plain_http(host);
+        }
+        for host in &hosts.insecure_skip_verify {
+            known = known.insecure_skip_verify(host);
+        }
+        for ca in &hosts.ca {
+            known = known.ca(ca);
+        }
+        if let (Some(cert), Some(key)) = (&hosts.cert, &hosts.key) {
+            known = known.client_certificate(cert, key);
+        }
+        for directory in &hosts.hosts_dir {
+            known = known.hosts_dir(directory);
+        }
+        let retry = Retry { tries: global.tries, ..Retry::default() };
+        let registry = Registry::new(transport, known.build(), Settings { retry, ..Settings::default() });
+        let watch = Watch::new(global.progress);
+        let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
+        let (from_registry, to_registry) = Default::default();
+        let tasks = Tasks::default();
+        Ok(Self { registry, access, watch, tasks, json: global.json, from_registry, to_registry })
+    }
+
+    /// The client for all registries.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The values the client was made with.
+    pub(crate) fn settings(&self) -> &Settings {
+        self.registry.settings()
+    }
+
+    /// On whose behalf the run works.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The display, and its counts.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The owner of all tasks.
+    pub(crate) fn tasks(&self) -> Tasks {
+        self.tasks.clone()
+    }
+
+    /// Whether standard output gets JSON.
+    pub(crate) fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Remembers for `--stats` whether bytes come from and go to registries.
+    pub(crate) fn between(&self, from_registry: bool, to_registry: bool) {
+        self.from_registry.store(from_registry, Ordering::Relaxed);
+        self.to_registry.store(to_registry, Ordering::Relaxed);
+    }
+
+    /// What [`Context::between`] was told.
+    pub(crate) fn ends(&self) -> (bool, bool) {
+        (self.from_registry.load(Ordering::Relaxed), self.to_registry.load(Ordering::Relaxed))
+    }
+
+    /// The verbs of a repository.
+    pub(crate) fn repository(&self, name: &RepositoryName, scopes: Scopes) -> Result<Repository, Failure> {
+        Ok(self.registry.repository(name, scopes, &self.access)?)
+    }
+
+    /// The verbs of a repository that is only read.
+    pub(crate) fn reading(&self, name: &RepositoryName) -> Result<Repository, Failure> {
+        self.repository(name, Scopes::pull(name))
+    }
+
+    /// `location` as a source; `target` is where it goes, so that one token serves both ends in a registry.
+    pub(crate) async fn source(
+        &self,
+        location: &Location,
+        target: Option<&Location>,
+    ) -> Result<(Arc<dyn Source>, Name), Failure> {
+        let local = match location {
+            Location::Registry(reference) => {
+                let repository = self.repository(reference.repository(), scopes(Some(location), target))?;
+                return Ok((Arc::new(RegistrySource::new(repository)), name_of(reference)));
+            }
+            Location::Local(local) => local,
+        };
+        let path = local.path();
+        let source: Arc<dyn Source> = match local.kind() {
+            LocalKind::Oci => Arc::new(Layout::open(path).await?),
+            LocalKind::OciArchive => Arc::new(OciArchive::open(path).await?),
+            LocalKind::DockerArchive => Arc::new(DockerArchive::open(path).await?),
+        };
+        Ok((source, local.name()))
+    }
+
+    /// `location` as a target; nothing is created before something is written.
+    pub(crate) async fn target(
+        &self,
+        location: &Location,
+        source: &Location,
+        dry_run: bool,
+    ) -> Result<(Arc<dyn Target>, Name), Failure> {
+        match location {
+            Location::Registry(reference) => {
+                if reference.digest().is_some() && reference.tag().is_some() {
+                    let usage = format!("`{reference}`: a target takes a tag or a digest, not both");
+                    return Err(Failure::Usage(usage));
+                }
+                let repository =
+                    self.repository(reference.repository(), scopes(Some(source), Some(location)))?;
+                Ok((Arc::new(RegistryTarget::new(repository)), name_of(reference)))
+            }
+            Location::Local(local) => Ok((open_target(local, dry_run).await?, target_name(local)?)),
+        }
+    }
+
+    /// Waits for all work to end, but not for ever.
+    pub(crate) async fn close(&self) {
+        self.watch.end();
+        if tokio::time::timeout(GRACE, self.tasks.close()).await.is_err() {
+            self.watch.say("some work has not ended in time");
+        }
+    }
+}
+
+async fn open_target(local: &LocalImage, _dry_run: bool) -> Result<Arc<dyn Target>, Failure> {
+    let path = local.path();
+    Ok(match local.kind() {
+        LocalKind::Oci => Arc::new(Layout::create_or_open(path).await?),
+        LocalKind::OciArchive => Arc::new(OciArchiveTarget::create(path).await?),
+        LocalKind::DockerArchive => Arc::new(DockerArchiveTarget::create(path).await?),
+    })
+}
+
+fn target_name(local: &LocalImage) -> Result<Name, Failure> {
+    match local.name() {
+        Name::Digest(digest) => {
+            Err(Failure::Usage(format!("`{local}`: a local target takes a tag and no digest ({digest})")))
+        }
+        name => Ok(name),
+    }
+}
+
+/// What a manifest is asked for by: the digest where there is one.
+pub(crate) fn name_of(reference: &Reference) -> Name {
+    match reference.digest() {
+        Some(digest) => Name::Digest(digest.clone()),
+        None => Name::Tag(reference.identifier()),
+    }
+}
+
+/// The rights that reading `source` and writing `target` take, as far as they are in one registry.
+fn scopes(source: Option<&Location>, target: Option<&Location>) -> Scopes {
+    let repository = |location: Option<&Location>| match location {
+        Some(Location::Registry(reference)) => Some(reference.repository().clone()),
+        _ => None,
+    };
+    match (repository(source), repository(target)) {
+        (Some(from), Some(to)) if from.host() == to.host() => Scopes::pull(&from).union(&Scopes::push(&to)),
+        (Some(from), _) => Scopes::pull(&from),
+        (None, Some(to)) => Scopes::push(&to),
+        (None, None) => Scopes::default(),
+    }
+}
