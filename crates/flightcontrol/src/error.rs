@@ -34,7 +34,8 @@ pub enum Error<E> {
     /// The group was closed before a run for this caller had begun.
     #[error("the single-flight group is closed")]
     Closed,
-    /// The runtime that drove the work was shut down under it. A caller on a living runtime may ask again.
+    /// The runtime that drove the work was shut down under it. A caller on a living runtime may ask again,
+    /// but what the work left in `spawn_blocking` may then still be running.
     #[error("the runtime of the shared work was shut down")]
     Abandoned,
 }

@@ -176,8 +176,10 @@ impl<K: Eq + Hash, T, E, P: Item> Drop for Interest<'_, K, T, E, P> {
             return;
         }
         let left = self.shared.table().leave(&self.key, self.ticket);
-        if let Some(cancel) = left.and_then(|left| left.cancel) {
+        let Some(left) = left else { return };
+        if let Some(cancel) = left.cancel {
             cancel.cancel();
         }
+        drop(left.waiter);
     }
 }

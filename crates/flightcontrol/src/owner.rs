@@ -23,8 +23,7 @@ impl<K: Eq + Hash, T, E, P: Item> Shared<K, T, E, P> {
     }
 
     /// Takes the only lock there is. Held for a step of the table, never across an await, and never while a user's
-    /// closure, value or waker runs or is dropped. Poison is ignored: only a panicking `Hash` or `Eq` of a key can
-    /// cause it, and no step is half done at that point.
+    /// closure, value or waker runs or is dropped. Poison is ignored: only a key's own traits can cause it.
     pub(crate) fn table(&self) -> MutexGuard<'_, Table<K, T, E, P>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! The state machine: which callers wait for which run.
 //!
-//! Synchronous, and free of a user's code but for the key's `Hash` and `Eq`: all of it happens under the group's one
-//! lock, so whatever is to be run, sent, woken or dropped is handed out and dealt with outside of it.
+//! Synchronous, and free of a user's code but for the key's own traits: all of it happens under the group's one lock,
+//! so whatever else is to be run, sent, woken or dropped is handed out and dealt with outside of it.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
@@ -54,7 +54,7 @@ impl<T, E, P: Item> Slot<T, E, P> {
         let (ticket, work, span) = self.present.iter_mut().find_map(|(ticket, waiter)| {
             waiter.work.take().map(|work| (*ticket, work, waiter.span.clone()))
         })?;
-        // A child: work that cancels its own token must not pretend that everybody has left.
+        // A child: if work cancels its own token, the next closure of its generation is not born cancelled.
         let context = Context::new(self.cancel.child_token(), self.progress.emitter());
         Some(Leg { ticket, work, context, span })
     }
@@ -73,8 +73,8 @@ pub(crate) struct Entered<P: Item> {
 pub(crate) struct Left<T, E, P: Item> {
     /// To be cancelled: nobody is left.
     pub(crate) cancel: Option<CancellationToken>,
-    /// To be dropped.
-    pub(crate) _waiter: Waiter<T, E, P>,
+    /// To be dropped, with its closure.
+    pub(crate) waiter: Waiter<T, E, P>,
 }
 
 /// What the owner has to see to between two legs.
@@ -127,11 +127,11 @@ impl<K: Eq + Hash, T, E, P: Item> Table<K, T, E, P> {
     pub(crate) fn leave(&mut self, key: &K, ticket: Ticket) -> Option<Left<T, E, P>> {
         let slot = self.slots.get_mut(key)?;
         if let Some(waiter) = slot.queue.remove(&ticket) {
-            return Some(Left { cancel: None, _waiter: waiter });
+            return Some(Left { cancel: None, waiter });
         }
         let waiter = slot.present.remove(&ticket)?;
         let cancel = slot.present.is_empty().then(|| slot.cancel.clone());
-        Some(Left { cancel, _waiter: waiter })
+        Some(Left { cancel, waiter })
     }
 
     /// The step between two legs: settles who hears of `ended`, and finds what to run next. A generation is over when
@@ -153,16 +153,17 @@ impl<K: Eq + Hash, T, E, P: Item> Table<K, T, E, P> {
         }
         if slot.present.is_empty() {
             let queue = mem::take(&mut slot.queue);
-            turn.past = Some(mem::replace(slot, Slot::serving(queue)).progress);
             if closed {
-                turn.refused = mem::take(&mut slot.present);
+                turn.refused = queue;
+            } else if !queue.is_empty() {
+                turn.past = Some(mem::replace(slot, Slot::serving(queue)).progress);
+                let watchers = slot.present.values_mut().filter_map(|waiter| waiter.attach.take());
+                turn.feeds = watchers.map(|attach| (attach, slot.progress.feed())).collect();
             }
-            let watchers = slot.present.values_mut().filter_map(|waiter| waiter.attach.take());
-            turn.feeds = watchers.map(|attach| (attach, slot.progress.feed())).collect();
         }
         turn.next = slot.next_leg();
         if turn.next.is_none() {
-            self.slots.remove(key);
+            turn.past = self.slots.remove(key).map(|slot| slot.progress);
         }
         turn
     }

@@ -24,7 +24,8 @@ impl<P: Item> Context<P> {
     /// The signal that nobody wants the result any more. Work that sees it cleans up and returns, with any result;
     /// work that does not look at it merely delays the next run of its key.
     ///
-    /// Cancelling this token oneself stops only what listens to it; it withdraws nobody's interest.
+    /// Cancelling it oneself stops only what listens to it: it withdraws nobody's interest, and is not passed on to the
+    /// closure that runs next.
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
         &self.cancel

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lazyblob_flightcontrol::{Context, Error};
+use lazyblob_flightcontrol::{Context, Error, Failure};
 use tokio::runtime::Builder;
 
 use crate::support::*;
@@ -116,16 +116,21 @@ fn a_runtime_that_goes_away_abandons_its_work() {
     });
 }
 
-/// Work that cancels its own token fools nobody into believing that its waiters have left.
+/// Work that cancels its own token fools nobody into believing that its waiters have left, and does not stop the
+/// closure that runs after it.
 #[tokio::test]
 async fn work_may_cancel_itself() {
     let group = Group::<()>::new();
     let (work, mut script) = scripted();
     let one = joined(group.run("key", work)).await;
     script.begun().await.token().cancel();
-    let two = joined(group.run("key", unwanted)).await;
-    script.end(Ok(1));
-    assert_eq!((one.await.unwrap(), two.await.unwrap()), (1, 1));
+    let (work, mut next) = scripted();
+    let two = joined(group.run("key", work)).await;
+    script.end(Err(Failure::Personal(Oops("mine"))));
+    assert!(matches!(one.await, Err(Error::Personal(_))));
+    assert!(!next.begun().await.is_cancelled());
+    next.end(Ok(1));
+    assert_eq!(two.await.unwrap(), 1);
 }
 
 /// Futures of the group can be moved to other threads, and errors boxed.
