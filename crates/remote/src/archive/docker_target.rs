@@ -1,22 +1,19 @@
 //! Writing what `docker load` reads: one platform, layers uncompressed and named by diffID.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::StreamExt;
 use oci_spec::image::{Descriptor, Digest};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
+use super::docker_layer::{self, layer_name};
 use super::docker_manifest::{self, Item, MAX_DOCUMENT};
-use super::unpack::Unpacker;
 use super::writer::Writer;
 use crate::endpoint::{Mounted, Name, Target};
 use crate::error::{Error, Mismatch, Result, What};
-use crate::layout::disk::{self, CHUNK};
 use crate::manifest::Manifest;
 use crate::media;
 use crate::provider::Origin;
@@ -46,12 +43,6 @@ struct Contents {
 struct Image {
     manifest: Digest,
     item: Item,
-}
-
-/// A layer under way. The permit goes last, when nothing writes any more.
-struct Layer {
-    unpacker: Unpacker,
-    permit: OwnedSemaphorePermit,
 }
 
 impl DockerArchiveTarget {
@@ -108,70 +99,23 @@ impl DockerArchiveTarget {
     }
 
     async fn put_layer(&self, blob: &Blob) -> Result<()> {
-        let descriptor = blob.descriptor();
-        let what =
-            What::new("write layer", format_args!("{} to {}", descriptor.digest(), self.writer.place()));
-        let closed = |_| Error::Cancelled { what: what.clone() };
-        let permit = Arc::clone(&self.layers_at_a_time).acquire_owned().await.map_err(closed)?;
-        if self.contents().diff_ids.contains_key(descriptor.digest()) {
-            return Ok(());
-        }
-        let mut bytes = blob.read().await?;
-        let (start, content) = self.writer.open_ended();
-        let unpacker = Unpacker::new(Arc::clone(self.writer.file()), content);
-        let mut layer = Layer { unpacker, permit };
-        let (mut gathered, mut size) = (Vec::new(), 0);
-        while let Some(chunk) = bytes.next().await {
-            let chunk = chunk?;
-            size += chunk.len();
-            gathered.push(chunk);
-            if size >= CHUNK {
-                layer = self.unpack(&what, layer, std::mem::take(&mut gathered)).await?;
-                size = 0;
-            }
-        }
-        layer = self.unpack(&what, layer, gathered).await?;
-        self.close_layer(&what, layer, start, descriptor.digest()).await
-    }
-
-    /// Decompresses, hashes and writes some chunks in a blocking thread.
-    async fn unpack(&self, what: &What, layer: Layer, chunks: Vec<Bytes>) -> Result<Layer> {
-        let Layer { mut unpacker, permit } = layer;
-        let work = move || {
-            for chunk in chunks {
-                unpacker = unpacker.write(&chunk)?;
-            }
-            Ok(Layer { unpacker, permit })
+        let digest = blob.descriptor().digest();
+        let closed = |_| Error::Cancelled {
+            what: What::new("write layer", format_args!("{digest} to {}", self.writer.place())),
         };
-        disk::blocking(|| what.clone(), work).await?.map_err(|error| self.unpack_error(what, error))
-    }
-
-    async fn close_layer(&self, what: &What, layer: Layer, start: u64, digest: &Digest) -> Result<()> {
-        let known: HashSet<String> = self.contents().diff_ids.values().cloned().collect();
-        let writer = Arc::clone(&self.writer);
-        let close = move || {
-            let Layer { unpacker, permit } = layer;
-            let (size, diff_id) = unpacker.finish()?;
-            // Another blob with the same content is in the archive: this one stays out of it.
-            if !known.contains(&diff_id) {
-                writer.close_open_ended(start, &layer_name(&diff_id), size)?;
+        let turn = Arc::clone(&self.layers_at_a_time).acquire_owned().await.map_err(closed)?;
+        let known = {
+            let contents = self.contents();
+            if contents.diff_ids.contains_key(digest) {
+                return Ok(());
             }
-            Ok((diff_id, permit))
+            contents.diff_ids.values().cloned().collect()
         };
-        let closed = disk::blocking(|| what.clone(), close).await?;
-        let (diff_id, permit) = closed.map_err(|error| self.unpack_error(what, error))?;
+        let (diff_id, turn) = docker_layer::add(&self.writer, blob, known, turn).await?;
         self.contents().diff_ids.insert(digest.clone(), diff_id);
-        // The next layer may begin; it would be told if this digest came again.
-        drop(permit);
+        // Whoever waits for the same layer finds it now.
+        drop(turn);
         Ok(())
-    }
-
-    /// An error of the file system has a number, one of a decoder has not.
-    fn unpack_error(&self, what: &What, error: io::Error) -> Error {
-        if error.raw_os_error().is_some() {
-            return Error::Io { what: what.clone(), path: self.writer.temp_path().to_owned(), source: error };
-        }
-        Error::Invalid { what: what.clone(), reason: format!("the layer cannot be decompressed: {error}") }
     }
 
     /// The config and layers of a manifest as names in the archive, compared with each other.
@@ -307,10 +251,6 @@ impl Target for DockerArchiveTarget {
     fn origin(&self) -> Origin {
         Origin { host: "docker-archive".to_owned(), repository: self.path().display().to_string() }
     }
-}
-
-fn layer_name(diff_id: &str) -> String {
-    format!("{}.tar", diff_id.rsplit(':').next().unwrap_or(diff_id))
 }
 
 fn config_name(digest: &Digest) -> String {

@@ -6,6 +6,7 @@
 //! existing archive is no obstacle: it is replaced, not added to.
 
 mod docker;
+mod docker_layer;
 mod docker_manifest;
 mod docker_target;
 mod entries;
