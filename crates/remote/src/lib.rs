@@ -12,6 +12,7 @@
 
 pub mod access;
 mod auth;
+pub mod archive;
 pub mod body;
 pub mod buildcache;
 pub mod copy;

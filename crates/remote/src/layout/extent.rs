@@ -47,8 +47,14 @@ impl Extent {
             return Err(manifest::too_large(&format!("{place}@{digest}"), self.size));
         }
         let what = What::new("read manifest", format_args!("{place}@{digest}"));
+        self.read_whole(what).await
+    }
+
+    /// All of it, whatever its size.
+    pub(crate) async fn read_whole(self, what: What) -> Result<Bytes> {
+        let size = self.size;
         let mut whole = BytesMut::new();
-        let mut stream = self.clone().stream(0..self.size, what);
+        let mut stream = self.stream(0..size, what);
         while let Some(chunk) = stream.next().await {
             whole.extend_from_slice(&chunk?);
         }
@@ -56,7 +62,7 @@ impl Extent {
     }
 
     /// One chunk at a time and none ahead, so that dropping the stream ends the reading.
-    fn stream(self, range: Range<u64>, what: What) -> ByteStream {
+    pub(crate) fn stream(self, range: Range<u64>, what: What) -> ByteStream {
         futures::stream::try_unfold((self, range, what), |(extent, range, what)| async move {
             let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(CHUNK);
             if length == 0 {

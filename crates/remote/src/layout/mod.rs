@@ -9,15 +9,15 @@
 //!
 //! A layout may be sparse: an index or a manifest may name blobs that are not there.
 
-mod catalog;
-mod disk;
-mod extent;
-mod index;
+pub(crate) mod catalog;
+pub(crate) mod disk;
+pub(crate) mod extent;
+pub(crate) mod index;
 pub mod ingest;
-mod read;
-mod sink;
-mod temp;
-mod write;
+pub(crate) mod read;
+pub(crate) mod sink;
+pub(crate) mod temp;
+pub(crate) mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -22,10 +22,11 @@ use crate::manifest::Manifest;
 use crate::provider::{BlobInfo, Origin, Provider};
 use crate::verify::Unverified;
 
+const OPERATION: &str = "open layout";
 /// The largest `oci-layout` that makes sense, in bytes.
-const MAX_MARKER: u64 = 64 * 1024;
+pub(crate) const MAX_MARKER: u64 = 64 * 1024;
 /// The largest `index.json` we read, in bytes: some hundred thousand tags.
-const MAX_INDEX: u64 = 64 * 1024 * 1024;
+pub(crate) const MAX_INDEX: u64 = 64 * 1024 * 1024;
 
 #[async_trait]
 impl Source for Layout {
@@ -135,7 +136,6 @@ pub(super) fn read_index(root: &Path, place: &str) -> Result<Option<Index>> {
 }
 
 fn check_marker(root: &Path, place: &str, may_be_missing: bool) -> Result<()> {
-    const OPERATION: &str = "open layout";
     let invalid = |reason: String| Err(Error::invalid(OPERATION, place, reason));
     match fs::metadata(root) {
         Ok(metadata) if metadata.is_dir() => {}
@@ -152,7 +152,13 @@ fn check_marker(root: &Path, place: &str, may_be_missing: bool) -> Result<()> {
         }
         return invalid("not an OCI layout: it has no file oci-layout".to_owned());
     };
-    let marker: Value = match serde_json::from_slice(&bytes) {
+    check_version(&bytes, place)
+}
+
+/// Checks the content of `oci-layout`.
+pub(crate) fn check_version(marker: &[u8], place: &str) -> Result<()> {
+    let invalid = |reason: String| Err(Error::invalid(OPERATION, place, reason));
+    let marker: Value = match serde_json::from_slice(marker) {
         Ok(marker) => marker,
         Err(error) => return invalid(format!("not an OCI layout: file oci-layout is broken: {error}")),
     };
