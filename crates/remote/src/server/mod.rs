@@ -12,7 +12,10 @@ mod backend;
 mod blobs;
 mod catalogue;
 mod front;
-mod htpasswd;
+pub(crate) mod htpasswd;
+mod layout_backend;
+mod layout_index;
+mod layout_ingest;
 mod lists;
 mod manifests;
 mod memory;
@@ -32,7 +35,10 @@ pub use auth::{Action, Authorizer, Need, Open, ReadOnly, Refusal};
 pub use backend::{Applied, Backend, Change, Ingest, Named};
 pub use front::Front;
 pub use htpasswd::{Anonymous, Htpasswd};
+pub use layout_backend::LayoutBackend;
 pub use memory::Memory;
+#[cfg(feature = "testing")]
+pub(crate) use problem::Problem;
 #[cfg(feature = "testing")]
 pub(crate) use registry::Trust;
 pub use registry::{Registry, Settings};

@@ -186,7 +186,6 @@ pub(crate) enum Trust {
     Ask,
     /// The address itself was the permission.
     #[cfg(feature = "testing")]
-    #[allow(dead_code)]
     Given,
 }
 

@@ -8,10 +8,24 @@
 //! What cannot be set up panics: a test cannot go on without it.
 #![allow(clippy::expect_used)]
 
+mod authority;
+mod broken_body;
+mod builder;
+mod jwt;
 mod memory_transport;
+mod misbehave;
 mod registry;
 mod seed;
+mod storage;
+mod token_service;
+mod tokens;
+mod toxic;
 
+pub use authority::Authority;
+pub use builder::Builder;
+pub use jwt::Signer;
 pub use memory_transport::MemoryTransport;
-pub use registry::{Builder, TestRegistry};
+pub use registry::TestRegistry;
 pub use seed::{Image, gzip_layer};
+pub use tokens::{Access as TokenAccess, Lie, TokenRequest, TokenServer};
+pub use toxic::{Effect, Expiry, RetryAfter, Toxic};

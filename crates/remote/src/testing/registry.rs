@@ -1,7 +1,6 @@
 //! A registry a test starts, asks, seeds and breaks.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,105 +8,49 @@ use bytes::Bytes;
 use http::{Request, Response};
 use oci_spec::image::{Descriptor, MediaType};
 
+use super::builder::Builder;
 use super::memory_transport::MemoryTransport;
+use super::misbehave::{self, Before, FirstRanges, Scene};
 use super::seed::Image;
+use super::storage::{self, Place, Storage};
+use super::token_service::TOKEN_PATH;
+use super::tokens::TokenServer;
+use super::toxic::{Toxic, Toxics};
 use crate::body::Body;
 use crate::digest::sha256;
 use crate::manifest::Manifest;
 use crate::request::{Counter, Kind};
 use crate::server::route::{self, Route};
-use crate::server::{
-    Authorizer, Backend, Certificates, Dropped, Entry, Front, Memory, Registry, Service, Settings, Traffic,
-    Trust,
-};
+use crate::server::{Dropped, Entry, Front, Registry, Service, Traffic, Trust};
 
 /// A registry for one test.
 #[derive(Debug)]
 pub struct TestRegistry {
-    host: String,
-    inner: Arc<Inner>,
-    front: Option<Front>,
+    pub(super) inner: Arc<Inner>,
+    pub(super) front: Option<Front>,
 }
 
 /// What answers, with or without a socket.
 #[derive(Debug)]
-struct Inner {
-    registry: Registry,
+pub(super) struct Inner {
+    pub(super) registry: Registry,
+    pub(super) tokens: Option<Arc<TokenServer>>,
+    pub(super) toxics: Toxics,
+    pub(super) storage: Storage,
+    pub(super) first_ranges: FirstRanges,
+    /// Known once the socket has its port.
+    pub(super) hosts: OnceLock<Hosts>,
+    /// `http` or `https`, where a request does not say it itself.
+    pub(super) scheme: &'static str,
 }
 
-/// Says how a [`TestRegistry`] is to be.
-#[derive(Debug)]
-pub struct Builder {
-    backend: Arc<dyn Backend>,
-    settings: Settings,
-    authorizer: Option<Arc<dyn Authorizer>>,
-    certificates: Option<Certificates>,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            backend: Arc::new(Memory::new()),
-            settings: Settings::default(),
-            authorizer: None,
-            certificates: None,
-        }
-    }
-}
-
-impl Builder {
-    /// Keeps everything in `backend` instead of in memory.
-    #[must_use]
-    pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
-        self.backend = backend;
-        self
-    }
-
-    /// Changes the settings.
-    #[must_use]
-    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        change(&mut self.settings);
-        self
-    }
-
-    /// Asks `authorizer` before every request.
-    #[must_use]
-    pub fn guarded_by(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
-        self.authorizer = Some(authorizer);
-        self
-    }
-
-    /// Speaks TLS on its socket.
-    #[must_use]
-    pub fn tls(mut self, certificates: Certificates) -> Self {
-        self.certificates = Some(certificates);
-        self
-    }
-
-    /// Starts it on a free port of 127.0.0.1.
-    pub async fn start(self) -> TestRegistry {
-        let tls = self.certificates.clone();
-        let inner = self.inner().await;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let service = Arc::clone(&inner) as Arc<dyn Service>;
-        let front = Front::listen(address, tls.as_ref(), service).await.expect("loopback has a free port");
-        TestRegistry { host: front.address().to_string(), inner, front: Some(front) }
-    }
-
-    /// Makes it answer as `host`, without a socket.
-    pub async fn in_memory(self, host: &str) -> TestRegistry {
-        TestRegistry { host: host.to_owned(), inner: self.inner().await, front: None }
-    }
-
-    async fn inner(self) -> Arc<Inner> {
-        let registry = Registry::open(self.backend, self.settings).await.expect("the backend opens");
-        let registry = match self.authorizer {
-            Some(authorizer) => registry.guarded_by(authorizer),
-            None => registry,
-        };
-        registry.traffic().set_logging(true);
-        Arc::new(Inner { registry })
-    }
+/// The names a registry answers to, each `HOST[:PORT]`.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    pub(super) own: String,
+    /// The storage, and foreign upload addresses.
+    pub(super) other: String,
+    pub(super) tokens: String,
 }
 
 impl TestRegistry {
@@ -130,13 +73,41 @@ impl TestRegistry {
     /// `HOST[:PORT]` for references.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.host
+        &self.inner.hosts().own
+    }
+
+    /// `HOST[:PORT]` of the storage blobs are redirected to and of foreign upload addresses.
+    #[must_use]
+    pub fn storage_host(&self) -> &str {
+        &self.inner.hosts().other
+    }
+
+    /// `HOST[:PORT]` of the token server.
+    #[must_use]
+    pub fn token_host(&self) -> &str {
+        &self.inner.hosts().tokens
     }
 
     /// All names it answers to.
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
-        vec![self.host.clone()]
+        [self.host(), self.storage_host(), self.token_host()].map(str::to_owned).to_vec()
+    }
+
+    /// Misbehaves by one more rule from now on.
+    pub fn add(&self, toxic: Toxic) {
+        self.inner.toxics.add(toxic);
+    }
+
+    /// Behaves from now on.
+    pub fn behave(&self) {
+        self.inner.toxics.clear();
+    }
+
+    /// The token server, if there is one.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&TokenServer> {
+        self.inner.tokens.as_deref()
     }
 
     /// What answers, to be put anywhere.
@@ -241,13 +212,67 @@ impl TestRegistry {
 
 #[async_trait]
 impl Service for Inner {
-    async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Dropped> {
+    async fn call(&self, mut request: Request<Body>) -> Result<Response<Body>, Dropped> {
+        let place = Storage::place(request.uri());
+        if let Place::Foreign(uri) = &place {
+            *request.uri_mut() = uri.clone();
+        }
+        let is_token = self.tokens.is_some() && request.uri().path() == TOKEN_PATH;
+        let kind = match place {
+            Place::Ticket => Kind::Redirect,
+            _ if is_token => Kind::Token,
+            _ => Route::of(request.uri()).kind(request.method(), request.uri()),
+        };
         let traffic = self.registry.traffic();
-        let kind = Route::of(request.uri()).kind(request.method(), request.uri());
         traffic.requests().count(kind);
         let entry = Entry::of(request.method(), request.uri(), request.headers(), kind);
-        let response = self.registry.answer(request, Trust::Ask).await;
-        traffic.answered(entry, Some(response.status()));
-        Ok(response)
+        let result = self.answer(request, kind, &place).await;
+        traffic.answered(entry, result.as_ref().ok().map(Response::status));
+        result
+    }
+}
+
+impl Inner {
+    async fn answer(
+        &self,
+        request: Request<Body>,
+        kind: Kind,
+        place: &Place,
+    ) -> Result<Response<Body>, Dropped> {
+        let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        let effects = self.toxics.effects(kind, &target);
+        let scheme = request.uri().scheme_str().unwrap_or(self.scheme).to_owned();
+        let scene = Scene {
+            method: request.method().clone(),
+            target,
+            own: format!("{scheme}://{}", self.hosts().own),
+            other: format!("{scheme}://{}", self.hosts().other),
+            storage: &self.storage,
+            first_ranges: &self.first_ranges,
+        };
+        let request = match misbehave::before(&effects, request).await? {
+            Before::Pass(request) => request,
+            Before::Answer(response) => return Ok(response),
+        };
+        let response = match (place, &self.tokens) {
+            (Place::Ticket, _) => self.storage.answer(&self.registry, request).await,
+            (Place::Foreign(_), _) => match storage::refuse_credentials(&request) {
+                Some(refused) => refused,
+                None => {
+                    let mut response = self.registry.answer(request, Trust::Given).await;
+                    misbehave::relocate(&mut response, |path| {
+                        format!("{}{}", scene.other, Storage::foreign(path))
+                    });
+                    response
+                }
+            },
+            (Place::Elsewhere, Some(tokens)) if kind == Kind::Token => tokens.answer(request).await,
+            (Place::Elsewhere, _) => self.registry.answer(request, Trust::Ask).await,
+        };
+        misbehave::after(&effects, &scene, response)
+    }
+
+    fn hosts(&self) -> &Hosts {
+        self.hosts.get_or_init(Hosts::default)
     }
 }
