@@ -32,6 +32,12 @@ impl RepositoryName {
         Ok(Self { host: host.to_owned(), path: path.to_owned() })
     }
 
+    /// A registry itself, without a repository.
+    pub(crate) fn of_registry(host: &str) -> Result<Self> {
+        check_host(host, host)?;
+        Ok(Self { host: host.to_owned(), path: String::new() })
+    }
+
     /// `HOST[:PORT]`; `docker.io` for Docker Hub.
     #[must_use]
     pub fn host(&self) -> &str {

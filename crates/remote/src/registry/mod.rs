@@ -11,6 +11,7 @@ mod chunks;
 mod exchange;
 mod facts;
 mod link;
+mod login;
 mod manifests;
 mod mount;
 mod provider;
