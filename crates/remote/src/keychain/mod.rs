@@ -1,10 +1,31 @@
 //! Where credentials come from. They are looked up when a host asks for them and never travel to another host.
+//!
+//! [`standard`] is what the command uses: first what the caller fixed by hand, then docker's and podman's files with
+//! their helpers, each looked up once per run. The parts are public, to be chained otherwise.
+
+mod auth_file;
+mod chain;
+mod docker_config;
+mod environment;
+mod fixed;
+mod helper;
+mod login;
+mod memo;
+mod podman;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use async_trait::async_trait;
 
+pub use self::chain::{Chain, standard};
+pub use self::docker_config::DockerConfig;
+pub use self::environment::Environment;
+pub use self::fixed::Fixed;
+pub use self::helper::Helpers;
+pub use self::login::Login;
+pub use self::memo::Memo;
+pub use self::podman::Podman;
 use crate::error::Result;
 
 /// A secret that never shows itself.
@@ -50,6 +71,12 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// User name and password. The user name `<token>` is docker's way to say that the password is an identity token.
+    pub fn basic(username: impl Into<String>, password: impl Into<String>) -> Self {
+        let (username, password) = (username.into(), Secret::new(password));
+        if username == "<token>" { Self::IdentityToken(password) } else { Self::Basic { username, password } }
+    }
+
     /// Tells credentials apart without showing them; stable within a process.
     #[must_use]
     pub fn id(&self) -> u64 {
