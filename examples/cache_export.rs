@@ -33,7 +33,7 @@ async fn main() -> Outcome<()> {
     let export = Copy::new(
         Arc::new(layout),
         name.clone(),
-        target.clone(),
+        Arc::clone(&target) as _,
         names.clone(),
         Access::anonymous(),
         tasks.clone(),

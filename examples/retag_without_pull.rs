@@ -36,7 +36,7 @@ async fn main() -> Outcome<()> {
     let push = Copy::new(
         Arc::new(layout),
         Name::Tag("1".into()),
-        target.clone(),
+        Arc::clone(&target) as _,
         names.clone(),
         Access::anonymous(),
         tasks.clone(),

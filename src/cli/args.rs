@@ -12,10 +12,12 @@ use lazyblob::remote::{Location, Reference, RepositoryName};
 /// Retags, copies and serves container images and build caches, moving no byte it need not move.
 #[derive(Debug, Parser)]
 #[command(name = "lazyblob", version, max_term_width = 110)]
-#[command(after_help = "LOCATIONS: HOST/REPO[:TAG][@DIGEST] (a name without a host is Docker Hub's), oci:DIR[:TAG], \
+#[command(
+    after_help = "LOCATIONS: HOST/REPO[:TAG][@DIGEST] (a name without a host is Docker Hub's), oci:DIR[:TAG], \
                         oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]\n\
                         EXIT CODES: 0 done, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 rate limited, \
-                        6 size or digest wrong, 7 partly done, 130/143 interrupted")]
+                        6 size or digest wrong, 7 partly done, 130/143 interrupted"
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -61,6 +63,9 @@ pub(crate) struct HostArgs {
     /// Speaks plain HTTP to HOST[:PORT]; loopback hosts need no such word.
     #[arg(long, global = true, value_name = "HOST")]
     pub(crate) plain_http: Vec<String>,
+    /// Speaks TLS to HOST[:PORT]; only loopback hosts need such a word.
+    #[arg(long, global = true, value_name = "HOST")]
+    pub(crate) tls: Vec<String>,
     /// Accepts any certificate of HOST[:PORT].
     #[arg(long, global = true, value_name = "HOST")]
     pub(crate) insecure_skip_verify: Vec<String>,
@@ -232,7 +237,8 @@ pub(crate) struct LogoutArgs {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
     let number: f64 = number.parse().map_err(|_| format!("`{text}` is not a time, as in 90s or 5m"))?;
     let seconds = match unit {
         "" | "s" => number,
@@ -246,7 +252,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((host, value)) if !host.is_empty() && !value.is_empty() => Ok((host.to_owned(), value.to_owned())),
+        Some((host, value)) if !host.is_empty() && !value.is_empty() => {
+            Ok((host.to_owned(), value.to_owned()))
+        }
         _ => Err("it must be HOST=VALUE".to_owned()),
     }
 }

@@ -47,6 +47,9 @@ impl Context {
         for host in &hosts.plain_http {
             known = known.plain_http(host);
         }
+        for host in &hosts.tls {
+            known = known.tls(host);
+        }
         for host in &hosts.insecure_skip_verify {
             known = known.insecure_skip_verify(host);
         }
@@ -146,7 +149,6 @@ impl Context {
         &self,
         location: &Location,
         source: &Location,
-        dry_run: bool,
     ) -> Result<(Arc<dyn Target>, Name), Failure> {
         match location {
             Location::Registry(reference) => {
@@ -158,7 +160,7 @@ impl Context {
                     self.repository(reference.repository(), scopes(Some(source), Some(location)))?;
                 Ok((Arc::new(RegistryTarget::new(repository)), name_of(reference)))
             }
-            Location::Local(local) => Ok((open_target(local, dry_run).await?, target_name(local)?)),
+            Location::Local(local) => Ok((open_target(local).await?, target_name(local)?)),
         }
     }
 
@@ -171,7 +173,7 @@ impl Context {
     }
 }
 
-async fn open_target(local: &LocalImage, _dry_run: bool) -> Result<Arc<dyn Target>, Failure> {
+async fn open_target(local: &LocalImage) -> Result<Arc<dyn Target>, Failure> {
     let path = local.path();
     Ok(match local.kind() {
         LocalKind::Oci => Arc::new(Layout::create_or_open(path).await?),

@@ -22,7 +22,9 @@ pub(crate) fn keychain(hosts: &HostArgs) -> Result<Arc<dyn Keychain>, Failure> {
     for (host, user) in &hosts.creds {
         let password = match files.remove(host.as_str()) {
             Some(file) => from_file(file)?,
-            None if hosts.password_stdin && from_stdin.is_none() => from_stdin.insert(stdin_password()?).clone(),
+            None if hosts.password_stdin && from_stdin.is_none() => {
+                from_stdin.insert(stdin_password()?).clone()
+            }
             None => {
                 let usage = format!(
                     "--creds {host}={user} needs a password: --password-file {host}=FILE, or --password-stdin for one"

@@ -59,7 +59,10 @@ impl Failure {
                 Some(format!("the host asks to wait {} s; a smaller --concurrency may help", wait.as_secs()))
             }
             Error::Rejected { codes, .. } if codes.iter().any(|code| code == "MANIFEST_BLOB_UNKNOWN") => {
-                Some("a registry that takes no cache in index form takes it with --cache-form manifest".to_owned())
+                Some(
+                    "a registry that takes no cache in index form takes it with --cache-form manifest"
+                        .to_owned(),
+                )
             }
             Error::Unavailable { reason, .. } if reason.contains("InvalidContentType") => {
                 Some("the host does not speak TLS: --plain-http HOST".to_owned())

@@ -26,7 +26,8 @@ pub(crate) fn start(global: &Global) -> Result<(), Failure> {
         };
         let filter = EnvFilter::try_new(directives)
             .map_err(|error| Failure::Usage(format!("--log {level}: {error}")))?;
-        layers.push(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter).boxed());
+        layers
+            .push(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter).boxed());
     }
     if let Some(path) = &global.trace {
         let file = File::create(path)

@@ -61,9 +61,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let work = Box::pin(commands::run(cli.command, &context));
     let limited = async {
         match timeout {
-            Some(limit) => tokio::time::timeout(limit, work)
-                .await
-                .unwrap_or_else(|_| Err(Failure::TimedOut(limit.as_secs_f64()))),
+            Some(limit) => {
+                tokio::time::timeout(limit, work).await.unwrap_or(Err(Failure::TimedOut(limit.as_secs_f64())))
+            }
             None => work.await,
         }
     };

@@ -14,8 +14,8 @@ pub(crate) fn lines(text: &str) -> Result<(), Failure> {
 
 /// Writes one JSON document to standard output.
 pub(crate) fn json(document: &impl Serialize) -> Result<(), Failure> {
-    let mut text =
-        serde_json::to_string_pretty(document).map_err(|error| Failure::Local(format!("write JSON: {error}")))?;
+    let mut text = serde_json::to_string_pretty(document)
+        .map_err(|error| Failure::Local(format!("write JSON: {error}")))?;
     text.push('\n');
     write(text.as_bytes())
 }

@@ -86,6 +86,15 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// Whatever the way to it brings, but not [`crate::Error::NotFound`].
     async fn resolve(&self, name: &Name) -> Result<Option<Digest>>;
 
+    /// Says before anything moves whether this place can hold `root` at all.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for a kind of manifest that the format has no room for.
+    fn accepts(&self, root: &Manifest) -> Result<()> {
+        let _ = root;
+        Ok(())
+    }
+
     /// Whether the target has the blob. One HEAD at a registry.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> Result<(), Failure
     let registry = |location: &Location| matches!(location, Location::Registry(_));
     context.between(registry(&args.source), registry(&args.target));
     let (source, name) = context.source(&args.source, Some(&args.target)).await?;
-    let (target, target_name) = context.target(&args.target, Some(&args.source), args.dry_run).await?;
+    let (target, target_name) = context.target(&args.target, &args.source).await?;
     let options = Options {
         platforms: args.platform.clone(),
         referrers: args.referrers,

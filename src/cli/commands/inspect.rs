@@ -18,8 +18,7 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> Result<(), Fail
     if args.raw {
         return output::write(manifest.bytes());
     }
-    let referrers =
-        if args.referrers { source.referrers(manifest.digest()).await? } else { Vec::new() };
+    let referrers = if args.referrers { source.referrers(manifest.digest()).await? } else { Vec::new() };
     if context.json() {
         let parsed: Value = serde_json::from_slice(manifest.bytes()).unwrap_or_default();
         let mut document = json!({

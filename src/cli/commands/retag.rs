@@ -15,7 +15,8 @@ use crate::cli::output;
 
 /// Retags to every name; one that fails does not keep the others from theirs.
 pub(super) async fn run(args: RetagArgs, context: &Context) -> Result<(), Failure> {
-    let targets = args.targets.iter().map(|target| parse(&args.source, target)).collect::<Result<Vec<_>, _>>()?;
+    let targets =
+        args.targets.iter().map(|target| parse(&args.source, target)).collect::<Result<Vec<_>, _>>()?;
     // One token for all of it.
     let scopes = targets.iter().fold(Scopes::pull(args.source.repository()), |scopes, target| {
         scopes.union(&Scopes::push(target.repository()))
@@ -86,7 +87,8 @@ async fn give_name(
     let options =
         Options { concurrency: args.concurrency, retry: context.settings().retry, ..Options::default() };
     let access = context.access().clone();
-    let copy = Copy::new(Arc::clone(source), name_of(&args.source), place, vec![name], access, context.tasks());
+    let copy =
+        Copy::new(Arc::clone(source), name_of(&args.source), place, vec![name], access, context.tasks());
     copy.with_options(options).of(manifest.clone()).run().await?;
     Ok(())
 }

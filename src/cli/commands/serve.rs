@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lazyblob::remote::server::{Anonymous, Backend, Certificates, Front, Htpasswd, LayoutBackend, Memory, Registry, Settings};
+use lazyblob::remote::server::{
+    Anonymous, Backend, Certificates, Front, Htpasswd, LayoutBackend, Memory, Registry, Settings,
+};
 
 use crate::cli::args::ServeArgs;
 use crate::cli::context::Context;
@@ -29,14 +31,14 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Result<(), Failur
     };
     let mut registry = Registry::open(backend, Settings::default()).await?;
     if let Some(file) = &args.htpasswd {
-        registry = registry.guarded_by(Arc::new(Htpasswd::read(file, Anonymous::Refused)?));
+        registry = registry.guarded_by(Arc::new(Htpasswd::read(file, Anonymous::Nothing)?));
     }
     let registry = Arc::new(registry);
-    let certificates = args
-        .tls_cert
-        .clone()
-        .zip(args.tls_key.clone())
-        .map(|(chain, key)| Certificates { chain, key, client_ca: None });
+    let certificates = args.tls_cert.clone().zip(args.tls_key.clone()).map(|(chain, key)| Certificates {
+        chain,
+        key,
+        client_ca: None,
+    });
     let front = Front::listen(args.addr, certificates.as_ref(), Arc::clone(&registry) as _).await?;
     let scheme = if certificates.is_some() { "https" } else { "http" };
     // The address is what a script waits for; port 0 is any free one.

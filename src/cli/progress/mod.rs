@@ -1,8 +1,8 @@
 //! Showing what moves, on standard error.
 
+mod bars;
 mod json;
 mod lines;
-mod bars;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -40,7 +40,9 @@ impl Watch {
     pub(crate) fn new(mode: ProgressMode) -> Arc<Self> {
         let show: Box<dyn Show> = match mode {
             // Bars that no terminal draws would swallow what is said between them.
-            ProgressMode::Auto | ProgressMode::Tty if std::io::stderr().is_terminal() => Box::new(bars::Bars::new()),
+            ProgressMode::Auto | ProgressMode::Tty if std::io::stderr().is_terminal() => {
+                Box::new(bars::Bars::new())
+            }
             ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Plain => Box::new(lines::Lines::default()),
             ProgressMode::Json => Box::new(json::Events::default()),
             ProgressMode::Quiet => Box::new(Quiet),

@@ -64,25 +64,6 @@ impl DockerArchiveTarget {
         self.writer.target()
     }
 
-    /// Whether a manifest can be in a docker-archive at all; to be asked before any blob moves.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an index, a build cache, an artifact, and for layers that must not be distributed.
-    pub fn accepts(&self, manifest: &Manifest) -> Result<()> {
-        if manifest.is_build_cache() {
-            return Err(self.refusal("a build cache cannot be in a docker-archive; use oci-archive"));
-        }
-        if manifest.is_index() {
-            let reason = "a docker-archive holds one platform; choose it with --platform, or use oci-archive";
-            return Err(self.refusal(reason));
-        }
-        let config = manifest.config().map(|config| config.media_type().as_ref()).unwrap_or_default();
-        if !is_config(config) {
-            return Err(self.refusal(&format!("a docker-archive holds images only, this is {config}")));
-        }
-        manifest.layers().iter().try_for_each(|layer| self.accepts_layer(layer))
-    }
-
     fn accepts_layer(&self, layer: &Descriptor) -> Result<()> {
         let kind = media::bare(layer.media_type().as_ref());
         if media::is_foreign(kind) {
@@ -189,6 +170,22 @@ impl Target for DockerArchiveTarget {
         }
         self.accepts_layer(blob.descriptor())?;
         self.put_layer(blob).await
+    }
+
+    /// An index, a build cache, an artifact, and layers that must not be distributed are refused.
+    fn accepts(&self, manifest: &Manifest) -> Result<()> {
+        if manifest.is_build_cache() {
+            return Err(self.refusal("a build cache cannot be in a docker-archive; use oci-archive"));
+        }
+        if manifest.is_index() {
+            let reason = "a docker-archive holds one platform; choose it with --platform, or use oci-archive";
+            return Err(self.refusal(reason));
+        }
+        let config = manifest.config().map(|config| config.media_type().as_ref()).unwrap_or_default();
+        if !is_config(config) {
+            return Err(self.refusal(&format!("a docker-archive holds images only, this is {config}")));
+        }
+        manifest.layers().iter().try_for_each(|layer| self.accepts_layer(layer))
     }
 
     /// Adds an image whose config and layers were put before. A tag is a reference, `latest` where it has no tag of its

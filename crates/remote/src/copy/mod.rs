@@ -123,9 +123,11 @@ impl Copy {
         };
         let read = |descriptor: Descriptor| self.blob(&descriptor);
         let root = platform::choose(self.source.as_ref(), root, &self.options.platforms, read).await?;
-        match self.options.cache_form {
-            Some(form) => buildcache::convert(&root, form),
-            None => Ok(root),
-        }
+        let root = match self.options.cache_form {
+            Some(form) => buildcache::convert(&root, form)?,
+            None => root,
+        };
+        self.target.accepts(&root)?;
+        Ok(root)
     }
 }
