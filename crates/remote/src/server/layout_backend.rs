@@ -126,8 +126,6 @@ impl Backend for LayoutBackend {
     async fn ingest(&self) -> Result<Box<dyn Ingest>> {
         let directory = Arc::clone(&self.directory);
         blocking(move || {
-            // Under the lock nobody takes the new file for a leftover before it is locked itself.
-            let _lock = lock_directory(&directory)?;
             let ingest = FileIngest::create(Arc::clone(&directory), &directory.join(INGEST))?;
             Ok(Box::new(ingest) as Box<dyn Ingest>)
         })
@@ -212,8 +210,11 @@ fn check_version(directory: &Path, marker: &[u8]) -> Result<()> {
     Err(Error::invalid("open layout", directory.display(), reason))
 }
 
-/// Removes what processes that no longer run were taking in: their locks are gone.
+/// Removes what processes that no longer run were taking in: their locks are gone. New files are made under a shared
+/// lock of their directory, so that none is taken for a leftover before it has its own.
 fn remove_leftovers(ingest: &Path) -> std::io::Result<()> {
+    let directory = File::open(ingest)?;
+    directory.lock()?;
     for entry in std::fs::read_dir(ingest)? {
         let path = entry?.path();
         let Ok(file) = File::open(&path) else { continue };

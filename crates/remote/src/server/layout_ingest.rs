@@ -1,5 +1,6 @@
 //! A blob on its way into a layout: a file of `.ingest/`, hashed as it grows.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,8 @@ impl FileIngest {
     /// Begins a file in `directory` and locks it.
     pub(super) fn create(layout: Arc<PathBuf>, directory: &Path) -> Result<Self> {
         let create = || {
+            let shared = File::open(directory)?;
+            shared.lock_shared()?;
             let file = NamedTempFile::new_in(directory)?;
             file.as_file().lock()?;
             Ok(file)

@@ -1,9 +1,9 @@
 //! Pushing blobs: monolithic, streamed, in chunks and by mount (distribution-spec "Pushing Blobs").
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http::header::{HeaderName, HeaderValue, LOCATION, RANGE};
 use http::{Request, Response, StatusCode, Uri};
 use oci_spec::image::Digest;
@@ -15,7 +15,7 @@ use super::range;
 use super::registry::Registry;
 use super::route::{self, parameter};
 use super::sync::lock;
-use crate::body::{self, Body};
+use crate::body::{self, Body, BoxError};
 use crate::digest::Hasher;
 use crate::reference::RepositoryName;
 
@@ -118,32 +118,44 @@ impl Registry {
         Ok(mounted.then(|| created(repository, &digest)))
     }
 
-    /// Takes in a body; what came before a break stays.
+    /// Takes in a body; what came before a break stays. While one batch is stored the next one arrives.
     async fn take(&self, ingest: &mut dyn Ingest, body: Body) -> Result<(), Problem> {
         let mut chunks = pin!(body::chunks(body));
-        let (mut gathered, mut size): (Vec<Bytes>, usize) = (Vec::new(), 0);
+        let mut batch = self.gather(chunks.as_mut()).await;
         loop {
-            let broke = match chunks.next().await {
+            if let Some(end) = batch.end {
+                if !batch.pieces.is_empty() {
+                    ingest.append(batch.pieces).await?;
+                }
+                return end.map_err(Problem::body_broke);
+            }
+            let (stored, next) = tokio::join!(ingest.append(batch.pieces), self.gather(chunks.as_mut()));
+            stored?;
+            batch = next;
+        }
+    }
+
+    async fn gather(&self, mut chunks: Pin<&mut impl Stream<Item = Result<Bytes, BoxError>>>) -> Batch {
+        let mut batch = Batch { pieces: Vec::new(), end: None };
+        let mut size = 0;
+        while size < GATHER {
+            match chunks.next().await {
                 Some(Ok(chunk)) => {
                     self.traffic.received(chunk.len());
                     size += chunk.len();
-                    gathered.push(chunk);
-                    if size < GATHER {
-                        continue;
-                    }
-                    None
+                    batch.pieces.push(chunk);
                 }
-                Some(Err(error)) => Some(Err(Problem::body_broke(error))),
-                None => Some(Ok(())),
-            };
-            if size > 0 {
-                ingest.append(std::mem::take(&mut gathered)).await?;
-                size = 0;
-            }
-            if let Some(end) = broke {
-                return end;
+                Some(Err(error)) => {
+                    batch.end = Some(Err(error));
+                    break;
+                }
+                None => {
+                    batch.end = Some(Ok(()));
+                    break;
+                }
             }
         }
+        batch
     }
 
     async fn commit(&self, repository: &RepositoryName, ingest: Box<dyn Ingest>, digest: &Digest) -> Answer {
@@ -212,6 +224,12 @@ impl Registry {
         lock(&self.catalogue).add_blob(repository, digest);
         Ok(())
     }
+}
+
+/// What of a body is stored in one step, and how the body ended if it has.
+struct Batch {
+    pieces: Vec<Bytes>,
+    end: Option<Result<(), BoxError>>,
 }
 
 fn location(repository: &RepositoryName, id: &str, position: u64) -> String {

@@ -150,6 +150,35 @@ async fn uploads_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn naming_a_digest_of_another_repository_does_not_open_it_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = over(directory.path()).await;
+    registry.seed_image("private", "1", &[Bytes::from_static(b"secret")]).await;
+    let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    let thief = Image::with(&[Bytes::from_static(b"secret")], foreign, &json!({}));
+    registry.seed_blob("public", thief.blobs[0].1.clone()).await;
+    let put = async |registry: &TestRegistry, tag: &str| {
+        let target = format!("/v2/public/manifests/{tag}");
+        let typed = [(CONTENT_TYPE, media::OCI_MANIFEST)];
+        send(registry, Method::PUT, &target, &typed, thief.manifest.bytes().clone()).await.status
+    };
+    assert_eq!(put(&registry, "1").await, StatusCode::CREATED);
+    let secret = format!("/v2/public/blobs/{}", sha256(b"secret"));
+    assert_eq!(ask(&registry, Method::GET, &secret).await.status, StatusCode::NOT_FOUND);
+
+    let registry = over(directory.path()).await;
+    assert_eq!(ask(&registry, Method::GET, "/v2/public/manifests/1").await.status, StatusCode::OK);
+    assert_eq!(ask(&registry, Method::GET, &secret).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(ask(&registry, Method::HEAD, &secret).await.status, StatusCode::NOT_FOUND);
+
+    // Who has the bytes may upload them, and then they stay.
+    registry.seed_blob("public", &b"secret"[..]).await;
+    assert_eq!(put(&registry, "2").await, StatusCode::CREATED);
+    let registry = over(directory.path()).await;
+    assert_eq!(ask(&registry, Method::GET, &secret).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn sha512_blobs_are_stored_as_such() {
     let directory = tempfile::tempdir().unwrap();
     let registry = over(directory.path()).await;

@@ -1,11 +1,13 @@
 //! The socket front: versions of HTTP, TLS, faults as a client sees them, and the end.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use lazyblob_remote::digest::sha256;
 use lazyblob_remote::request::Kind;
+use lazyblob_remote::server::Front;
 use lazyblob_remote::testing::{Authority, Builder, Effect, Expiry, TestRegistry, Toxic};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Version};
 
@@ -103,18 +105,33 @@ async fn faults_as_a_client_sees_them() {
 
 #[tokio::test]
 async fn closing_cuts_what_hangs_and_frees_the_port() {
-    let hang = Toxic::new(Effect::Hang).on(Kind::Other);
-    let (registry, _) = started(TestRegistry::builder().toxic(hang)).await;
-    let url = format!("http://{}/v2/", registry.host());
-    let client = client().retry(reqwest::retry::never()).build().unwrap();
-    let counted = async {
-        while registry.requests(Kind::Other) == 0 {
-            tokio::task::yield_now().await;
-        }
-        registry.close().await;
-    };
-    let (hanging, ()) = tokio::join!(client.get(&url).send(), counted);
-    assert!(hanging.is_err());
-    let refused = tokio::time::timeout(Duration::from_secs(5), client.get(&url).send()).await;
-    assert!(refused.unwrap().unwrap_err().is_connect());
+    for client in [client().http1_only(), client().http2_prior_knowledge()] {
+        let hang = Toxic::new(Effect::Hang).on(Kind::Other);
+        let (registry, _) = started(TestRegistry::builder().toxic(hang)).await;
+        let url = format!("http://{}/v2/", registry.host());
+        let client = client.retry(reqwest::retry::never()).build().unwrap();
+        let close = async {
+            while registry.requests(Kind::Other) == 0 {
+                tokio::task::yield_now().await;
+            }
+            registry.close().await;
+        };
+        let both = async { tokio::join!(client.get(&url).send(), close) };
+        let (hanging, ()) = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+        assert!(hanging.is_err());
+        assert!(client.get(&url).send().await.unwrap_err().is_connect());
+    }
+}
+
+#[tokio::test]
+async fn closing_lets_what_is_under_way_end() {
+    let slow = Effect::Slow { piece: LAYER / 4, pause: Duration::from_millis(20) };
+    let registry =
+        TestRegistry::builder().toxic(Toxic::new(slow).on(Kind::BlobGet)).in_memory("r.test").await;
+    let image = registry.seed_image("a", "1", &[Bytes::from(vec![7; LAYER])]).await;
+    let front = Front::listen((Ipv4Addr::LOCALHOST, 0).into(), None, registry.service()).await.unwrap();
+    let url = format!("http://{}/v2/a/blobs/{}", front.address(), image.blobs[1].0.digest());
+    let response = client().build().unwrap().get(url).send().await.unwrap();
+    let (body, ()) = tokio::join!(response.bytes(), front.close(Duration::from_secs(30)));
+    assert_eq!(body.unwrap().len(), LAYER);
 }
