@@ -85,7 +85,10 @@ pub trait Ingest: Send + Sync + std::fmt::Debug {
     /// Bytes taken in so far.
     fn position(&self) -> u64;
 
-    /// Takes in more bytes. Dropping the future leaves whole pieces taken in, and [`Ingest::position`] tells how many.
+    /// Waits until bytes whose [`Ingest::append`] was dropped are taken in or are not.
+    async fn settle(&mut self);
+
+    /// Takes in more bytes, all or none. Dropping the future leaves it open which, until [`Ingest::settle`].
     ///
     /// # Errors
     /// [`crate::Error::Io`], and the ingest stays as it was before.

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use oci_spec::image::Digest;
+use tokio::task::JoinError;
 
 use super::backend::{Applied, Backend, Change, Ingest, Named};
 use super::layout_index;
@@ -142,7 +143,12 @@ pub(super) fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    outcome(tokio::task::spawn_blocking(work).await)
+}
+
+/// What blocking work came to; its panic goes on here.
+pub(super) fn outcome<T>(joined: Result<Result<T>, JoinError>) -> Result<T> {
+    match joined {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
