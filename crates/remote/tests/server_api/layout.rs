@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE};
 use http::{Method, StatusCode};
 use lazyblob_remote::digest::sha256;
-use lazyblob_remote::server::LayoutBackend;
-use lazyblob_remote::testing::{Image, TestRegistry};
+use lazyblob_remote::server::{LayoutBackend, Memory};
+use lazyblob_remote::testing::{Image, TestRegistry, check_backend};
 use lazyblob_remote::{Error, media};
 use serde_json::{Value, json};
 
@@ -39,6 +39,14 @@ fn ref_names(directory: &Path) -> Vec<(String, String)> {
 
 fn ingests(directory: &Path) -> usize {
     std::fs::read_dir(directory.join(".ingest")).unwrap().count()
+}
+
+#[tokio::test]
+async fn both_backends_keep_the_contract() {
+    check_backend(&Memory::new()).await;
+    let directory = tempfile::tempdir().unwrap();
+    check_backend(&LayoutBackend::open(&directory.path().join("new/layout")).await.unwrap()).await;
+    assert_eq!(ingests(&directory.path().join("new/layout")), 0);
 }
 
 #[tokio::test]
