@@ -11,8 +11,8 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
-mod auth;
 pub mod archive;
+mod auth;
 pub mod body;
 pub mod buildcache;
 pub mod copy;
