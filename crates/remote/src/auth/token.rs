@@ -127,9 +127,13 @@ impl TokenRequest {
 /// Reads a token server's answer of status 200.
 pub(crate) async fn read(request: &TokenRequest, answer: body::Body) -> Result<Token> {
     let what = || What::new("get token", format_args!("from {}", request.server()));
-    let bytes = body::collect(answer, MAX_ANSWER)
-        .await
-        .map_err(|error| Error::broken("get token", format_args!("from {}", request.server()), &error))?;
+    let bytes =
+        body::collect(answer, MAX_ANSWER).await.map_err(|error| match error.is::<body::TooLong>() {
+            true => {
+                Error::Unauthorized { what: what(), reason: format!("the token server's answer: {error}") }
+            }
+            false => Error::broken("get token", format_args!("from {}", request.server()), &error),
+        })?;
     // The answer is never quoted: it may hold a token.
     let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| Error::Unauthorized {
         what: what(),
