@@ -13,6 +13,7 @@ use crate::auth::{self, Asker, Challenge, Token, TokenRequest};
 use crate::body::{self, Body};
 use crate::error::{Error, Result, What};
 use crate::hosts::Address;
+use crate::reference::DOCKER_HUB;
 use crate::request::Kind;
 use crate::transport::{Phase, Reach, Route};
 
@@ -53,6 +54,8 @@ impl Call {
     }
 }
 
+/// Where the API of Docker Hub is.
+const DOCKER_HUB_API: &str = "registry-1.docker.io";
 /// Follows no more redirects than this.
 const MAX_REDIRECTS: usize = 8;
 
@@ -60,7 +63,7 @@ impl Repository {
     /// Sends `call` to `url` of the address `at`. Answers of any status come back, except a 401 that no credential
     /// settles.
     pub(super) async fn exchange(&self, at: &Address, url: Url, mut call: Call) -> Result<Answer> {
-        let host = mirror_or_registry_host(at, &self.host.upstream, self.name.host());
+        let host = credential_host(at, &self.host.upstream, self.name.host());
         let asker = Asker {
             base: &at.base,
             host: &host,
@@ -68,7 +71,7 @@ impl Repository {
             scopes: &self.scopes,
             access: &self.access,
         };
-        let minter = Minting { repository: self, at };
+        let minter = Minting { repository: self, at, host: &host };
         let authority = &self.registry.0.authority;
         // An upload session may be on another host (a store behind the registry): that one gets no credentials.
         let home = same_origin(&url, &at.base);
@@ -150,7 +153,7 @@ impl Repository {
             self.registry.warnings(response.headers(), &self.access);
             let Some(next) = redirect(&response, &url) else {
                 let (parts, body) = response.into_parts();
-                let elsewhere = !home;
+                let elsewhere = !same_origin(&url, &at.base);
                 return Ok(Answer { status: parts.status, headers: parts.headers, body, url, elsewhere });
             };
             let next =
@@ -225,6 +228,8 @@ impl Registry {
 struct Minting<'a> {
     repository: &'a Repository,
     at: &'a Address,
+    /// The host whose credentials are shown.
+    host: &'a str,
 }
 
 #[async_trait::async_trait]
@@ -234,32 +239,35 @@ impl auth::Minter for Minting<'_> {
         let what =
             What::new("get token", format_args!("for {} from {}", self.repository.name, request.server()));
         let route = self.repository.route(self.at, &request.realm, &what).await?;
-        let retry = registry.0.settings.retry;
-        retry
-            .run(&self.repository.access, || async {
-                let mut response = registry.send(Kind::Token, request.build()?, &route, &what).await?;
-                if let Some(fallback) = request.fallback(response.status()) {
-                    response = registry.send(Kind::Token, fallback?, &route, &what).await?;
-                }
-                if response.status() == StatusCode::OK {
-                    return auth::read_token(&request, response.into_body()).await;
-                }
-                let (parts, body) = response.into_parts();
-                let (status, headers) = (parts.status, parts.headers);
-                let url = request.realm.clone();
-                let answer = Answer { status, headers, body, url, elsewhere: false };
-                Err(match answer.into_error(what.clone()).await {
-                    // Whatever else a token server says, it says no.
-                    Error::NotFound { what, reason } | Error::Rejected { what, reason, .. } => {
-                        Error::Unauthorized {
-                            what,
-                            reason: format!("the token server answers {status}: {reason}"),
-                        }
-                    }
-                    other => other,
-                })
-            })
-            .await
+        // One try, and one more where the server does not know the POST: whoever asked has the ladder.
+        let mut response = registry.send(Kind::Token, request.build()?, &route, &what).await?;
+        if let Some(fallback) = request.fallback(response.status()) {
+            response = registry.send(Kind::Token, fallback?, &route, &what).await?;
+        }
+        if response.status() == StatusCode::OK {
+            return auth::read_token(&request, response.into_body()).await;
+        }
+        let (parts, body) = response.into_parts();
+        let (status, headers) = (parts.status, parts.headers);
+        let answer = Answer { status, headers, body, url: request.realm.clone(), elsewhere: false };
+        match answer.into_error(what).await {
+            // Whatever else a token server says, it says no.
+            Error::Unauthorized { what, reason } | Error::Rejected { what, reason, .. } => {
+                Err(self.no(&request, what, &reason).await)
+            }
+            Error::NotFound { what, reason } => {
+                Err(self.no(&request, what, &format!("{status}: {reason}")).await)
+            }
+            other => Err(other),
+        }
+    }
+}
+
+impl Minting<'_> {
+    async fn no(&self, request: &TokenRequest, what: What, reason: &str) -> Error {
+        // A server that repeats what it was shown must not bring it into a log.
+        let reason = format!("the token server answers {}", request.without_secrets(reason));
+        self.repository.explain(Error::Unauthorized { what, reason }, self.host, true).await
     }
 }
 
@@ -268,12 +276,13 @@ fn challenges(answer: &Answer) -> Vec<Challenge> {
     auth::parse_challenges(fields.iter().filter_map(|value| value.to_str().ok()))
 }
 
-/// A mirror has credentials of its own, under its own name; the registry's never go to it.
-fn mirror_or_registry_host(at: &Address, upstream: &Address, host: &str) -> String {
-    if at.base == upstream.base {
-        return host.to_owned();
-    }
-    Url::parse(&at.base).map_or_else(|_| host.to_owned(), |base| authority(&base))
+/// The name the keychain knows an address by. A mirror has credentials of its own, under its own name, and so has a
+/// `server` that takes the registry's place: the registry's credentials go to the registry and nowhere else.
+fn credential_host(at: &Address, upstream: &Address, host: &str) -> String {
+    let Ok(base) = Url::parse(&at.base) else { return host.to_owned() };
+    let api = if host == DOCKER_HUB { DOCKER_HUB_API } else { host };
+    let own = same_origin(&base, &format!("{}://{api}", base.scheme()));
+    if own && at.base == upstream.base { host.to_owned() } else { authority(&base) }
 }
 
 /// `HOST[:PORT]` of a URL.

@@ -15,6 +15,10 @@ pub(crate) struct Facts {
     no_referrers: AtomicBool,
     /// The largest upload chunk it takes; 0 where one request may carry everything.
     chunk: AtomicU64,
+    /// The smallest upload chunk it takes, the last one apart.
+    chunk_minimum: AtomicU64,
+    /// Whose turn it is to read and write a fallback tag: two at once would lose an entry.
+    referrers_turn: tokio::sync::Mutex<()>,
 }
 
 impl Facts {
@@ -47,5 +51,19 @@ impl Facts {
 
     pub(crate) fn set_chunk(&self, chunk: u64) {
         self.chunk.store(chunk, Ordering::Relaxed);
+    }
+
+    /// The least the host takes in a chunk, in bytes (`OCI-Chunk-Min-Length`), as far as it has said.
+    pub(crate) fn chunk_minimum(&self) -> u64 {
+        self.chunk_minimum.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_chunk_minimum(&self, minimum: u64) {
+        self.chunk_minimum.fetch_max(minimum, Ordering::Relaxed);
+    }
+
+    /// Held while a fallback tag is read and written anew.
+    pub(crate) fn referrers_turn(&self) -> &tokio::sync::Mutex<()> {
+        &self.referrers_turn
     }
 }

@@ -59,6 +59,10 @@ impl Answer {
         let reason =
             if said.is_empty() { format!("{status}{place}") } else { format!("{status}{place}: {said}") };
         let retry_after = retry_after(&headers, SystemTime::now());
+        let reason = match retry_after.filter(|wait| !wait.is_zero()) {
+            Some(wait) => format!("{reason}; it asks to be left alone for {} s", wait.as_secs()),
+            None => reason,
+        };
         match status {
             // The host behind a redirect checks a signature that has a short life: ask the registry for a new one.
             _ if elsewhere && status.is_client_error() && status != StatusCode::NOT_FOUND => {
@@ -118,7 +122,9 @@ fn read_document(bytes: &[u8]) -> (Vec<String>, String) {
 /// A used-up quota, as against too many requests in this second.
 fn is_quota(said: &str) -> bool {
     let said = said.to_ascii_lowercase();
-    said.contains("pull rate limit") || said.contains("quota")
+    // Some speak of a quota by the minute (Artifact Registry): that one fills up again.
+    let soon = said.contains("per minute") || said.contains("per second");
+    said.contains("pull rate limit") || said.contains("quota") && !soon
 }
 
 /// `Retry-After` in either form (RFC 9110 §10.2.3), counted from `now`.

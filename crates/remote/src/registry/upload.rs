@@ -21,8 +21,21 @@ use crate::verify::Verified;
 pub(super) struct Session {
     /// Where the next request of this session goes.
     location: Url,
-    /// The host takes no smaller chunks than this, the last one apart (`OCI-Chunk-Min-Length`).
-    minimum: u64,
+}
+
+/// Whose fault it is that an upload did not come to its end.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The source's, which has had its own tries.
+    Source(Error),
+    /// The target's, or that of the way to it.
+    Target(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Target(error)
+    }
 }
 
 /// How an attempt to send everything in one request ended.
@@ -44,9 +57,12 @@ impl Repository {
         if answer.status != StatusCode::ACCEPTED {
             return Err(answer.into_error(what).await);
         }
-        let session = Session::opened(&answer, &what)?;
+        let location = location(&answer).ok_or_else(|| {
+            Error::invalid(what.operation, &what.object, "the host names no Location to upload to")
+        })?;
+        self.facts().set_chunk_minimum(chunk_minimum(&answer));
         answer.discard().await;
-        Ok(session)
+        Ok(Session { location })
     }
 
     /// The session that a refused mount has opened.
@@ -54,7 +70,7 @@ impl Repository {
         let what = self.about_blob("start upload of", blob);
         let location =
             Url::parse(location).map_err(|error| Error::invalid(what.operation, &what.object, error))?;
-        Ok(Session { location, minimum: 0 })
+        Ok(Session { location })
     }
 
     /// Sends the whole blob in one PATCH while it is read and verified. On success every byte was right.
@@ -63,7 +79,7 @@ impl Repository {
         blob: &Descriptor,
         session: Session,
         source: Verified,
-    ) -> Result<Streamed> {
+    ) -> Result<Streamed, Failure> {
         let what = self.about_blob("upload blob", blob);
         let (stream, ending) = watched(source);
         let call = Call::new(Kind::Upload, Method::PATCH, what.clone())
@@ -72,7 +88,7 @@ impl Repository {
         let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await;
         // A source that failed is the cause of whatever the connection says.
         if let Some(error) = ending.error() {
-            return Err(error);
+            return Err(Failure::Source(error));
         }
         let answer = answer?;
         match answer.status {
@@ -82,14 +98,14 @@ impl Repository {
             }
             status if status.is_success() && !ending.complete() => {
                 let cause = "the host answered before it had the whole blob".into();
-                Err(Error::broken(what.operation, &what.object, &cause))
+                Err(Error::broken(what.operation, &what.object, &cause).into())
             }
             status if status.is_success() => {
                 let next = session.next(&answer);
                 answer.discard().await;
                 Ok(Streamed::All(next))
             }
-            _ => Err(answer.into_error(what).await),
+            _ => Err(session_error(answer, what).await.into()),
         }
     }
 
@@ -109,7 +125,7 @@ impl Repository {
         self.exchange(&self.host.upstream, session.location.clone(), call).await
     }
 
-    /// Asks how much of the session the host has.
+    /// Asks how much of the session the host has: the offset of its last byte.
     pub(super) async fn upload_status(
         &self,
         blob: &Descriptor,
@@ -119,12 +135,12 @@ impl Repository {
         let call = Call::new(Kind::Upload, Method::GET, what.clone());
         let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await?;
         if !answer.status.is_success() {
-            return Err(answer.into_error(what).await);
+            return Err(session_error(answer, what).await);
         }
-        let stored = stored(&answer);
+        let last = last_stored(&answer);
         let session = session.next(&answer);
         answer.discard().await;
-        Ok((session, stored))
+        Ok((session, last))
     }
 
     /// Closes the session: from here on the blob is visible, and the host has verified its digest.
@@ -140,46 +156,48 @@ impl Repository {
         let call = Call::new(Kind::Upload, Method::PUT, what.clone());
         let answer = self.exchange(&self.host.upstream, url, call).await?;
         if !answer.status.is_success() {
-            return Err(answer.into_error(what).await);
+            return Err(session_error(answer, what).await);
         }
         answer.discard().await;
         Ok(())
     }
 }
 
-impl Session {
-    fn opened(answer: &Answer, what: &What) -> Result<Self> {
-        let location = location(answer).ok_or_else(|| {
-            Error::invalid(what.operation, &what.object, "the host names no Location to upload to")
-        })?;
-        let minimum =
-            answer.header("oci-chunk-min-length").and_then(|length| length.parse().ok()).unwrap_or_default();
-        Ok(Self { location, minimum })
-    }
-
-    /// This session after an answer: at its new Location if there is one.
-    pub(super) fn next(&self, answer: &Answer) -> Self {
-        let location = location(answer).unwrap_or_else(|| self.location.clone());
-        Self { location, minimum: self.minimum }
-    }
-
-    /// The least the host takes in a chunk, in bytes.
-    pub(super) fn minimum(&self) -> u64 {
-        self.minimum
+/// A session that the host has forgotten is no missing image: a new one may do.
+pub(super) async fn session_error(answer: Answer, what: What) -> Error {
+    match answer.into_error(what).await {
+        Error::NotFound { what, reason } => {
+            let reason = format!("the host does not know the upload session (any more): {reason}");
+            Error::Unavailable { what, reason, retry_after: None, transient: true }
+        }
+        other => other,
     }
 }
 
+impl Session {
+    /// This session after an answer: at its new Location if there is one.
+    pub(super) fn next(&self, answer: &Answer) -> Self {
+        Self { location: location(answer).unwrap_or_else(|| self.location.clone()) }
+    }
+}
+
+/// What an answer says the least size of a chunk is, in bytes, the last one apart (`OCI-Chunk-Min-Length`).
+pub(super) fn chunk_minimum(answer: &Answer) -> u64 {
+    answer.header("oci-chunk-min-length").and_then(|length| length.parse().ok()).unwrap_or_default()
+}
+
 /// The Location of an answer, absolute; relative ones are relative to the address that answered.
-fn location(answer: &Answer) -> Option<Url> {
+pub(super) fn location(answer: &Answer) -> Option<Url> {
     let location = answer.header(header::LOCATION)?;
     answer.url.join(location).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
-/// How many bytes a host says it has: `Range: 0-LAST`, with or without a unit.
-pub(super) fn stored(answer: &Answer) -> Option<u64> {
+/// The offset of the last byte a host says it has: `Range: 0-LAST`, with or without a unit. Zero may mean one byte or
+/// none: distribution says `0-0` of an empty session, too.
+pub(super) fn last_stored(answer: &Answer) -> Option<u64> {
     let range = answer.header(header::RANGE)?;
     let (_, last) = range.trim_start_matches("bytes=").split_once('-')?;
-    last.trim().parse::<u64>().ok().map(|last| last + 1)
+    last.trim().parse::<u64>().ok().filter(|last| *last < u64::MAX)
 }
 
 fn encoded(blob: &Descriptor) -> String {

@@ -14,6 +14,9 @@ use crate::error::{Error, Result, What};
 use crate::provider::Provider;
 use crate::verify::Verified;
 
+/// A source that brings fewer bytes than this between its failures is not getting anywhere.
+const OF_USE: u64 = 64 * 1024;
+
 /// One blob and where it may be had. Reading it costs nothing until the first byte is asked for.
 #[derive(Clone, Debug)]
 pub struct Blob {
@@ -65,6 +68,7 @@ impl Blob {
             remaining: self.sources.iter().rev().map(Arc::clone).collect(),
             offset: 0,
             failures: 0,
+            proven: 0,
             body: None,
         };
         let source = reading.name();
@@ -105,8 +109,10 @@ struct Reading {
     remaining: Vec<Arc<dyn Provider>>,
     /// Bytes handed on so far.
     offset: u64,
-    /// Failures since the last byte.
+    /// Failures since the source last showed that it is of use.
     failures: u32,
+    /// Where that was.
+    proven: u64,
     body: Option<ByteStream>,
 }
 
@@ -116,8 +122,10 @@ impl Reading {
         loop {
             match self.step().await {
                 Ok(Some(bytes)) => {
-                    self.failures = 0;
                     self.offset += bytes.len() as u64;
+                    if self.offset - self.proven >= OF_USE {
+                        (self.failures, self.proven) = (0, self.offset);
+                    }
                     self.blob.access.progress.advance(&self.blob.descriptor, self.offset);
                     return Ok(Some(bytes));
                 }
@@ -147,7 +155,8 @@ impl Reading {
 
     async fn open(&mut self) -> Result<ByteStream> {
         let size = self.blob.descriptor.size();
-        if self.offset >= size && size > 0 {
+        // Nobody needs to be asked for nothing.
+        if self.offset >= size {
             return Ok(body::once(Bytes::new()));
         }
         let Some(source) = self.remaining.last() else {
