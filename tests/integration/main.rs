@@ -1,1 +1,6 @@
-//! x
+//! The command and the libraries against real registries, real tools and things that go wrong.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod architecture;
+mod counts;
+mod support;
