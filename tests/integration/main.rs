@@ -2,5 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod architecture;
+mod caches;
 mod counts;
+mod peers;
+mod peers_serve;
 mod support;
