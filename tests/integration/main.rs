@@ -3,6 +3,7 @@
 
 mod architecture;
 mod caches;
+mod cli;
 mod counts;
 mod peers;
 mod peers_serve;
