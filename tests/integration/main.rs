@@ -1,1 +1,10 @@
-//! x
+//! The command and the libraries against real registries, real tools and things that go wrong.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod architecture;
+mod caches;
+mod cli;
+mod counts;
+mod peers;
+mod peers_serve;
+mod support;

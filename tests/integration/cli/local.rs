@@ -1,0 +1,132 @@
+//! Layouts and archives that are broken, and disks that are full.
+
+use std::fs;
+use std::process::Stdio;
+
+use lazyblob::remote::testing::TestRegistry;
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::support::{Desk, Ran, Written, image, not_run, sized_image};
+
+#[tokio::test]
+async fn a_layout_that_leads_elsewhere_is_refused() {
+    let (desk, registry) = (Desk::new(), TestRegistry::start().await);
+    let secret = desk.file("secret", "{\"schemaVersion\":2}");
+    let target = format!("{}/app:1", registry.host());
+    let up = format!("sha256:../../../{}", secret.file_name().unwrap().to_str().unwrap());
+    for digest in
+        [up.as_str(), "sha256:", "../..:secret", "sha256:abc", "md5:d41d8cd98f00b204e9800998ecf8427e"]
+    {
+        Written::at(&desk, "layout").image("1", &image(1, "app"));
+        let entry = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 19,
+            "annotations": {"org.opencontainers.image.ref.name": "1"},
+        });
+        let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+        fs::write(desk.path("layout/index.json"), index).unwrap();
+        let run = desk.run(&format!("copy {}:1 {target}", desk.at("oci", "layout"))).await.exits(1);
+        run.says(&["index.json"]);
+    }
+    assert_eq!(registry.lines(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_broken_layout_is_told_by_what_is_broken() {
+    let (desk, registry) = (Desk::new(), TestRegistry::start().await);
+    let image = image(2, "app");
+    let layer = image.blobs[1].0.digest().clone();
+    let copy = format!("copy {}:1 {}/app:1", desk.at("oci", "layout"), registry.host());
+    let blob = || desk.path("layout/blobs/sha256").join(layer.digest());
+    let write = |path: &str, text: &str| fs::write(desk.path(path), text).unwrap();
+
+    Written::at(&desk, "layout").image("1", &image);
+    write("layout/index.json", "{");
+    desk.run(&copy).await.exits(1).says(&["index.json"]);
+    Written::at(&desk, "layout").image("1", &image);
+    write("layout/oci-layout", r#"{"imageLayoutVersion":"2.0.0"}"#);
+    desk.run(&copy).await.exits(1).says(&["2.0.0"]);
+    fs::remove_file(desk.path("layout/oci-layout")).unwrap();
+    desk.run(&copy).await.exits(1).says(&["oci-layout"]);
+
+    Written::at(&desk, "layout").image("1", &image);
+    fs::remove_file(blob()).unwrap();
+    desk.run(&copy).await.exits(4).says(&[layer.as_ref()]);
+    fs::write(blob(), "too short").unwrap();
+    desk.run(&copy).await.exits(6).says(&[layer.as_ref()]);
+    let mut bytes = image.blobs[1].1.to_vec();
+    bytes[20] ^= 1;
+    fs::write(blob(), bytes).unwrap();
+    desk.run(&copy).await.exits(6).says(&[layer.as_ref()]);
+    let manifest = desk.path("layout/blobs/sha256").join(image.manifest.digest().digest());
+    fs::write(manifest, "x".repeat(image.manifest.bytes().len())).unwrap();
+    desk.run(&copy).await.exits(6).says(&[image.manifest.digest().as_ref()]);
+    desk.run(&format!("tags {}/app", registry.host())).await.exits(4);
+}
+
+#[tokio::test]
+async fn an_archive_that_is_none_is_refused_and_a_short_one_too() {
+    let desk = Desk::new();
+    let image = sized_image(1, 100_000, "app");
+    Written::at(&desk, "layout").image("1", &image);
+    for (kind, tag) in [("oci-archive", "1"), ("docker-archive", "localhost/app:1")] {
+        let file = desk.path("archive.tar");
+        let archive = format!("{}:{tag}", desk.at(kind, "archive.tar"));
+        let to = format!("{}:1", desk.at("oci", &format!("from-{kind}")));
+        desk.ok(&format!("copy {}:1 {archive}", desk.at("oci", "layout"))).await;
+        let whole = fs::read(&file).unwrap();
+        for bytes in [b"this is not a tar at all".as_slice(), &whole[..whole.len() / 2], &[]] {
+            fs::write(&file, bytes).unwrap();
+            let run = desk.run(&format!("copy {archive} {to}")).await;
+            assert!(matches!(run.code, Some(1 | 4 | 6)), "{kind}, {} bytes: {run:?}", bytes.len());
+            assert!(run.stderr.contains("archive.tar"), "{}", run.stderr);
+            assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+            desk.run(&format!("inspect {to}")).await.exits(4);
+        }
+        fs::write(&file, whole).unwrap();
+        desk.ok(&format!("copy {archive} {to}")).await;
+    }
+}
+
+/// `unshare` with the options that let this user mount something, if any do.
+async fn mounter() -> Option<Vec<&'static str>> {
+    for options in [vec!["--mount"], vec!["--mount", "--map-root-user"]] {
+        let probe = "mount -t tmpfs -o size=4k none /mnt";
+        let mut command = Command::new("unshare");
+        command.args(&options).args(["sh", "-c", probe]).stdout(Stdio::null()).stderr(Stdio::null());
+        if command.status().await.is_ok_and(|status| status.success()) {
+            return Some(options);
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_nothing_half_done_is_visible() {
+    let Some(options) = mounter().await else {
+        return not_run("a full disk", "this user may not mount a tmpfs");
+    };
+    let desk = Desk::new();
+    Written::at(&desk, "image").image("1", &sized_image(2, 1_500_000, "big"));
+    let lazyblob = env!("CARGO_BIN_EXE_lazyblob");
+    let image = format!("{}:1", desk.at("oci", "image"));
+    for kind in ["oci", "oci-archive", "docker-archive"] {
+        fs::create_dir_all(desk.path("small")).unwrap();
+        let target = desk.at(kind, "small/out");
+        // The file system goes with the process that sees it.
+        let script = format!(
+            "mount -t tmpfs -o size=1m none {small} && {lazyblob} copy {image} {target}:localhost/a:1; code=$?; \
+             ls {small} >&2; test ! -e {small}/out/index.json || cat {small}/out/index.json >&2; exit $code",
+            small = desk.path("small").display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(&options).args(["sh", "-c", &script]).env("HOME", desk.path("home"));
+        let run = Ran::of(&script, command.kill_on_drop(true).output().await.unwrap()).exits(1);
+        assert!(run.stderr.contains("No space left on device"), "{kind}: {}", run.stderr);
+        assert!(!run.stderr.contains("localhost/a:1\""), "{kind}: {}", run.stderr);
+        if kind != "oci" {
+            assert!(!run.stderr.lines().any(|line| line == "out"), "{kind}: {}", run.stderr);
+        }
+        run.says(&[]);
+    }
+}
