@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     pub(crate) url: url::Url,
     /// Whether another host than the registry answered.
     pub(crate) elsewhere: bool,
+    /// What the user may do about a refusal; may be empty.
+    pub(crate) hint: String,
 }
 
 /// distribution-spec "Error Codes".
@@ -50,7 +52,7 @@ impl Answer {
 
     /// Reads the error document and makes an error of the whole.
     pub(crate) async fn into_error(self, what: What) -> Error {
-        let Self { status, headers, body, url, elsewhere } = self;
+        let Self { status, headers, body, url, elsewhere, hint } = self;
         // A document that does not arrive changes nothing about the status.
         let document = body::collect(body, MAX_DOCUMENT).await.unwrap_or_default();
         let (codes, said) = read_document(&document);
@@ -69,7 +71,9 @@ impl Answer {
                 Error::Unavailable { what, reason, retry_after, transient: true }
             }
             StatusCode::NOT_FOUND => Error::NotFound { what, reason: said },
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Unauthorized { what, reason },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Error::Unauthorized { what, reason: format!("{reason}{hint}") }
+            }
             StatusCode::TOO_MANY_REQUESTS => {
                 let quota = is_quota(&said);
                 Error::RateLimited { what, reason, retry_after, quota }
@@ -140,6 +144,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn asked(value: &str, now: SystemTime) -> Option<Duration> {
@@ -156,6 +162,23 @@ mod tests {
         assert_eq!(asked(&date, now), Some(Duration::from_secs(30)));
         assert_eq!(asked(&httpdate::fmt_http_date(now - Duration::from_secs(30)), now), Some(Duration::ZERO));
         assert_eq!(asked("soon", now), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_and_no_document_makes_it_panic(field in "[ -~]{0,40}", document in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = asked(&field, SystemTime::now());
+            let (_, said) = read_document(&document);
+            prop_assert!(!said.contains('\n'));
+        }
+
+        #[test]
+        fn seconds_and_dates_are_read_as_written(seconds in 0_u64..4_000_000_000) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            let wait = Duration::from_secs(seconds);
+            prop_assert_eq!(asked(&seconds.to_string(), now), Some(wait));
+            prop_assert_eq!(asked(&httpdate::fmt_http_date(now + wait), now), Some(wait));
+        }
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl Blob {
         &self.access
     }
 
+    /// Tells the sources that one of them brought something else. Says whether reading the blob once more is of use.
+    pub(crate) fn distrust(&self) -> bool {
+        self.sources.iter().any(|source| source.distrust(&self.descriptor))
+    }
+
     /// Reads the whole blob from the beginning. Returns once the first bytes are there, so that a caller opens nothing
     /// at a target before its source has answered. A connection that breaks is resumed at the offset reached; bytes
     /// already passed on are not asked for again, except where a source ignores ranges.

@@ -315,7 +315,7 @@ async fn an_open_registry_is_never_asked_for_a_token() {
     registry.seed_image("a", "1", &layers(1)).await;
     let client = client(registry.transport());
     let keys = Keys::of(HOST, basic("alice", "s3cret"));
-    manifest(&client, &Access::new(keys.clone())).await.unwrap();
+    manifest(&client, &Access::new(Arc::<Keys>::clone(&keys))).await.unwrap();
     assert!(keys.asked().is_empty());
     assert!(registry.log().iter().all(|entry| !entry.authorized));
     assert!(tagged(&registry, "a", "1").await.is_some());
