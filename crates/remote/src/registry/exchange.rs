@@ -81,10 +81,13 @@ impl Repository {
             return Ok(self.hinted(answer, &host, shown.is_some()).await);
         }
         let challenges = challenges(&answer);
-        let refused = self.hinted(answer, &host, shown.is_some()).await.into_error(call.what.clone()).await;
+        let refused = answer.into_error(call.what.clone()).await;
+        let had_shown = shown.is_some();
         shown = authority.after(asker, challenges, shown.as_ref(), &minter).await?;
         if shown.is_none() {
-            return Err(refused);
+            let Error::Unauthorized { what, reason } = refused else { return Err(refused) };
+            let hint = self.hint(&host, had_shown).await;
+            return Err(Error::Unauthorized { what, reason: format!("{reason}{hint}") });
         }
         if matches!(call.payload, Payload::Stream(_)) {
             let reason = "the token expired under an upload; a new one is at hand".to_owned();

@@ -12,6 +12,8 @@ use crate::error::{Error, What};
 const MAX_DOCUMENT: u64 = 64 * 1024;
 /// As much of a text that is no error document as is shown.
 const MAX_SHOWN: usize = 300;
+/// As much of all messages together as is shown.
+const MAX_SAID: usize = 2000;
 
 /// An answer with its body still to come.
 #[derive(Debug)]
@@ -94,8 +96,14 @@ impl Answer {
     }
 }
 
-/// Codes, and everything that was said in one line.
+/// Codes, and everything that was said in one line, without what would steer a terminal.
 fn read_document(bytes: &[u8]) -> (Vec<String>, String) {
+    let (codes, said) = parse_document(bytes);
+    let said = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_SAID);
+    (codes, said.collect())
+}
+
+fn parse_document(bytes: &[u8]) -> (Vec<String>, String) {
     let document: Document = serde_json::from_slice(bytes).unwrap_or_default();
     if document.errors.is_empty() {
         let text = String::from_utf8_lossy(bytes);
@@ -169,7 +177,10 @@ mod tests {
         fn no_field_and_no_document_makes_it_panic(field in "[ -~]{0,40}", document in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = asked(&field, SystemTime::now());
             let (_, said) = read_document(&document);
-            prop_assert!(!said.contains('\n'));
+            prop_assert!(!said.contains(char::is_control));
+            let message = String::from_utf8_lossy(&document).into_owned();
+            let (_, said) = read_document(serde_json::json!({"errors": [{"message": message}]}).to_string().as_bytes());
+            prop_assert!(!said.contains(char::is_control));
         }
 
         #[test]
