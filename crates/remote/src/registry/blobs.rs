@@ -70,11 +70,14 @@ impl Repository {
             call.header(header::RANGE, &format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
         };
         let path = format!("blobs/{}", blob.digest());
-        let (_, body) = self
-            .first_of(self.near(false), &path, &what, ask, |answer| {
-                read_blob(blob, &range, &what, answer).boxed()
-            })
-            .await?;
+        let facts = self.facts();
+        let mut from = self.near(false);
+        from.retain(|address| !facts.distrusts(blob.digest(), &address.base));
+        let read = |answer| read_blob(blob, &range, &what, answer).boxed();
+        let (base, body) = self.first_of(from, &path, &what, ask, read).await?;
+        if base != self.host.upstream.base {
+            facts.set_served(blob.digest(), &base);
+        }
         Ok(body)
     }
 
@@ -141,4 +144,37 @@ fn parse_content_range(field: &str) -> Option<(Range<u64>, Option<u64>)> {
     let total = if total == "*" { None } else { Some(total.parse().ok()?) };
     let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
     (first <= last).then_some((first..last.checked_add(1)?, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_range_is_none() {
+        for field in
+            ["", "bytes", "bytes 0-1", "bytes 2-1/9", "bytes */9", "bytes 0-1/x", "items 0-1/9", "bytes 0-/9"]
+        {
+            assert_eq!(parse_content_range(field), None, "{field}");
+        }
+        assert_eq!(parse_content_range("bytes 0-18446744073709551615/*"), None);
+        assert_eq!(parse_content_range("bytes 3-3/*"), Some((3..4, None)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_makes_it_panic(field in "[ -~]{0,40}|bytes [0-9]{0,22}-[0-9]{0,22}/[0-9*]{0,22}") {
+            if let Some((range, _)) = parse_content_range(&field) {
+                prop_assert!(range.start < range.end);
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read(first in 0..u64::MAX / 2, length in 1_u64..1 << 40, total in any::<u64>()) {
+            let field = format!("bytes {first}-{}/{total}", first + length - 1);
+            prop_assert_eq!(parse_content_range(&field), Some((first..first + length, Some(total))));
+        }
+    }
 }

@@ -78,38 +78,46 @@ impl Repository {
         let mut shown = if home { authority.before(asker, &minter).await? } else { None };
         let answer = self.follow(at, url.clone(), &mut call, shown.as_ref()).await?;
         if answer.status != StatusCode::UNAUTHORIZED || !home || answer.elsewhere {
-            return Ok(answer);
+            return Ok(self.hinted(answer, &host, shown.is_some()).await);
         }
         let challenges = challenges(&answer);
         let refused = answer.into_error(call.what.clone()).await;
-        let next = authority.after(asker, challenges, shown.as_ref(), &minter).await?;
         let had_shown = shown.is_some();
-        shown = next;
-        let Some(shown) = shown else { return Err(self.explain(refused, &host, had_shown).await) };
+        shown = authority.after(asker, challenges, shown.as_ref(), &minter).await?;
+        if shown.is_none() {
+            let Error::Unauthorized { what, reason } = refused else { return Err(refused) };
+            let hint = self.hint(&host, had_shown).await;
+            return Err(Error::Unauthorized { what, reason: format!("{reason}{hint}") });
+        }
         if matches!(call.payload, Payload::Stream(_)) {
             let reason = "the token expired under an upload; a new one is at hand".to_owned();
             return Err(Error::Unavailable { what: call.what, reason, retry_after: None, transient: true });
         }
-        let answer = self.follow(at, url, &mut call, Some(&shown)).await?;
+        let answer = self.follow(at, url, &mut call, shown.as_ref()).await?;
+        let answer = self.hinted(answer, &host, true).await;
         if answer.status == StatusCode::UNAUTHORIZED && !answer.elsewhere {
-            let refused = answer.into_error(call.what.clone()).await;
-            return Err(self.explain(refused, &host, true).await);
+            return Err(answer.into_error(call.what).await);
         }
         Ok(answer)
     }
 
-    /// Says with what credential a request was refused, and what to do.
-    async fn explain(&self, refused: Error, host: &str, shown: bool) -> Error {
-        let Error::Unauthorized { what, reason } = refused else { return refused };
-        let credential = self.access.keychain.credential(host, self.name.path()).await;
-        let hint = match credential {
+    /// The same answer; a refusal says with what credential it met, and what to do.
+    async fn hinted(&self, mut answer: Answer, host: &str, shown: bool) -> Answer {
+        let refusal = matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if refusal && !answer.elsewhere {
+            answer.hint = self.hint(host, shown).await;
+        }
+        answer
+    }
+
+    async fn hint(&self, host: &str, shown: bool) -> String {
+        match self.access.keychain.credential(host, self.name.path()).await {
             Ok(crate::Credential::Anonymous) => {
                 format!("; no credentials for {host} are known: `lazyblob login {host}`")
             }
             Ok(_) if shown => format!("; the credentials for {host} are not accepted or not sufficient"),
             _ => format!("; the credentials for {host} are of no use to what it asks for"),
-        };
-        Error::Unauthorized { what, reason: format!("{reason}{hint}") }
+        }
     }
 
     /// Sends and follows redirects. Authorization goes to the origin it is for and never to another.
@@ -154,7 +162,8 @@ impl Repository {
             let Some(next) = redirect(&response, &url) else {
                 let (parts, body) = response.into_parts();
                 let elsewhere = !same_origin(&url, &at.base);
-                return Ok(Answer { status: parts.status, headers: parts.headers, body, url, elsewhere });
+                let (status, headers) = (parts.status, parts.headers);
+                return Ok(Answer { status, headers, body, url, elsewhere, hint: String::new() });
             };
             let next =
                 next.map_err(|reason| Error::refused(call.what.operation, &call.what.object, reason))?;
@@ -249,25 +258,17 @@ impl auth::Minter for Minting<'_> {
         }
         let (parts, body) = response.into_parts();
         let (status, headers) = (parts.status, parts.headers);
-        let answer = Answer { status, headers, body, url: request.realm.clone(), elsewhere: false };
-        match answer.into_error(what).await {
-            // Whatever else a token server says, it says no.
-            Error::Unauthorized { what, reason } | Error::Rejected { what, reason, .. } => {
-                Err(self.no(&request, what, &reason).await)
-            }
-            Error::NotFound { what, reason } => {
-                Err(self.no(&request, what, &format!("{status}: {reason}")).await)
-            }
-            other => Err(other),
-        }
-    }
-}
-
-impl Minting<'_> {
-    async fn no(&self, request: &TokenRequest, what: What, reason: &str) -> Error {
-        // A server that repeats what it was shown must not bring it into a log.
-        let reason = format!("the token server answers {}", request.without_secrets(reason));
-        self.repository.explain(Error::Unauthorized { what, reason }, self.host, true).await
+        let (url, hint) = (request.realm.clone(), String::new());
+        let answer = Answer { status, headers, body, url, elsewhere: false, hint };
+        let (what, reason) = match answer.into_error(what).await {
+            Error::Unauthorized { what, reason } | Error::Rejected { what, reason, .. } => (what, reason),
+            Error::NotFound { what, reason } => (what, format!("{status}: {reason}")),
+            other => return Err(other),
+        };
+        // Whatever else a token server says, it says no. What it was shown must not come into a log by its answer.
+        let said = request.without_secrets(&reason);
+        let hint = self.repository.hint(self.host, true).await;
+        Err(Error::Unauthorized { what, reason: format!("the token server answers {said}{hint}") })
     }
 }
 

@@ -32,6 +32,10 @@ impl Provider for RepositoryProvider {
         self.0.head_blob(blob).await
     }
 
+    fn distrust(&self, blob: &Descriptor) -> bool {
+        self.0.facts().distrust(blob.digest())
+    }
+
     fn origin(&self) -> Origin {
         Origin { host: self.0.name.host().to_owned(), repository: self.0.name.path().to_owned() }
     }

@@ -12,6 +12,8 @@ use crate::error::{Error, What};
 const MAX_DOCUMENT: u64 = 64 * 1024;
 /// As much of a text that is no error document as is shown.
 const MAX_SHOWN: usize = 300;
+/// As much of all messages together as is shown.
+const MAX_SAID: usize = 2000;
 
 /// An answer with its body still to come.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Answer {
     pub(crate) url: url::Url,
     /// Whether another host than the registry answered.
     pub(crate) elsewhere: bool,
+    /// What the user may do about a refusal; may be empty.
+    pub(crate) hint: String,
 }
 
 /// distribution-spec "Error Codes".
@@ -50,7 +54,7 @@ impl Answer {
 
     /// Reads the error document and makes an error of the whole.
     pub(crate) async fn into_error(self, what: What) -> Error {
-        let Self { status, headers, body, url, elsewhere } = self;
+        let Self { status, headers, body, url, elsewhere, hint } = self;
         // A document that does not arrive changes nothing about the status.
         let document = body::collect(body, MAX_DOCUMENT).await.unwrap_or_default();
         let (codes, said) = read_document(&document);
@@ -69,7 +73,9 @@ impl Answer {
                 Error::Unavailable { what, reason, retry_after, transient: true }
             }
             StatusCode::NOT_FOUND => Error::NotFound { what, reason: said },
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Unauthorized { what, reason },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Error::Unauthorized { what, reason: format!("{reason}{hint}") }
+            }
             StatusCode::TOO_MANY_REQUESTS => {
                 let quota = is_quota(&said);
                 Error::RateLimited { what, reason, retry_after, quota }
@@ -90,8 +96,14 @@ impl Answer {
     }
 }
 
-/// Codes, and everything that was said in one line.
+/// Codes, and everything that was said in one line, without what would steer a terminal.
 fn read_document(bytes: &[u8]) -> (Vec<String>, String) {
+    let (codes, said) = parse_document(bytes);
+    let said = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_SAID);
+    (codes, said.collect())
+}
+
+fn parse_document(bytes: &[u8]) -> (Vec<String>, String) {
     let document: Document = serde_json::from_slice(bytes).unwrap_or_default();
     if document.errors.is_empty() {
         let text = String::from_utf8_lossy(bytes);
@@ -140,6 +152,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn asked(value: &str, now: SystemTime) -> Option<Duration> {
@@ -156,6 +170,26 @@ mod tests {
         assert_eq!(asked(&date, now), Some(Duration::from_secs(30)));
         assert_eq!(asked(&httpdate::fmt_http_date(now - Duration::from_secs(30)), now), Some(Duration::ZERO));
         assert_eq!(asked("soon", now), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_and_no_document_makes_it_panic(field in "[ -~]{0,40}", document in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = asked(&field, SystemTime::now());
+            let (_, said) = read_document(&document);
+            prop_assert!(!said.contains(char::is_control));
+            let message = String::from_utf8_lossy(&document).into_owned();
+            let (_, said) = read_document(serde_json::json!({"errors": [{"message": message}]}).to_string().as_bytes());
+            prop_assert!(!said.contains(char::is_control));
+        }
+
+        #[test]
+        fn seconds_and_dates_are_read_as_written(seconds in 0_u64..4_000_000_000) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            let wait = Duration::from_secs(seconds);
+            prop_assert_eq!(asked(&seconds.to_string(), now), Some(wait));
+            prop_assert_eq!(asked(&httpdate::fmt_http_date(now + wait), now), Some(wait));
+        }
     }
 
     #[test]

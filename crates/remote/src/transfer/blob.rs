@@ -1,6 +1,7 @@
 //! A blob to be read from one of several sources, resumed inside where a source breaks.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -56,6 +57,11 @@ impl Blob {
         &self.access
     }
 
+    /// Tells the sources that one of them brought something else. Says whether reading the blob once more is of use.
+    pub(crate) fn distrust(&self) -> bool {
+        self.sources.iter().any(|source| source.distrust(&self.descriptor))
+    }
+
     /// Reads the whole blob from the beginning. Returns once the first bytes are there, so that a caller opens nothing
     /// at a target before its source has answered. A connection that breaks is resumed at the offset reached; bytes
     /// already passed on are not asked for again, except where a source ignores ranges.
@@ -69,6 +75,7 @@ impl Blob {
             offset: 0,
             failures: 0,
             proven: 0,
+            promised: 0..0,
             body: None,
         };
         let source = reading.name();
@@ -113,6 +120,8 @@ struct Reading {
     failures: u32,
     /// Where that was.
     proven: u64,
+    /// What the open body is to bring of the blob.
+    promised: Range<u64>,
     body: Option<ByteStream>,
 }
 
@@ -129,6 +138,8 @@ impl Reading {
                     self.blob.access.progress.advance(&self.blob.descriptor, self.offset);
                     return Ok(Some(bytes));
                 }
+                // A host may answer with less than was asked for (RFC 9110 §15.3.7): that is no failure.
+                Ok(None) if self.kept_its_promise() => self.body = None,
                 // An early end without an error: the body was cut where its length was not known.
                 Ok(None) if self.offset < self.blob.descriptor.size() && self.offset > 0 => {
                     let cause =
@@ -140,6 +151,12 @@ impl Reading {
                 Err(error) => self.recover(error).await?,
             }
         }
+    }
+
+    /// Whether the body brought a part of the blob that it had announced, and that was worth a request.
+    fn kept_its_promise(&self) -> bool {
+        let Range { start, end } = self.promised;
+        self.offset == end && end < self.blob.descriptor.size() && end - start >= OF_USE
     }
 
     async fn step(&mut self) -> Result<Option<Bytes>> {
@@ -165,6 +182,7 @@ impl Reading {
         };
         let opened = source.open(&self.blob.descriptor, self.offset..size).await?;
         let start = opened.range().start;
+        self.promised = self.offset.max(start)..opened.range().end.max(self.offset);
         if start > self.offset {
             let reason = format!("asked for bytes from {}, got them from {start}", self.offset);
             let what = self.what();

@@ -203,6 +203,29 @@ async fn a_wrong_password_is_tried_once_and_said_without_the_password() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_the_token_says_what_to_do_too() {
+    for (access, said) in
+        [(Access::anonymous(), "`lazyblob login registry.test`"), (alice(), "not sufficient")]
+    {
+        let registry = TestRegistry::in_memory(HOST).await;
+        registry.add(Toxic::status(403));
+        let error = manifest(&client(registry.transport()), &access).await.unwrap_err();
+        assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+        assert!(error.to_string().contains(said) || error.to_string().contains("of no use"), "{error}");
+        assert_eq!(registry.counter().total(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_keychain_is_asked_when_a_credential_is_used_and_not_more() {
+    let (registry, client) = guarded(tokens()).await;
+    registry.seed_image("a", "1", &layers(1)).await;
+    let keys = Keys::of(HOST, basic("alice", "s3cret"));
+    manifest(&client, &Access::new(Arc::<Keys>::clone(&keys))).await.unwrap();
+    assert_eq!(keys.asked(), [HOST]);
+}
+
+#[tokio::test]
 async fn who_is_not_logged_in_is_told_how() {
     let (registry, client) = guarded(tokens()).await;
     registry.seed_image("a", "1", &layers(1)).await;
@@ -315,7 +338,7 @@ async fn an_open_registry_is_never_asked_for_a_token() {
     registry.seed_image("a", "1", &layers(1)).await;
     let client = client(registry.transport());
     let keys = Keys::of(HOST, basic("alice", "s3cret"));
-    manifest(&client, &Access::new(keys.clone())).await.unwrap();
+    manifest(&client, &Access::new(Arc::<Keys>::clone(&keys))).await.unwrap();
     assert!(keys.asked().is_empty());
     assert!(registry.log().iter().all(|entry| !entry.authorized));
     assert!(tagged(&registry, "a", "1").await.is_some());

@@ -1,5 +1,7 @@
 //! Credentials go to the host they are for and to no other.
 
+use std::sync::Arc;
+
 use lazyblob_remote::Access;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::server::Action::{Pull, Push};
@@ -60,7 +62,7 @@ async fn one_registry_s_credentials_are_not_looked_up_for_another() {
     let client = client(from.transport().with(&to));
     let keys = Keys::of("from.test", basic("alice", "s3cret"));
 
-    let access = Access::new(keys.clone());
+    let access = Access::new(Arc::<Keys>::clone(&keys));
     let error = copy(&client, ("from.test/a", "1"), ("to.test/a", "1"), &access).run().await.unwrap_err();
 
     assert!(error.to_string().contains("`lazyblob login to.test`"), "{error}");

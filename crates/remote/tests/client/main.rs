@@ -13,6 +13,7 @@ mod names;
 mod referrers;
 mod resume;
 mod retries;
+mod sockets;
 mod ssrf;
 mod support;
 mod tags;

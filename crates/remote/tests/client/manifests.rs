@@ -296,7 +296,7 @@ async fn children_named_twice_are_read_and_put_once() {
     let registry = TestRegistry::in_memory(HOST).await;
     let image = registry.seed_image("a", "x", &layers(2)).await;
     let child = entry(&image.manifest, "linux/amd64");
-    let inner = index_of(&[child.clone()]);
+    let inner = index_of(std::slice::from_ref(&child));
     registry.seed_manifest("a", "inner", &inner).await;
     let again = entry(&inner, "linux/arm64");
     registry.seed_manifest("a", "1", &index_of(&[child.clone(), again.clone(), child, again])).await;

@@ -8,7 +8,7 @@ use lazyblob_remote::endpoint::Name;
 use lazyblob_remote::hosts::Hosts;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::server::Action::{Pull, Push};
-use lazyblob_remote::testing::{Effect, Image, TestRegistry, TokenServer, Toxic};
+use lazyblob_remote::testing::{Effect, Image, MemoryTransport, TestRegistry, TokenServer, Toxic};
 use lazyblob_remote::{Error, Registry, Scopes};
 
 use crate::support::{
@@ -16,6 +16,7 @@ use crate::support::{
 };
 
 struct Scene {
+    transport: MemoryTransport,
     upstream: TestRegistry,
     one: TestRegistry,
     two: TestRegistry,
@@ -39,8 +40,9 @@ async fn scene(capabilities: &str, no_upstream: bool) -> Scene {
     for registry in [&upstream, &one, &two] {
         registry.seed("a", "1", &image).await;
     }
-    let client = client_of(upstream.transport().with(&one).with(&two), hosts);
-    Scene { upstream, one, two, client, image }
+    let transport = upstream.transport().with(&one).with(&two);
+    let client = client_of(transport.clone(), hosts);
+    Scene { transport, upstream, one, two, client, image }
 }
 
 impl Scene {
@@ -50,6 +52,12 @@ impl Scene {
         let manifest = place.get_manifest(&tag("1")).await?;
         place.get_manifest(&Name::Digest(manifest.digest().clone())).await?;
         read(&blob(&place, &manifest.layers()[0])).await.map(drop)
+    }
+
+    /// The client, with one more registry on its network.
+    fn joined(&self, other: &TestRegistry) -> Registry {
+        let _shared = self.transport.clone().with(other);
+        self.client.clone()
     }
 
     fn totals(&self) -> [u64; 3] {
@@ -102,11 +110,45 @@ async fn a_mirror_s_blob_of_the_wrong_size_leads_to_the_next() {
     assert_eq!((scene.two.requests(Kind::BlobGet), scene.upstream.counter().total()), (1, 0));
 }
 
+#[tokio::test]
+async fn wrong_bytes_of_a_mirror_s_blob_are_read_again_at_the_next() {
+    let scene = scene("", false).await;
+    let to = TestRegistry::in_memory("to.test").await;
+    let hosts_client = scene.joined(&to);
+    scene.one.add(Toxic::new(Effect::Corrupt(7)).on(Kind::BlobGet));
+    scene.two.add(
+        Toxic::new(Effect::Corrupt(9)).on(Kind::BlobGet).path(scene.image.config().digest().to_string()),
+    );
+
+    let job = copy(&hosts_client, ("up.test/a", "1"), ("to.test/b", "1"), &Access::anonymous());
+    job.run().await.unwrap();
+
+    // Three blobs, each first at the first mirror; the config at every address.
+    let asked = [&scene.one, &scene.two, &scene.upstream].map(|registry| registry.requests(Kind::BlobGet));
+    assert_eq!(asked, [3, 3, 1]);
+    assert_eq!(to.requests(Kind::ManifestPut), 1);
+}
+
+#[tokio::test]
+async fn where_every_address_brings_wrong_bytes_it_ends() {
+    let scene = scene("", false).await;
+    let to = TestRegistry::in_memory("to.test").await;
+    for registry in [&scene.one, &scene.two, &scene.upstream] {
+        registry.add(Toxic::new(Effect::Corrupt(7)).on(Kind::BlobGet));
+    }
+    let job = copy(&scene.joined(&to), ("up.test/a", "1"), ("to.test/b", "1"), &Access::anonymous());
+    let error = job.run().await.unwrap_err();
+    assert!(matches!(error.root(), Error::Integrity { .. }), "{error}");
+    let asked = [&scene.one, &scene.two, &scene.upstream].map(|registry| registry.requests(Kind::BlobGet));
+    assert!(asked.iter().all(|requests| *requests <= 3), "{asked:?}");
+    assert_eq!(to.requests(Kind::ManifestPut), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_blob_goes_on_at_the_next_where_a_mirror_broke() {
     let scene = scene("", false).await;
     let content = bytes(100_000);
-    let big = Image::of(&[content.clone()]);
+    let big = Image::of(std::slice::from_ref(&content));
     for registry in [&scene.one, &scene.two] {
         registry.seed("a", "big", &big).await;
     }
@@ -147,12 +189,8 @@ async fn a_mirror_that_is_down_is_not_the_image_s_absence() {
 #[tokio::test]
 async fn what_is_written_is_compared_with_the_upstream_alone() {
     let scene = scene("", false).await;
-    let from = TestRegistry::in_memory("from.test").await;
-    from.seed("x", "1", &scene.image).await;
     // The mirrors have it, and the upstream has another image under the tag.
     let other = scene.upstream.seed_image("a", "1", &layers(5)).await;
-    let hosts = scene.client.clone();
-    drop(hosts);
     let job = |client: &Registry| copy(client, ("up.test/a", "1"), ("up.test/c", "1"), &Access::anonymous());
     for mirror in [&scene.one, &scene.two] {
         mirror.seed("c", "1", &scene.image).await;
@@ -182,7 +220,7 @@ async fn a_mirror_gets_no_credentials_of_the_upstream() {
     let client = client_of(transport, Hosts::builder().hosts_dir(directory.path()).build());
     let keys = Keys::of("up.test", basic("alice", "s3cret"));
     let repository = name("up.test/a");
-    let access = Access::new(keys.clone());
+    let access = Access::new(Arc::<Keys>::clone(&keys));
     let place = client.repository(&repository, Scopes::pull(&repository), &access).unwrap();
     place.get_manifest(&tag("1")).await.unwrap();
     assert!(keys.asked().iter().all(|host| host == "one.test"), "{:?}", keys.asked());
@@ -203,8 +241,8 @@ async fn a_server_in_the_registry_s_place_has_its_own_credentials() {
     for (owner, lets_in) in [("up.test", false), ("other.test", true)] {
         let hosts = Hosts::builder().hosts_dir(directory.path()).build();
         let client = client_of(other.transport(), hosts);
-        let keys: Arc<Keys> = Keys::of(owner, basic("alice", "s3cret"));
-        let access = Access::new(keys.clone());
+        let keys = Keys::of(owner, basic("alice", "s3cret"));
+        let access = Access::new(Arc::<Keys>::clone(&keys));
         let place = client.repository(&repository, Scopes::pull(&repository), &access).unwrap();
         assert_eq!(place.get_manifest(&tag("1")).await.is_ok(), lets_in, "{owner}");
         assert!(keys.asked().iter().all(|host| host == "other.test"));

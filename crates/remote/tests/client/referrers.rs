@@ -181,7 +181,7 @@ async fn a_tag_that_is_no_index_is_left_alone_and_said() {
     to.seed("b", "x", &signature).await;
     let squatter = to.seed_image("b", &fallback_tag(image.manifest.digest()), &layers(2)).await;
     let notes = std::sync::Arc::new(Notes::default());
-    let access = Access::anonymous().watched_by(notes.clone());
+    let access = Access::anonymous().watched_by(std::sync::Arc::<Notes>::clone(&notes));
     let repository = name("to.test/b");
     let scopes = lazyblob_remote::Scopes::push(&repository);
     let place = client(to.transport()).repository(&repository, scopes, &access).unwrap();

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
+use http::header::RANGE;
+use http::{Request, Response};
+use lazyblob_remote::body::Body;
 use lazyblob_remote::registry::RepositoryProvider;
 use lazyblob_remote::request::Kind;
-use lazyblob_remote::testing::{Effect, Expiry, TestRegistry, Toxic};
+use lazyblob_remote::server::{Dropped, Service};
+use lazyblob_remote::testing::{Effect, Expiry, MemoryTransport, TestRegistry, Toxic};
 use lazyblob_remote::transfer::Blob;
 use lazyblob_remote::{Access, Descriptor, Error, Mismatch};
 
-use crate::support::{answer, blob, bytes, client, copy, ladder, pulling, read, tagged};
+use crate::support::{Notes, answer, blob, bytes, client, copy, ladder, pulling, read, tagged};
 
 const SIZE: usize = 300_000;
 
@@ -180,4 +185,36 @@ async fn nothing_is_read_for_an_empty_blob() {
     let error = read(&layer_of(&registry, &wrong)).await.unwrap_err();
     assert!(matches!(error, Error::Integrity { .. }), "{error}");
     assert_eq!(registry.counter().total(), 0);
+}
+
+/// Answers a ranged request with 100 000 bytes at the most.
+#[derive(Debug)]
+struct ShortRanges(TestRegistry);
+
+#[async_trait]
+impl Service for ShortRanges {
+    async fn call(&self, mut request: Request<Body>) -> Result<Response<Body>, Dropped> {
+        if let Some(range) = request.headers().get(RANGE).cloned() {
+            let first: u64 = range.to_str().unwrap()[6..].split('-').next().unwrap().parse().unwrap();
+            let short = format!("bytes={first}-{}", first + 99_999);
+            request.headers_mut().insert(RANGE, short.parse().unwrap());
+        }
+        self.0.service().call(request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_answers_with_less_than_asked_for_is_asked_for_the_rest_at_once() {
+    let (registry, layer) = seeded([Toxic::new(Effect::CutBody(50_000)).times(1)]).await;
+    let service = Arc::new(ShortRanges(registry));
+    let shared: Arc<dyn Service> = Arc::<ShortRanges>::clone(&service);
+    let client = client(MemoryTransport::new().host("from.test", shared));
+    let notes = Arc::new(Notes::default());
+    let access = Access::anonymous().watched_by(Arc::<Notes>::clone(&notes));
+    let source = RepositoryProvider::new(pulling(&client, "from.test/a"));
+    let blob = Blob::new(layer, vec![Arc::new(source)], ladder(), access);
+    assert_eq!(read(&blob).await.unwrap(), bytes(SIZE));
+    // 50 000 bytes, and then three times as many as it gives.
+    assert_eq!(service.0.requests(Kind::BlobGet), 1 + 3);
+    assert_eq!(notes.waits.lock().unwrap().len(), 1);
 }

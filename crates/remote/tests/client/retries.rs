@@ -29,7 +29,7 @@ impl Job {
         registry.add(toxic);
         let client = Registry::new(Arc::new(registry.transport()), Hosts::default(), Settings::default());
         let notes = Arc::new(Notes::default());
-        let access = Access::anonymous().watched_by(notes.clone());
+        let access = Access::anonymous().watched_by(Arc::<Notes>::clone(&notes));
         let repository = name("registry.test/a");
         let repository = client.repository(&repository, Scopes::pull(&repository), &access).unwrap();
         Self { registry, source: RegistrySource::new(repository), notes }
