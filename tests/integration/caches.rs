@@ -5,7 +5,9 @@ use std::fs;
 use lazyblob::remote::Manifest;
 use serde_json::Value;
 
-use crate::support::{Desk, DockerRegistry, Written, buildkit_caches, get, image, installed};
+use lazyblob::remote::testing::installed;
+
+use crate::support::{Desk, DockerRegistry, Written, buildkit_caches, get, image};
 
 /// The layer of the base image, which the fixture leaves out.
 const MISSING: &str = "sha256:ef58abad";

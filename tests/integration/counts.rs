@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use lazyblob::remote::testing::Image;
+use lazyblob::remote::testing::{Image, installed};
 use serde_json::Value;
 
-use crate::support::{Desk, DockerRegistry, Guard, PASSWORD, Ran, USER, Written, image, installed};
+use crate::support::{Desk, DockerRegistry, Guard, PASSWORD, Ran, USER, Written, image};
 
 type Counts = BTreeMap<String, u64>;
 

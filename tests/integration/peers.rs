@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use lazyblob::remote::testing::Image;
+use lazyblob::remote::testing::{Image, installed, not_run};
 use serde_json::Value;
 
-use crate::support::{Desk, DockerRegistry, Written, image, installed, not_run, peer, skopeo};
+use crate::support::{Desk, DockerRegistry, Written, image, peer, skopeo};
 
 /// A program that runs without anything else, from Debian's busybox-static.
 const BUSYBOX: &str = "/bin/busybox";

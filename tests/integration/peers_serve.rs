@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use lazyblob::remote::testing::{Authority, Image};
+use lazyblob::remote::testing::{Authority, Image, installed};
 
-use crate::support::{Desk, PASSWORD, Served, USER, Written, get, htpasswd, image, installed, skopeo};
+use crate::support::{Desk, PASSWORD, Served, USER, Written, get, htpasswd, image, skopeo};
 
 /// Pushes, copies within and pulls with skopeo, and expects what went in.
 async fn round_trip(desk: &Desk, host: &str, image: &Image, options: [&str; 3]) {

@@ -99,9 +99,9 @@ async fn missing_rights_are_3() {
 #[tokio::test]
 async fn a_token_server_that_lies_is_found_out() {
     for (lie, code) in [
-        (Lie::Garbage, 1),
-        (Lie::Empty, 1),
-        (Lie::Nothing, 1),
+        (Lie::Garbage, 3),
+        (Lie::Empty, 3),
+        (Lie::Nothing, 3),
         (Lie::Endless, 1),
         (Lie::Broken, 1),
         (Lie::Unaccepted, 3),
@@ -174,7 +174,7 @@ async fn other_bytes_than_promised_are_6() {
         run.says(&[&layer]);
         assert!(name.is_empty() || !desk.path(name).exists(), "{name}");
     }
-    assert!(get(other.host(), "/v2/app/tags/list").await.starts_with("HTTP/1.1 404"));
+    assert!(get(other.host(), "/v2/app/manifests/1").await.starts_with("HTTP/1.1 404"));
     assert!(get(other.host(), &format!("/v2/app/blobs/{layer}")).await.starts_with("HTTP/1.1 404"));
     assert!(!desk.path("layout/blobs/sha256").join(&layer[7..]).exists());
     desk.run(&format!("inspect {}:1", desk.at("oci", "layout"))).await.exits(4);

@@ -58,7 +58,7 @@ async fn an_interrupted_copy_ends_soon_and_leaves_no_name() {
             assert_eq!(run.stdout, "", "{words}");
         }
     }
-    assert!(get(other, "/v2/app/tags/list").await.starts_with("HTTP/1.1 404"));
+    assert!(get(other, "/v2/app/manifests/1").await.starts_with("HTTP/1.1 404"));
     assert_eq!(to.requests(Kind::ManifestPut), 0);
     for file in ["archive.tar", "docker.tar"] {
         assert!(!desk.path(file).exists());

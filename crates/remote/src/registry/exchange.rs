@@ -11,7 +11,7 @@ use super::response::Answer;
 use super::{Registry, Repository};
 use crate::auth::{self, Asker, Challenge, Token, TokenRequest};
 use crate::body::{self, Body};
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Result, What, chain};
 use crate::hosts::Address;
 use crate::reference::DOCKER_HUB;
 use crate::request::Kind;
@@ -220,7 +220,7 @@ impl Registry {
                 tracing::debug!(request = place, %error, elapsed = ?started.elapsed());
                 let what = what.clone();
                 Err(match error.phase {
-                    Phase::Forbidden => Error::Refused { what, reason: error.to_string() },
+                    Phase::Forbidden => Error::Refused { what, reason: chain(error.cause.as_ref()) },
                     _ => Error::Unavailable {
                         what,
                         transient: error.is_transient(),

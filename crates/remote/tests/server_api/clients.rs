@@ -10,21 +10,10 @@ use lazyblob_remote::media;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::server::Action::{Pull, Push};
 use lazyblob_remote::server::{Backend, Front, LayoutBackend, Memory};
-use lazyblob_remote::testing::{Image, Signer, TestRegistry, TokenServer, gzip_layer};
+use lazyblob_remote::testing::{Image, Signer, TestRegistry, TokenServer, gzip_layer, installed};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
-
-/// Whether a program is there; says so where it is not.
-fn has(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    if !found {
-        eprintln!("not run: {program} is not installed");
-        assert!(std::env::var_os("CI").is_none(), "nothing may be skipped under CI");
-    }
-    found
-}
 
 async fn skopeo(home: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new("skopeo");
@@ -44,7 +33,7 @@ fn image() -> Image {
 }
 
 async fn pushes_and_pulls(backend: Arc<dyn Backend>) {
-    if !has("skopeo") {
+    if !installed("skopeo at our registry", &["skopeo"]) {
         return;
     }
     let home = tempfile::tempdir().unwrap();
@@ -85,7 +74,7 @@ async fn skopeo_and_a_registry_over_a_layout() {
 
 #[tokio::test]
 async fn skopeo_logs_in_with_tokens() {
-    if !has("skopeo") {
+    if !installed("skopeo at our registry", &["skopeo"]) {
         return;
     }
     let home = tempfile::tempdir().unwrap();
@@ -145,7 +134,7 @@ async fn debian_registry(directory: &Path, realm: &str, certificate: &str) -> Ru
 
 #[tokio::test]
 async fn debian_s_registry_accepts_our_tokens() {
-    if !has("docker-registry") || !has("skopeo") {
+    if !installed("our tokens at docker-registry", &["docker-registry", "skopeo"]) {
         return;
     }
     let home = tempfile::tempdir().unwrap();
