@@ -9,7 +9,7 @@ use oci_spec::image::Descriptor;
 use url::Url;
 
 use super::Repository;
-use super::exchange::{Call, Payload};
+use super::exchange::{Call, Payload, resolve};
 use super::response::Answer;
 use crate::body::{self, BoxError};
 use crate::error::{Error, Result, What};
@@ -189,7 +189,7 @@ pub(super) fn chunk_minimum(answer: &Answer) -> u64 {
 /// The Location of an answer, absolute; relative ones are relative to the address that answered.
 pub(super) fn location(answer: &Answer) -> Option<Url> {
     let location = answer.header(header::LOCATION)?;
-    answer.url.join(location).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+    resolve(&answer.url, location).filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 /// The offset of the last byte a host says it has: `Range: 0-LAST`, with or without a unit. Zero may mean one byte or
