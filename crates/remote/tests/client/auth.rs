@@ -99,6 +99,30 @@ async fn tagged_by(registry: &TestRegistry, repository: &str) -> Option<String> 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_ends_under_an_upload_costs_that_upload_once_more() {
+    let from = TestRegistry::in_memory("from.test").await;
+    from.seed_image("a", "1", &layers(1)).await;
+    // HEAD of the manifest, HEAD of the config and POST are three; the PATCH meets the end of the token.
+    let (to, _) = guarded(tokens().uses(3)).await;
+    let client = client(from.transport().with(&to));
+    let job = copy(&client, ("from.test/a", "1"), ("registry.test/b", "1"), &alice());
+    let options = lazyblob_remote::copy::Options { concurrency: 1, ..Default::default() };
+
+    let report = job.with_options(options).run().await.unwrap();
+
+    assert_eq!(
+        lines(&to, "PATCH").iter().filter(|line| line.ends_with(" 401")).count(),
+        1,
+        "{:?}",
+        to.lines()
+    );
+    assert_eq!(lines(&to, "PUT /v2/b/manifests/1 201").len(), 1);
+    // Two blobs and the one whose upload was interrupted.
+    assert_eq!(from.requests(Kind::BlobGet), 3);
+    assert_eq!(tagged_by(&to, "b").await, Some(report.root.to_string()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_that_said_when_it_ends_is_renewed_without_a_401() {
     let (registry, client) = guarded(tokens().ttl(Duration::from_secs(100))).await;
     registry.seed_image("a", "1", &layers(1)).await;
