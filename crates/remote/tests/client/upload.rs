@@ -273,6 +273,28 @@ async fn a_long_body_that_is_always_cut_off_goes_in_chunks() {
     assert!(stored(&registry, &content).await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_busy_is_sent_no_chunks() {
+    for toxic in [Toxic::status(503), Toxic::too_many_requests(None)] {
+        let registry = TestRegistry::in_memory(HOST).await;
+        registry.add(toxic.path("_state=0").times(4));
+        let content = bytes(500_000);
+        put(&chunking_client(registry.transport(), 200_000), &content).await.unwrap();
+        assert_eq!(pieces(&registry), [None, None, None, None, None]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_takes_no_chunks_either_gets_a_stream_again() {
+    let registry = TestRegistry::in_memory(HOST).await;
+    registry.add(Toxic::new(Effect::CutRequest(200_000)).path("_state=0").times(2));
+    registry.add(Toxic::status(400).path("_state=0").after(2).times(1));
+    let content = bytes(500_000);
+    put(&chunking_client(registry.transport(), 200_000), &content).await.unwrap();
+    assert_eq!(pieces(&registry), [None, None, Some("0-199999".into()), None]);
+    assert!(stored(&registry, &content).await);
+}
+
 #[tokio::test]
 async fn a_source_that_fails_is_the_error_and_nothing_is_closed() {
     for chunk in [None, Some(60_000)] {
