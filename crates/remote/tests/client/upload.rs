@@ -136,6 +136,17 @@ async fn chunks_are_halved_until_they_pass() {
     assert!(pieces(&registry).contains(&Some("0-99999".into())));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_416_where_both_agree_means_too_large() {
+    let registry = TestRegistry::in_memory(HOST).await;
+    let cap = Effect::BodyCap { bytes: 150_000, status: http::StatusCode::RANGE_NOT_SATISFIABLE };
+    registry.add(Toxic::new(cap).on(Kind::Upload));
+    let content = bytes(500_000);
+    put(&chunking_client(registry.transport(), 400_000), &content).await.unwrap();
+    assert!(stored(&registry, &content).await);
+    assert!(pieces(&registry).contains(&Some("0-99999".into())), "{:?}", registry.lines());
+}
+
 #[tokio::test]
 async fn a_host_that_takes_no_chunk_at_all_ends_it() {
     let registry = TestRegistry::in_memory(HOST).await;
