@@ -24,6 +24,8 @@ struct Chunked<'a> {
     said: Option<u64>,
     size: u64,
     failures: u32,
+    /// It answered 416 to the last chunk.
+    out_of_range: bool,
 }
 
 impl Repository {
@@ -36,8 +38,16 @@ impl Repository {
         size: u64,
     ) -> Result<(Session, u64), Failure> {
         let size = size.max(self.facts().chunk_minimum()).max(1);
-        let mut upload =
-            Chunked { repository: self, blob, session, offset: 0, said: None, size, failures: 0 };
+        let mut upload = Chunked {
+            repository: self,
+            blob,
+            session,
+            offset: 0,
+            said: None,
+            size,
+            failures: 0,
+            out_of_range: false,
+        };
         let mut ahead = Bytes::new();
         loop {
             let chunk = fill(&mut source, &mut ahead, upload.size).await.map_err(Failure::Source)?;
@@ -59,11 +69,16 @@ impl Chunked<'_> {
             let most = usize::try_from(self.size).unwrap_or(usize::MAX);
             let piece = chunk.slice(skip..).split_to((chunk.len() - skip).min(most));
             let sent = piece.len() as u64;
+            let before = self.offset;
             if let Err(error) = self.step(piece, sent).await {
                 self.failures += 1;
                 let (retry, access) = (*self.blob.retry(), self.blob.access().clone());
                 retry.pause(&access, self.failures, error).await?;
                 self.resync(begin).await?;
+                // A host that is where we are says 416 for another reason: some mean that the chunk is too large.
+                if std::mem::take(&mut self.out_of_range) && self.offset == before {
+                    self.size = (sent / 2).max(self.smallest());
+                }
             }
             if self.offset < begin || self.offset > end {
                 return Err(self.broken(format!("the host has {} bytes, sent were {end}", self.offset)));
@@ -104,9 +119,9 @@ impl Chunked<'_> {
                 Ok(())
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
-                let text = "the host is not where we are".to_owned();
+                self.out_of_range = true;
                 answer.discard().await;
-                Err(self.broken(text))
+                Err(self.broken("the host does not take this range (416)".to_owned()))
             }
             _ => Err(session_error(answer, self.repository.about_blob("upload chunk of", descriptor)).await),
         }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::Repository;
-use super::exchange::{Call, authority};
+use super::exchange::{Call, authority, resolve};
 use crate::body;
 use crate::error::{Error, Result, What};
 use crate::request::Kind;
@@ -69,16 +69,7 @@ fn next_page(headers: &HeaderMap, from: &Url) -> std::result::Result<Option<Url>
     let Some((address, _)) = fields.flat_map(links).find(|(_, parameters)| is_next(parameters)) else {
         return Ok(None);
     };
-    let mut next = from.join(address).map_err(|_| "the address of the next page is malformed".to_owned())?;
-    // Behind a proxy that ends TLS, registries often believe that they are asked in plain HTTP.
-    if (from.scheme(), next.scheme()) == ("https", "http")
-        && next.host() == from.host()
-        && next.port().is_none()
-    {
-        // From http to https never fails.
-        let _ = next.set_scheme("https");
-        let _ = next.set_port(from.port());
-    }
+    let next = resolve(from, address).ok_or("the address of the next page is malformed")?;
     if next.origin() != from.origin() {
         let (from, to) = (authority(from), authority(&next));
         return Err(format!("the next page of {from} is said to be at {}://{to}", next.scheme()));

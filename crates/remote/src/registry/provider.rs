@@ -33,7 +33,9 @@ impl Provider for RepositoryProvider {
     }
 
     fn distrust(&self, blob: &Descriptor) -> bool {
-        self.0.facts().distrust(blob.digest())
+        let facts = self.0.facts();
+        let another = |base: &str| !facts.distrusts(blob.digest(), base);
+        facts.distrust(blob.digest()) && self.0.near(false).iter().any(|address| another(&address.base))
     }
 
     fn origin(&self) -> Origin {

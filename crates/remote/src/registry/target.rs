@@ -12,7 +12,7 @@ use crate::manifest::Manifest;
 use crate::provider::Origin;
 use crate::transfer::Blob;
 
-/// After so many streams that broke, chunks are tried.
+/// After so many streams that were cut off, chunks are tried.
 const STREAMS: u32 = 2;
 
 /// A repository to write to, with the retries of [`crate::transfer`].
@@ -26,8 +26,8 @@ impl RegistryTarget {
         Self(repository)
     }
 
-    /// One try: everything in one request, or in chunks where that is known or suspected to be needed.
-    async fn upload(&self, blob: &Blob, session: Option<Session>, failures: u32) -> Result<(), Failure> {
+    /// One try: everything in one request, or in chunks of the size given.
+    async fn upload(&self, blob: &Blob, session: Option<Session>, chunk: Option<u64>) -> Result<(), Failure> {
         let repository = &self.0;
         let descriptor = blob.descriptor();
         // The source answers first: a session that nothing goes into is never opened.
@@ -42,11 +42,7 @@ impl RegistryTarget {
             Some(session) => session,
             None => repository.start_upload(descriptor).await?,
         };
-        let facts = repository.facts();
-        let chunk = repository.registry.0.settings.chunk;
-        // What stands in front of a registry may cut a long body off instead of answering 413.
-        let cut_off = failures >= STREAMS && descriptor.size() > chunk;
-        let session = match facts.chunk().or(cut_off.then_some(chunk)) {
+        let session = match chunk {
             // No PATCH: there is nothing to send.
             _ if nothing => session,
             Some(chunk) => repository.chunked_upload(blob, session, source, chunk).await?.0,
@@ -55,8 +51,9 @@ impl RegistryTarget {
                 Streamed::TooMuch => {
                     let source = blob.read().await.map_err(Failure::Source)?;
                     let session = repository.start_upload(descriptor).await?;
+                    let chunk = repository.registry.0.settings.chunk;
                     let (session, chunk) = repository.chunked_upload(blob, session, source, chunk).await?;
-                    facts.set_chunk(chunk);
+                    repository.facts().set_chunk(chunk);
                     session
                 }
             },
@@ -133,17 +130,29 @@ impl Target for RegistryTarget {
     async fn put_blob(&self, blob: &Blob, session: Option<String>) -> Result<()> {
         let mut session =
             session.map(|location| self.0.resume_session(blob.descriptor(), &location)).transpose()?;
-        let mut failures = 0;
+        let usual = self.0.registry.0.settings.chunk;
+        let (mut failures, mut cut_off) = (0, 0);
         loop {
-            match self.upload(blob, session.take(), failures).await {
+            // Some registries keep only the last chunk, so that this is tried once in a while and its failure is not
+            // the last word.
+            let in_spite = cut_off >= STREAMS && blob.descriptor().size() > usual;
+            let chunk = self.0.facts().chunk().or(in_spite.then_some(usual));
+            let error = match self.upload(blob, session.take(), chunk).await {
                 Ok(()) => return Ok(()),
                 // It has had its tries.
                 Err(Failure::Source(error)) => return Err(error),
-                Err(Failure::Target(error)) => {
-                    failures += 1;
-                    blob.retry().pause(blob.access(), failures, error).await?;
+                Err(Failure::CutOff(error)) => {
+                    cut_off += 1;
+                    error
                 }
-            }
+                Err(Failure::Target(Error::Rejected { what, reason, .. })) if in_spite => {
+                    cut_off = 0;
+                    Error::broken(what.operation, what.object, &format!("in chunks, too: {reason}").into())
+                }
+                Err(Failure::Target(error)) => error,
+            };
+            failures += 1;
+            blob.retry().pause(blob.access(), failures, error).await?;
         }
     }
 

@@ -9,7 +9,7 @@ use oci_spec::image::Descriptor;
 use url::Url;
 
 use super::Repository;
-use super::exchange::{Call, Payload};
+use super::exchange::{Call, Payload, resolve};
 use super::response::Answer;
 use crate::body::{self, BoxError};
 use crate::error::{Error, Result, What};
@@ -30,6 +30,9 @@ pub(super) enum Failure {
     Source(Error),
     /// The target's, or that of the way to it.
     Target(Error),
+    /// The connection broke while the whole blob went through it. What stands in front of some registries does that to
+    /// long bodies instead of answering 413.
+    CutOff(Error),
 }
 
 impl From<Error> for Failure {
@@ -90,7 +93,10 @@ impl Repository {
         if let Some(error) = ending.error() {
             return Err(Failure::Source(error));
         }
-        let answer = answer?;
+        let answer = answer.map_err(|error| match ending.begun() {
+            true => Failure::CutOff(error),
+            false => Failure::Target(error),
+        })?;
         match answer.status {
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::RANGE_NOT_SATISFIABLE => {
                 answer.discard().await;
@@ -189,7 +195,7 @@ pub(super) fn chunk_minimum(answer: &Answer) -> u64 {
 /// The Location of an answer, absolute; relative ones are relative to the address that answered.
 pub(super) fn location(answer: &Answer) -> Option<Url> {
     let location = answer.header(header::LOCATION)?;
-    answer.url.join(location).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+    resolve(&answer.url, location).filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 /// The offset of the last byte a host says it has: `Range: 0-LAST`, with or without a unit. Zero may mean one byte or
@@ -211,7 +217,8 @@ struct Ending(Arc<Mutex<Ended>>);
 #[derive(Debug, Default)]
 enum Ended {
     #[default]
-    NotYet,
+    NotBegun,
+    Begun,
     Complete,
     Failed(Option<Error>),
 }
@@ -219,6 +226,11 @@ enum Ended {
 impl Ending {
     fn set(&self, ended: Ended) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ended;
+    }
+
+    /// Whether anything went into the connection.
+    fn begun(&self) -> bool {
+        !matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Ended::NotBegun)
     }
 
     fn complete(&self) -> bool {
@@ -243,6 +255,7 @@ fn watched(source: Verified) -> (impl Stream<Item = std::result::Result<Bytes, B
         loop {
             match source.next().await {
                 Some(Ok(bytes)) => {
+                    end.set(Ended::Begun);
                     if let Some(ready) = held.replace(bytes) {
                         return Some((Ok(ready), (source, held, end)));
                     }

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use http::header::LOCATION;
+use http::{HeaderValue, Request, Response, StatusCode};
 use lazyblob_remote::Access;
+use lazyblob_remote::body::Body;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::server::Action::{Pull, Push};
+use lazyblob_remote::server::{Dropped, Service};
 use lazyblob_remote::testing::{Effect, Expiry, TestRegistry, TokenServer, Toxic};
 
-use crate::support::{Keys, basic, bytes, client, copy, layers};
+use crate::support::{Keys, answer, basic, bytes, client, copy, layers};
 
 async fn guarded(host: &str) -> TestRegistry {
     let tokens = TokenServer::new(host).user("alice", "s3cret").allow("alice", "*", &[Pull, Push]);
@@ -68,4 +73,35 @@ async fn one_registry_s_credentials_are_not_looked_up_for_another() {
     assert!(error.to_string().contains("`lazyblob login to.test`"), "{error}");
     assert!(to.tokens().unwrap().requests().iter().all(|asked| asked.user.is_none()));
     assert!(keys.asked().iter().all(|host| host == "from.test" || host == "to.test"));
+}
+
+/// Sends everybody to one address.
+#[derive(Debug)]
+struct SendsTo(&'static str);
+
+#[async_trait]
+impl Service for SendsTo {
+    async fn call(&self, _: Request<Body>) -> Result<Response<Body>, Dropped> {
+        let mut response = Response::new(lazyblob_remote::body::empty());
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        response.headers_mut().insert(LOCATION, HeaderValue::from_static(self.0));
+        Ok(response)
+    }
+}
+
+#[tokio::test]
+async fn who_was_sent_away_and_back_comes_without_credentials() {
+    let from = guarded("from.test").await;
+    let to = TestRegistry::in_memory("to.test").await;
+    from.seed_image("a", "1", &layers(1)).await;
+    from.seed_image("secret", "1", &layers(2)).await;
+    from.add(answer(307, &[("location", "https://elsewhere.test/")], "").on(Kind::BlobGet));
+    let back = "https://from.test/v2/secret/manifests/1";
+    let transport = from.transport().with(&to).host("elsewhere.test", Arc::new(SendsTo(back)));
+
+    let job = copy(&client(transport), ("from.test/a", "1"), ("to.test/a", "1"), &alice("from.test"));
+    job.run().await.unwrap_err();
+
+    let came: Vec<_> = from.log().into_iter().filter(|entry| entry.target.contains("/secret/")).collect();
+    assert!(!came.is_empty() && came.iter().all(|entry| !entry.authorized), "{came:?}");
 }

@@ -10,6 +10,7 @@ mod manifests;
 mod mirrors;
 mod mounts;
 mod names;
+mod platforms;
 mod referrers;
 mod resume;
 mod retries;

@@ -131,17 +131,21 @@ async fn wrong_bytes_of_a_mirror_s_blob_are_read_again_at_the_next() {
 
 #[tokio::test]
 async fn where_every_address_brings_wrong_bytes_it_ends() {
-    let scene = scene("", false).await;
-    let to = TestRegistry::in_memory("to.test").await;
-    for registry in [&scene.one, &scene.two, &scene.upstream] {
-        registry.add(Toxic::new(Effect::Corrupt(7)).on(Kind::BlobGet));
+    for no_upstream in [false, true] {
+        let scene = scene("", no_upstream).await;
+        let to = TestRegistry::in_memory("to.test").await;
+        for registry in [&scene.one, &scene.two, &scene.upstream] {
+            registry.add(Toxic::new(Effect::Corrupt(7)).on(Kind::BlobGet));
+        }
+        let job = copy(&scene.joined(&to), ("up.test/a", "1"), ("to.test/b", "1"), &Access::anonymous());
+        let error = job.run().await.unwrap_err();
+        assert!(matches!(error.root(), Error::Integrity { .. }), "{error}");
+        let asked =
+            [&scene.one, &scene.two, &scene.upstream].map(|registry| registry.requests(Kind::BlobGet));
+        assert!(asked.iter().all(|requests| *requests <= 3), "{asked:?}");
+        assert_eq!(asked[2] == 0, no_upstream);
+        assert_eq!(to.requests(Kind::ManifestPut), 0);
     }
-    let job = copy(&scene.joined(&to), ("up.test/a", "1"), ("to.test/b", "1"), &Access::anonymous());
-    let error = job.run().await.unwrap_err();
-    assert!(matches!(error.root(), Error::Integrity { .. }), "{error}");
-    let asked = [&scene.one, &scene.two, &scene.upstream].map(|registry| registry.requests(Kind::BlobGet));
-    assert!(asked.iter().all(|requests| *requests <= 3), "{asked:?}");
-    assert_eq!(to.requests(Kind::ManifestPut), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,7 +91,7 @@ async fn a_private_registry_may_lead_to_private_hosts() {
 #[tokio::test]
 async fn a_redirect_leads_neither_from_https_to_http_nor_in_a_circle_nor_to_a_file() {
     for (to, said) in [
-        ("http://from.test/x", "from https to http://from.test"),
+        ("http://other.test/x", "from https to http://other.test"),
         ("file:///etc/passwd", "a file address"),
         ("https://", "malformed"),
         ("/v2/a/blobs/again", "more than 8 redirects"),

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderName, HeaderValue, StatusCode};
-use lazyblob_remote::copy::{Copy, Options};
+use lazyblob_remote::copy::{Copy, Options, Report};
 use lazyblob_remote::endpoint::Name;
 use lazyblob_remote::hosts::Hosts;
 use lazyblob_remote::keychain::Secret;
@@ -18,8 +18,10 @@ use lazyblob_remote::registry::{RegistrySource, RegistryTarget, Repository, Sett
 use lazyblob_remote::testing::{Effect, TestRegistry, Toxic};
 use lazyblob_remote::transfer::{Blob, Retry, Tasks};
 use lazyblob_remote::{
-    Access, Credential, Descriptor, Error, Keychain, Registry, RepositoryName, Result, Scopes, Transport,
+    Access, Credential, Descriptor, Error, Keychain, Manifest, Registry, RepositoryName, Result, Scopes,
+    Transport, media,
 };
+use serde_json::{Value, json};
 
 /// The ladder of the tests' clients.
 pub(crate) fn ladder() -> Retry {
@@ -92,6 +94,38 @@ pub(crate) fn copy(client: &Registry, from: (&str, &str), to: (&str, &str), acce
     let tags = vec![tag(to.1)];
     Copy::new(Arc::new(reading), tag(from.1), Arc::new(writing), tags, access.clone(), Tasks::default())
         .with_options(options)
+}
+
+/// Copies `registry.test/a:1` to `registry.test/b:1`.
+pub(crate) async fn promote(registry: &TestRegistry, options: Options) -> Result<Report> {
+    let client = client(registry.transport());
+    let access = Access::anonymous();
+    let options = Options { retry: ladder(), ..options };
+    copy(&client, ("registry.test/a", "1"), ("registry.test/b", "1"), &access)
+        .with_options(options)
+        .run()
+        .await
+}
+
+/// A manifest or index written in the test.
+pub(crate) fn parsed(value: &Value) -> Manifest {
+    Manifest::parse(Bytes::from(value.to_string()), None, None, "the test").unwrap()
+}
+
+/// An index's entry for a manifest of a platform.
+pub(crate) fn entry(manifest: &Manifest, platform: &str) -> Value {
+    let mut parts = platform.split('/');
+    let mut entry = json!(manifest.descriptor());
+    entry["platform"] = json!({"os": parts.next(), "architecture": parts.next()});
+    if let Some(variant) = parts.next() {
+        entry["platform"]["variant"] = json!(variant);
+    }
+    entry
+}
+
+/// An index of such entries.
+pub(crate) fn index_of(entries: &[Value]) -> Manifest {
+    parsed(&json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": entries}))
 }
 
 /// A blob to be read from `repository`.

@@ -136,6 +136,17 @@ async fn chunks_are_halved_until_they_pass() {
     assert!(pieces(&registry).contains(&Some("0-99999".into())));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_416_where_both_agree_means_too_large() {
+    let registry = TestRegistry::in_memory(HOST).await;
+    let cap = Effect::BodyCap { bytes: 150_000, status: http::StatusCode::RANGE_NOT_SATISFIABLE };
+    registry.add(Toxic::new(cap).on(Kind::Upload));
+    let content = bytes(500_000);
+    put(&chunking_client(registry.transport(), 400_000), &content).await.unwrap();
+    assert!(stored(&registry, &content).await);
+    assert!(pieces(&registry).contains(&Some("0-99999".into())), "{:?}", registry.lines());
+}
+
 #[tokio::test]
 async fn a_host_that_takes_no_chunk_at_all_ends_it() {
     let registry = TestRegistry::in_memory(HOST).await;
@@ -270,6 +281,28 @@ async fn a_long_body_that_is_always_cut_off_goes_in_chunks() {
     let content = bytes(500_000);
     put(&chunking_client(registry.transport(), 200_000), &content).await.unwrap();
     assert_eq!(pieces(&registry)[..3], [None, None, Some("0-199999".into())]);
+    assert!(stored(&registry, &content).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_busy_is_sent_no_chunks() {
+    for toxic in [Toxic::status(503), Toxic::too_many_requests(None)] {
+        let registry = TestRegistry::in_memory(HOST).await;
+        registry.add(toxic.path("_state=0").times(4));
+        let content = bytes(500_000);
+        put(&chunking_client(registry.transport(), 200_000), &content).await.unwrap();
+        assert_eq!(pieces(&registry), [None, None, None, None, None]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_takes_no_chunks_either_gets_a_stream_again() {
+    let registry = TestRegistry::in_memory(HOST).await;
+    registry.add(Toxic::new(Effect::CutRequest(200_000)).path("_state=0").times(2));
+    registry.add(Toxic::status(400).path("_state=0").after(2).times(1));
+    let content = bytes(500_000);
+    put(&chunking_client(registry.transport(), 200_000), &content).await.unwrap();
+    assert_eq!(pieces(&registry), [None, None, Some("0-199999".into()), None]);
     assert!(stored(&registry, &content).await);
 }
 
