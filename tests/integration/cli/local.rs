@@ -93,6 +93,26 @@ async fn an_archive_that_is_none_is_refused_and_a_short_one_too() {
     }
 }
 
+#[tokio::test]
+async fn processes_that_write_one_layout_lose_no_name() {
+    let (desk, registry) = (Desk::new(), TestRegistry::start().await);
+    let images: Vec<_> = (0..8).map(|at| image(2, &format!("app-{at}"))).collect();
+    for (at, image) in images.iter().enumerate() {
+        registry.seed("app", &at.to_string(), image).await;
+    }
+    let layout = desk.at("oci", "layout");
+    let words = |at: usize| format!("copy {}/app:{at} {layout}:{at}", registry.host());
+    let writers: Vec<_> = (0..images.len()).map(|at| desk.command(&words(at)).spawn().unwrap()).collect();
+    for (at, writer) in writers.into_iter().enumerate() {
+        let run = Ran::of(&words(at), writer.wait_with_output().await.unwrap()).exits(0);
+        assert_eq!(run.digest(), images[at].manifest.digest().to_string());
+    }
+    for (at, image) in images.iter().enumerate() {
+        let raw = desk.ok(&format!("inspect --raw {layout}:{at}")).await.stdout;
+        assert_eq!(raw.as_bytes(), &image.manifest.bytes()[..]);
+    }
+}
+
 /// `unshare` with the options that let this user mount something, if any do.
 async fn mounter() -> Option<Vec<&'static str>> {
     for options in [vec!["--mount"], vec!["--mount", "--map-root-user"]] {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lazyblob::remote::server::{Action, Front};
+use lazyblob::remote::server::{Action, Certificates, Front};
 use lazyblob::remote::testing::{Signer, TokenServer};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -34,6 +34,8 @@ pub(crate) fn htpasswd() -> String {
 /// How a registry finds out who is asking.
 pub(crate) enum Guard {
     Open,
+    /// Like an open one, with this certificate.
+    Tls(Certificates),
     Htpasswd,
     Token,
 }
@@ -97,12 +99,17 @@ impl DockerRegistry {
              log: {{level: info}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}, \
              maintenance: {{uploadpurging: {{enabled: false}}}}}}\n\
-             http: {{addr: \"127.0.0.1:0\", secret: fixed}}\n",
-            at("root").display()
+             http: {{addr: \"127.0.0.1:0\", secret: fixed{}}}\n",
+            at("root").display(),
+            if let Guard::Tls(Certificates { chain, key, .. }) = &guard {
+                format!(", tls: {{certificate: {}, key: {}}}", chain.display(), key.display())
+            } else {
+                String::new()
+            }
         );
         let mut tokens = None;
         match guard {
-            Guard::Open => {}
+            Guard::Open | Guard::Tls(_) => {}
             Guard::Htpasswd => {
                 std::fs::write(at("htpasswd"), htpasswd()).unwrap();
                 config +=
@@ -205,7 +212,7 @@ async fn listening(errors: &mut Lines<BufReader<ChildStderr>>) -> String {
     let mut said = String::new();
     while let Some(line) = errors.next_line().await.unwrap() {
         if let Some((_, rest)) = line.split_once("listening on ") {
-            let end = rest.find(['"', ' ']).unwrap_or(rest.len());
+            let end = rest.find(['"', ' ', ',']).unwrap_or(rest.len());
             return rest[..end].to_owned();
         }
         said += &line;
