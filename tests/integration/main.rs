@@ -7,4 +7,5 @@ mod cli;
 mod counts;
 mod peers;
 mod peers_serve;
+mod referrers;
 mod support;

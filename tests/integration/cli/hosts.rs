@@ -90,4 +90,7 @@ async fn a_mirror_is_asked_first_and_with_no_upstream_alone() {
     assert_eq!(upstream.lines(), [""; 0]);
     desk.ok(&format!("{hosts} inspect {host}/app:2")).await;
     assert_eq!(upstream.lines().len(), 1);
+    // A file that is wrong is not passed over.
+    desk.file(&file, "[host.\"http://x\"]\ncapabilities = \"pull\"\n");
+    desk.run(&format!("{hosts} inspect {host}/app:1")).await.exits(1).says(&["hosts.toml"]);
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use lazyblob::remote::media;
 use lazyblob::remote::server::{Action, Certificates, Front};
 use lazyblob::remote::testing::{Signer, TokenServer};
 use tempfile::TempDir;
@@ -201,7 +202,11 @@ impl DockerRegistry {
 /// GETs a path without our own client and returns status line, headers and body.
 pub(crate) async fn get(host: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(host).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+    // Whoever accepts everything is told by Debian's registry that there is nothing.
+    let accept =
+        [media::OCI_MANIFEST, media::OCI_INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST].join(", ");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n");
+    let request = format!("{head}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
