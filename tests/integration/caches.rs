@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use lazyblob::remote::Manifest;
-use serde_json::Value;
-
 use lazyblob::remote::testing::installed;
+use lazyblob::remote::{Descriptor, Manifest, media};
+use serde_json::Value;
 
 use crate::support::{Desk, DockerRegistry, Written, buildkit_caches, get, image};
 
@@ -17,42 +16,34 @@ const CACHES: [&str; 4] = ["cache-min-true", "cache-max-true", "cache-min-false"
 /// Writes the fixture's caches to a layout, with a layer of our own in place of the one that is missing.
 fn completed(desk: &Desk, name: &str) -> Vec<(&'static str, Manifest)> {
     let fixture = buildkit_caches();
-    let read = |digest: &str| {
-        fs::read_to_string(fixture.join("blobs/sha256").join(digest.trim_start_matches("sha256:")))
+    let blob_of = |digest: &str| {
+        let (_, hex) = digest.split_once(':').unwrap();
+        fs::read_to_string(fixture.join("blobs/sha256").join(hex)).unwrap()
     };
     let index: Value = serde_json::from_slice(&fs::read(fixture.join("index.json")).unwrap()).unwrap();
-    let substitute = image(1, "base").blobs[1].1.clone();
     let mut layout = Written::at(desk, name);
-    let own = layout.blob(&substitute);
     for entry in fs::read_dir(fixture.join("blobs/sha256")).unwrap() {
         layout.blob(&fs::read(entry.unwrap().path()).unwrap());
     }
+    let substitute = image(1, "base").blobs[1].1.clone();
+    let (own, own_size) = (layout.blob(&substitute), substitute.len().to_string());
     let mut caches = Vec::new();
     for tag in CACHES {
-        let is_it = |entry: &&Value| entry["annotations"]["org.opencontainers.image.ref.name"] == tag;
-        let entry = index["manifests"].as_array().unwrap().iter().find(is_it).unwrap();
-        let mut text = read(entry["digest"].as_str().unwrap()).unwrap();
-        let parsed: Value = serde_json::from_str(&text).unwrap();
-        let fields =
-            ["config", "layers", "manifests"].map(|field| parsed.get(field).cloned().unwrap_or_default());
-        let blobs: Vec<Value> = fields
-            .into_iter()
-            .flat_map(|field| match field {
-                Value::Array(blobs) => blobs,
-                Value::Null => Vec::new(),
-                blob => vec![blob],
-            })
-            .collect();
-        let missing =
-            blobs.iter().find(|blob| blob["digest"].as_str().unwrap().starts_with(MISSING)).unwrap();
-        let missing = missing["digest"].as_str().unwrap();
-        let config = blobs.iter().find(|blob| blob["mediaType"].as_str().unwrap().contains("cacheconfig"));
-        let config = config.unwrap()["digest"].as_str().unwrap();
-        // BuildKit's text stays as it is but for these two digests and the size.
-        let config_text = read(config).unwrap().replace(missing, &own);
-        let own_config = layout.blob(config_text.as_bytes());
-        text = text.replace(missing, &own).replace(config, &own_config);
-        text = text.replace("1184842", &substitute.len().to_string());
+        let has_tag = |entry: &&Value| entry["annotations"]["org.opencontainers.image.ref.name"] == tag;
+        let entry = index["manifests"].as_array().unwrap().iter().find(has_tag).unwrap();
+        let text = blob_of(entry["digest"].as_str().unwrap());
+        let sparse = Manifest::parse(text.clone().into(), None, None, tag).unwrap();
+        let blobs = sparse.child_blobs();
+        let missing = blobs.iter().find(|blob| blob.digest().as_ref().starts_with(MISSING)).unwrap();
+        let is_config = |blob: &&&Descriptor| blob.media_type().as_ref() == media::BUILDKIT_CACHE;
+        let config = blobs.iter().find(is_config).unwrap().digest();
+        // BuildKit's text stays as it is but for these two digests and that size.
+        let own_config = blob_of(config.as_ref()).replace(missing.digest().as_ref(), &own);
+        let own_config = layout.blob(own_config.as_bytes());
+        let text = text
+            .replace(missing.digest().as_ref(), &own)
+            .replace(&missing.size().to_string(), &own_size)
+            .replace(config.as_ref(), &own_config);
         let cache = Manifest::parse(text.into(), None, None, tag).unwrap();
         assert!(cache.is_build_cache());
         assert_eq!(cache.is_index(), tag.ends_with("false"));

@@ -98,8 +98,7 @@ async fn an_index_is_1_plus_m_gets_b_mounts_and_m_plus_1_puts() {
     let images = [image(2, "amd64"), image(3, "arm64"), image(1, "s390x")];
     let manifests = [&images[0].manifest, &images[1].manifest, &images[2].manifest];
     let index = Image::index(&manifests, &["amd64", "arm64", "s390x"]);
-    let layout = images.iter().fold(Written::at(&desk, "multi"), |layout, image| layout.unnamed(image));
-    layout.name("1", &index);
+    images.iter().fold(Written::at(&desk, "multi"), Written::unnamed).name("1", &index);
     let host = registry.host();
     desk.ok(&format!("copy {} {host}/multi:1", desk.at("oci", "multi"))).await;
     registry.answered().await;

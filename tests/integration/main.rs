@@ -1,5 +1,5 @@
 //! The command and the libraries against real registries, real tools and things that go wrong.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
 
 mod architecture;
 mod caches;
@@ -7,4 +7,5 @@ mod cli;
 mod counts;
 mod peers;
 mod peers_serve;
+mod referrers;
 mod support;

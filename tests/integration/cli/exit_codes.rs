@@ -97,6 +97,18 @@ async fn missing_rights_are_3() {
 }
 
 #[tokio::test]
+async fn tokens_that_end_midway_are_renewed() {
+    let everything = [Action::Pull, Action::Push];
+    let tokens = TokenServer::new("test").allow_everybody("*", &everything).uses(3);
+    let (desk, registry) = (Desk::new(), TestRegistry::builder().tokens(tokens).start().await);
+    registry.seed("app", "1", &image(8, "app")).await;
+    let host = registry.host();
+    let run = desk.ok(&format!("--stats copy --concurrency 1 {host}/app:1 {host}/prod:1")).await;
+    assert!(run.stats()["requests"]["token"].as_u64().unwrap() >= 3, "{}", run.stderr);
+    assert_eq!(registry.requests(Kind::BlobGet), 0);
+}
+
+#[tokio::test]
 async fn a_token_server_that_lies_is_found_out() {
     for (lie, code) in [
         (Lie::Garbage, 3),

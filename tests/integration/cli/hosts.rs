@@ -1,8 +1,8 @@
 //! TLS, client certificates and mirrors, and what is said when they do not fit.
 
-use lazyblob::remote::testing::{Authority, TestRegistry};
+use lazyblob::remote::testing::{Authority, TestRegistry, installed};
 
-use crate::support::{Desk, image};
+use crate::support::{Desk, DockerRegistry, Guard, Written, image};
 
 #[tokio::test]
 async fn a_certificate_is_trusted_when_its_authority_is() {
@@ -32,6 +32,24 @@ async fn the_wrong_scheme_is_told_with_what_to_do() {
     run.says(&[tls, "--tls"]);
     let run = desk.run(&format!("--tries 1 --tls {plain} inspect {plain}/app:1")).await.exits(1);
     run.says(&[plain, "--plain-http"]);
+}
+
+#[tokio::test]
+async fn a_real_registry_over_tls_takes_and_gives() {
+    if !installed("docker-registry over TLS", &["docker-registry"]) {
+        return;
+    }
+    let (desk, authority) = (Desk::new(), Authority::new());
+    let registry = DockerRegistry::start(Guard::Tls(authority.server())).await;
+    let host = registry.host();
+    let image = image(2, "app");
+    Written::at(&desk, "image").image("1", &image);
+    let known = format!("--tls {host} --ca {}", authority.ca().display());
+    desk.ok(&format!("{known} copy {}:1 {host}/app:1", desk.at("oci", "image"))).await;
+    let back = desk.ok(&format!("{known} copy {host}/app:1 {}:1", desk.at("oci", "back"))).await;
+    assert_eq!(back.digest(), image.manifest.digest().to_string());
+    // It answers in plain words to plain HTTP.
+    desk.run(&format!("inspect {host}/app:1")).await.exits(1).says(&["HTTPS server", "--tls"]);
 }
 
 #[tokio::test]
@@ -72,4 +90,7 @@ async fn a_mirror_is_asked_first_and_with_no_upstream_alone() {
     assert_eq!(upstream.lines(), [""; 0]);
     desk.ok(&format!("{hosts} inspect {host}/app:2")).await;
     assert_eq!(upstream.lines().len(), 1);
+    // A file that is wrong is not passed over.
+    desk.file(&file, "[host.\"http://x\"]\ncapabilities = \"pull\"\n");
+    desk.run(&format!("{hosts} inspect {host}/app:1")).await.exits(1).says(&["hosts.toml"]);
 }

@@ -1,5 +1,6 @@
 //! The command's contract: standard output, standard error, exit codes, signals.
 
+mod bad_manifests;
 mod credentials;
 mod exit_codes;
 mod hosts;

@@ -1,7 +1,5 @@
 //! What goes to standard output, and what to standard error.
 
-use std::process::Stdio;
-
 use lazyblob::remote::request::Kind;
 use lazyblob::remote::testing::TestRegistry;
 use serde_json::Value;
@@ -179,16 +177,26 @@ async fn a_closed_pipe_is_the_end_and_no_error() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = desk.command(&words).stdout(Stdio::from(writer)).output().await.unwrap();
-        let run = Ran::of(&words, output).exits(0);
-        assert_eq!(run.stderr, "", "{words}");
+        let run = desk
+            .run_into(&words, |command| {
+                command.stdout(writer);
+            })
+            .await
+            .exits(0);
+        assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", ""), "{words}");
     }
     // Nor is it one that nobody hears what is said.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let words = format!("--stats --progress plain retag {host}/app:1 :3");
-    let output = desk.command(&words).stderr(Stdio::from(writer)).output().await.unwrap();
-    Ran::of(&words, output).exits(0).digest();
+    let run = desk
+        .run_into(&words, |command| {
+            command.stderr(writer);
+        })
+        .await
+        .exits(0);
+    assert_eq!(run.stderr, "");
+    run.digest();
 }
 
 #[tokio::test]
@@ -235,4 +243,17 @@ async fn help_names_every_command_and_completion_speaks_three_shells() {
     let version = format!("lazyblob {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(desk.ok("version").await.stdout, version);
     assert_eq!(desk.ok("--version").await.stdout, version);
+}
+
+#[tokio::test]
+async fn standard_output_that_is_full_is_an_error() {
+    let desk = Desk::new();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = desk
+        .run_into("version", |command| {
+            command.stdout(full);
+        })
+        .await
+        .exits(1);
+    run.says(&["standard output", "No space left on device"]);
 }

@@ -95,3 +95,28 @@ async fn a_registry_that_never_answers_does_not_hold_the_end_up() {
     let run = tokio::time::timeout(SOON, desk.run(&words)).await.expect("it ends soon").exits(1);
     run.says(&["--timeout"]);
 }
+
+#[tokio::test]
+async fn what_a_killed_copy_left_behind_is_no_hindrance() {
+    let (desk, from) = (Desk::new(), slow_registry().await);
+    let targets =
+        [format!("{}:1", desk.at("oci", "layout")), format!("{}:1", desk.at("oci-archive", "archive.tar"))];
+    for target in &targets {
+        let words = format!("--progress json copy {}/app:1 {target}", from.host());
+        let mut child = desk.command(&words).spawn().unwrap();
+        in_the_middle(&mut child).await;
+        signal(&child, "KILL");
+        assert_eq!(child.wait().await.unwrap().code(), None);
+        assert!(matches!(desk.run(&format!("inspect {target}")).await.code, Some(1 | 4)), "{target}");
+    }
+    from.behave();
+    let mut digests = Vec::new();
+    for target in &targets {
+        digests.push(desk.ok(&format!("copy {}/app:1 {target}", from.host())).await.digest());
+        // Every byte is there: it is pushed from here.
+        let to = TestRegistry::start().await;
+        digests.push(desk.ok(&format!("copy {target} {}/app:1", to.host())).await.digest());
+    }
+    digests.dedup();
+    assert_eq!(digests.len(), 1);
+}

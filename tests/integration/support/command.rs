@@ -58,6 +58,17 @@ impl Desk {
         Ran::of(words, self.command(words).output().await.unwrap())
     }
 
+    /// Runs it to its end with its standard output or standard error elsewhere.
+    pub(crate) async fn run_into(&self, words: &str, change: impl FnOnce(&mut Command)) -> Ran {
+        let mut command = self.command(words);
+        change(&mut command);
+        // `Command::output` would capture both again.
+        let child = command.spawn().unwrap();
+        // What the command has for its output must be open nowhere else.
+        drop(command);
+        Ran::of(words, child.wait_with_output().await.unwrap())
+    }
+
     /// Runs it to its end with `input` on its standard input.
     pub(crate) async fn run_with_input(&self, words: &str, input: &str) -> Ran {
         let mut child = self.command(words).stdin(Stdio::piped()).spawn().unwrap();

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lazyblob::remote::server::{Action, Front};
+use lazyblob::remote::media;
+use lazyblob::remote::server::{Action, Certificates, Front};
 use lazyblob::remote::testing::{Signer, TokenServer};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -34,6 +35,8 @@ pub(crate) fn htpasswd() -> String {
 /// How a registry finds out who is asking.
 pub(crate) enum Guard {
     Open,
+    /// Like an open one, with this certificate.
+    Tls(Certificates),
     Htpasswd,
     Token,
 }
@@ -97,12 +100,17 @@ impl DockerRegistry {
              log: {{level: info}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}, \
              maintenance: {{uploadpurging: {{enabled: false}}}}}}\n\
-             http: {{addr: \"127.0.0.1:0\", secret: fixed}}\n",
-            at("root").display()
+             http: {{addr: \"127.0.0.1:0\", secret: fixed{}}}\n",
+            at("root").display(),
+            if let Guard::Tls(Certificates { chain, key, .. }) = &guard {
+                format!(", tls: {{certificate: {}, key: {}}}", chain.display(), key.display())
+            } else {
+                String::new()
+            }
         );
         let mut tokens = None;
         match guard {
-            Guard::Open => {}
+            Guard::Open | Guard::Tls(_) => {}
             Guard::Htpasswd => {
                 std::fs::write(at("htpasswd"), htpasswd()).unwrap();
                 config +=
@@ -194,7 +202,11 @@ impl DockerRegistry {
 /// GETs a path without our own client and returns status line, headers and body.
 pub(crate) async fn get(host: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(host).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+    // Whoever accepts everything is told by Debian's registry that there is nothing.
+    let accept =
+        [media::OCI_MANIFEST, media::OCI_INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST].join(", ");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n");
+    let request = format!("{head}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
@@ -205,7 +217,7 @@ async fn listening(errors: &mut Lines<BufReader<ChildStderr>>) -> String {
     let mut said = String::new();
     while let Some(line) = errors.next_line().await.unwrap() {
         if let Some((_, rest)) = line.split_once("listening on ") {
-            let end = rest.find(['"', ' ']).unwrap_or(rest.len());
+            let end = rest.find(['"', ' ', ',']).unwrap_or(rest.len());
             return rest[..end].to_owned();
         }
         said += &line;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use lazyblob::remote::digest::sha256;
 use lazyblob::remote::testing::{Image, gzip_layer};
-use lazyblob::remote::{Manifest, media};
+use lazyblob::remote::{Descriptor, Manifest, media};
 use serde_json::json;
 
 use super::Desk;
@@ -14,48 +15,28 @@ pub(crate) fn buildkit_caches() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/buildkit-caches")
 }
 
-/// An image of `layers` gzipped layers; `salt` makes it another one.
+/// An image of so many layers, a file in each; `salt` makes it another one.
 pub(crate) fn image(layers: usize, salt: &str) -> Image {
     sized_image(layers, 512, salt)
 }
 
-/// An image whose layers have so many bytes that nothing compresses.
+/// An image of layers with so many bytes, which no compression makes fewer.
 pub(crate) fn sized_image(layers: usize, size: usize, salt: &str) -> Image {
-    let layer = |at: usize| {
-        let name = format!("{salt}-{at}");
-        let mut random = fastrand_like(&name);
-        let content: Vec<u8> = (0..size).map(|_| random()).collect();
-        gzip_layer(&format!("srv/{name}"), &content)
-    };
-    let (blobs, diff_ids): (Vec<_>, Vec<_>) = (0..layers).map(layer).unzip();
-    with_config(&blobs, &diff_ids)
-}
-
-/// Bytes that are the same every time and repeat nothing.
-fn fastrand_like(seed: &str) -> impl FnMut() -> u8 {
-    let start = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mut state = start | 1;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    }
-}
-
-fn with_config(layers: &[Bytes], diff_ids: &[String]) -> Image {
-    let mut image = Image::with(layers, media::OCI_LAYER_GZIP, &json!({}));
-    // The config a test registry needs is not one that unpacks: its diffIDs must be those of the tars.
+    let (blobs, diff_ids): (Vec<_>, Vec<_>) = (0..layers)
+        .map(|at| {
+            let name = format!("{salt}-{at}");
+            gzip_layer(&format!("srv/{name}"), &noise(&name, size))
+        })
+        .unzip();
+    let mut image = Image::with(&blobs, media::OCI_LAYER_GZIP, &json!({}));
+    // What is to be unpacked needs the diffIDs of its layers, not the digests of their compressed bytes.
     let config = json!({
         "architecture": "amd64", "os": "linux", "config": {},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });
     let config = Bytes::from(config.to_string());
-    let digest = lazyblob::remote::digest::sha256(&config);
-    let size = config.len() as u64;
-    image.blobs[0] = (lazyblob::remote::Descriptor::new(media::OCI_CONFIG.into(), size, digest), config);
+    let described = Descriptor::new(media::OCI_CONFIG.into(), config.len() as u64, sha256(&config));
+    image.blobs[0] = (described, config);
     let described: Vec<_> = image.blobs.iter().map(|(descriptor, _)| descriptor).collect();
     let manifest = json!({
         "schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
@@ -65,6 +46,19 @@ fn with_config(layers: &[Bytes], diff_ids: &[String]) -> Image {
     image
 }
 
+/// Bytes that are the same for a seed every time and repeat nothing: xorshift, begun at the seed's FNV hash.
+fn noise(seed: &str, size: usize) -> Vec<u8> {
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut state = seed.bytes().fold(0xcbf2_9ce4_8422_2325, hash) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..size).map(|_| next()).collect()
+}
+
 /// A layout on a desk, as bare files.
 pub(crate) struct Written {
     root: PathBuf,
@@ -72,6 +66,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
+    /// An empty one.
     pub(crate) fn at(desk: &Desk, name: &str) -> Self {
         let root = desk.path(name);
         std::fs::create_dir_all(root.join("blobs/sha256")).unwrap();
@@ -79,8 +74,9 @@ impl Written {
         Self { root, entries: Vec::new() }
     }
 
+    /// Stores a blob and returns its digest.
     pub(crate) fn blob(&self, bytes: &[u8]) -> String {
-        let digest = lazyblob::remote::digest::sha256(bytes);
+        let digest = sha256(bytes);
         std::fs::write(self.root.join("blobs/sha256").join(digest.digest()), bytes).unwrap();
         digest.to_string()
     }
