@@ -58,7 +58,10 @@ async fn main() -> Outcome<()> {
     copy.run().await?;
     table.row("copy to team/prod:1 again", registry.traffic());
 
-    println!("\nteam/prod:1 is {}: the same to the byte, and 0 layer bytes moved to get it there.", report.root);
+    println!(
+        "\nteam/prod:1 is {}: the same to the byte, and 0 layer bytes moved to get it there.",
+        report.root
+    );
     tasks.close().await;
     registry.close().await;
     Ok(())

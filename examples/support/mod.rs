@@ -201,7 +201,8 @@ impl Iterator for Files {
                 }
             }
             let Ok(entries) = fs::read_dir(self.directories.pop()?) else { continue };
-            let mut paths: Vec<_> = entries.flatten().map(|entry| (entry.path(), entry.file_type())).collect();
+            let mut paths: Vec<_> =
+                entries.flatten().map(|entry| (entry.path(), entry.file_type())).collect();
             paths.sort_by(|(a, _), (b, _)| b.cmp(a));
             for (path, kind) in paths {
                 match kind {
