@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use url::Url;
 
@@ -242,13 +243,18 @@ struct Minting<'a> {
     host: &'a str,
 }
 
-#[async_trait::async_trait]
 impl auth::Minter for Minting<'_> {
-    async fn mint(&self, request: TokenRequest) -> Result<Token> {
-        let registry = &self.repository.registry;
-        let what =
-            What::new("get token", format_args!("for {} from {}", self.repository.name, request.server()));
-        let route = self.repository.route(self.at, &request.realm, &what).await?;
+    fn mint(&self, request: TokenRequest) -> BoxFuture<'static, Result<Token>> {
+        let (repository, at, host) = (self.repository.clone(), self.at.clone(), self.host.to_owned());
+        async move { repository.mint(&at, &host, request).await }.boxed()
+    }
+}
+
+impl Repository {
+    async fn mint(&self, at: &Address, host: &str, request: TokenRequest) -> Result<Token> {
+        let registry = &self.registry;
+        let what = What::new("get token", format_args!("for {} from {}", self.name, request.server()));
+        let route = self.route(at, &request.realm, &what).await?;
         // One try, and one more where the server does not know the POST: whoever asked has the ladder.
         let mut response = registry.send(Kind::Token, request.build()?, &route, &what).await?;
         if let Some(fallback) = request.fallback(response.status()) {
@@ -268,7 +274,7 @@ impl auth::Minter for Minting<'_> {
         };
         // Whatever else a token server says, it says no. What it was shown must not come into a log by its answer.
         let said = request.without_secrets(&reason);
-        let hint = self.repository.hint(self.host, true).await;
+        let hint = self.hint(host, true).await;
         Err(Error::Unauthorized { what, reason: format!("the token server answers {said}{hint}") })
     }
 }

@@ -24,8 +24,8 @@ impl Repository {
         let call = Call::new(Kind::Mount, Method::POST, what.clone());
         let answer = match self.exchange(&self.host.upstream, url, call).await {
             Ok(answer) => answer,
-            Err(Error::Unauthorized { reason, .. }) => {
-                tracing::debug!(blob = %blob.digest(), from, reason, "mount refused");
+            Err(error) if matches!(error.root(), Error::Unauthorized { .. }) => {
+                tracing::debug!(blob = %blob.digest(), from, %error, "mount refused");
                 return Ok(Mounted::No { session: None });
             }
             Err(error) => return Err(error),
