@@ -109,6 +109,9 @@ impl FromStr for Location {
         if let Some(reference) = text.strip_prefix("docker://") {
             return Err(invalid(&format!("registries take no prefix here: write `{reference}`")));
         }
+        if text.starts_with(['/', '.']) {
+            return Err(invalid("a file or directory takes a prefix: oci:, oci-archive: or docker-archive:"));
+        }
         text.parse().map(Self::Registry)
     }
 }
@@ -160,6 +163,9 @@ mod tests {
         assert!(shown("oci:d:").contains("tag is empty"));
         assert!(shown("oci:d@sha256:1").contains("not a digest"));
         assert!(shown("docker://h.io/x").contains("write `h.io/x`"));
+        assert!(
+            shown("./image.tar").contains("takes a prefix") && shown("/srv/image").contains("takes a prefix")
+        );
         assert!(shown("h.io/X").contains("capitals"));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tar::{EntryType, Header};
 
 use crate::error::{Error, Result, What};
-use crate::layout::disk;
+use crate::layout::disk::{self, parent_of};
 use crate::layout::temp::{self, TempFile};
 
 const BLOCK: u64 = 512;
@@ -41,7 +41,7 @@ impl Writer {
         let named = place.clone();
         let what = || What::new(OPERATION, named);
         let created = move || {
-            let dir = dir_of(&target);
+            let dir = parent_of(&target);
             if !dir.is_dir() {
                 return Err(Error::not_found(
                     OPERATION,
@@ -179,13 +179,6 @@ impl Writer {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn dir_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
     }
 }
 
