@@ -135,6 +135,27 @@ async fn paths_may_be_relative() {
     desk.run("copy oci:image:1 ./a.tar").await.exits(2).says(&["oci-archive:"]);
 }
 
+#[tokio::test]
+async fn an_archive_replaces_a_file_and_nothing_else() {
+    let desk = Desk::new();
+    Written::at(&desk, "image").image("1", &image(1, "app"));
+    let made = std::process::Command::new("mkfifo").arg(desk.path("pipe")).status().unwrap();
+    assert!(made.success());
+    fs::create_dir(desk.path("directory")).unwrap();
+    for kind in ["oci-archive", "docker-archive"] {
+        desk.run(&format!("copy oci:image:1 {kind}:pipe:a:1")).await.exits(1).says(&["not a regular file"]);
+        assert!(!fs::metadata(desk.path("pipe")).unwrap().is_file());
+        desk.run(&format!("copy oci:image:1 {kind}:directory:a:1")).await.exits(1).says(&["is a directory"]);
+        desk.file("old", "something else");
+        desk.ok(&format!("copy oci:image:1 {kind}:old:a:1")).await;
+        desk.ok(&format!("inspect {kind}:old:a:1")).await;
+    }
+    let mut left: Vec<_> =
+        fs::read_dir(desk.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["directory", "image", "old", "pipe"]);
+}
+
 /// What a shell does before a command to which `directory` is full after a megabyte, with what it is run by and what
 /// the system then says.
 async fn small_disk(directory: &str) -> (Vec<&'static str>, String, &'static str) {

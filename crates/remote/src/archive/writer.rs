@@ -1,6 +1,6 @@
 //! A tar file in the making: regions are handed out under a short lock and filled by positioned writes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,10 @@ impl Writer {
             let Some(name) = target.file_name().filter(|_| !target.is_dir()) else {
                 return Err(Error::invalid(OPERATION, place, "it is a directory"));
             };
+            // The archive takes the place of what is there: that must not be a device or a pipe.
+            if fs::metadata(&target).is_ok_and(|there| !there.is_file()) {
+                return Err(Error::invalid(OPERATION, place, "what is there is not a regular file"));
+            }
             let prefix = format!(".{}.", name.to_string_lossy());
             temp::sweep(dir, &prefix);
             let temp =
