@@ -112,8 +112,15 @@ impl FromStr for Location {
         if let Some(reference) = text.strip_prefix("docker://") {
             return Err(invalid(&format!("registries take no prefix here: write `{reference}`")));
         }
-        if text.starts_with(['/', '.']) {
-            return Err(invalid("a file or directory takes a prefix: oci:, oci-archive: or docker-archive:"));
+        if text.starts_with("store:") {
+            return Err(invalid(
+                "`store:` is kept for this machine's cache, which this version does not have",
+            ));
+        }
+        if text.starts_with(['/', '.', '~']) {
+            return Err(invalid(
+                "it is a path; say what it is: oci:DIR, oci-archive:FILE or docker-archive:FILE",
+            ));
         }
         text.parse().map(Self::Registry)
     }
@@ -167,9 +174,8 @@ mod tests {
         assert!(shown("oci:d:a b").contains("blank"));
         assert!(shown("oci:d@sha256:1").contains("not a digest"));
         assert!(shown("docker://h.io/x").contains("write `h.io/x`"));
-        assert!(
-            shown("./image.tar").contains("takes a prefix") && shown("/srv/image").contains("takes a prefix")
-        );
         assert!(shown("h.io/X").contains("capitals"));
+        assert!(shown("store:h.io/x:1").contains("does not have"));
+        assert!(shown("./x").contains("oci:DIR") && shown("/tmp/x").contains("oci:DIR"));
     }
 }

@@ -114,7 +114,7 @@ async fn a_token_server_that_lies_is_found_out() {
         (Lie::Garbage, 3),
         (Lie::Empty, 3),
         (Lie::Nothing, 3),
-        (Lie::Endless, 1),
+        (Lie::Endless, 3),
         (Lie::Broken, 1),
         (Lie::Unaccepted, 3),
     ] {

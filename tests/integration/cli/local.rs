@@ -132,7 +132,7 @@ async fn paths_may_be_relative() {
     assert_eq!(metadata.digest(), digest);
     assert!(desk.path("m.json").exists());
     // A path alone is no location.
-    desk.run("copy oci:image:1 ./a.tar").await.exits(2).says(&["oci-archive:"]);
+    desk.run("copy oci:image:1 ./a.tar").await.exits(2).says(&["oci-archive:FILE"]);
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ use crate::keychain::Credential;
 #[derive(Debug, Default)]
 pub(crate) struct Authority {
     challenges: DashMap<String, Challenge>,
+    /// What an asker's scopes turned out to lack, by address: some registries name their repositories otherwise.
+    learned: DashMap<(String, Scopes), Scopes>,
     tokens: DashMap<TokenKey, Arc<tokio::sync::Mutex<Option<Token>>>>,
 }
 
@@ -117,7 +119,8 @@ impl Authority {
         refused: Option<&HeaderValue>,
         minter: &dyn Minter,
     ) -> Result<Token> {
-        let mut scopes = asker.scopes.clone();
+        let asked = (asker.base.to_owned(), asker.scopes.clone());
+        let mut scopes = self.learned.get(&asked).map_or_else(|| asker.scopes.clone(), |known| known.clone());
         scopes.extend(&challenged);
         let key =
             TokenKey { realm: realm.clone(), service: service.clone(), scopes, credential: credential.id() };
@@ -141,6 +144,10 @@ impl Authority {
         let request = TokenRequest { realm, service, scopes: key.scopes.in_order(&challenged), credential };
         let token = minter.mint(request).await?;
         *slot = Some(token.clone());
+        if key.scopes != *asker.scopes {
+            // The next request shows the larger token at once and needs no second 401.
+            self.learned.insert(asked, key.scopes);
+        }
         Ok(token)
     }
 }
