@@ -103,6 +103,9 @@ impl FromStr for Location {
             if tag.is_some_and(str::is_empty) {
                 return Err(invalid("its tag is empty"));
             }
+            if tag.is_some_and(|tag| tag.contains(|c: char| c.is_whitespace() || c.is_control())) {
+                return Err(invalid("its tag has a blank or a control character"));
+            }
             let (path, tag) = (PathBuf::from(path), tag.map(str::to_owned));
             return Ok(Self::Local(LocalImage { kind, path, tag, digest }));
         }
@@ -168,6 +171,7 @@ mod tests {
     fn faults_are_named() {
         assert!(shown("oci:").contains("no path"));
         assert!(shown("oci:d:").contains("tag is empty"));
+        assert!(shown("oci:d:a b").contains("blank"));
         assert!(shown("oci:d@sha256:1").contains("not a digest"));
         assert!(shown("docker://h.io/x").contains("write `h.io/x`"));
         assert!(shown("h.io/X").contains("capitals"));

@@ -113,6 +113,49 @@ async fn processes_that_write_one_layout_lose_no_name() {
     }
 }
 
+#[tokio::test]
+async fn paths_may_be_relative() {
+    let desk = Desk::new();
+    let image = image(1, "app");
+    Written::at(&desk, "image").image("1", &image);
+    let digest = image.manifest.digest().to_string();
+    // The desk is the working directory.
+    fs::create_dir(desk.path("sub")).unwrap();
+    for target in ["oci:layout:1", "oci:sub/layout:1", "oci-archive:a.tar:1", "oci-archive:./sub/b.tar:1"] {
+        assert_eq!(desk.ok(&format!("copy oci:image:1 {target}")).await.digest(), digest);
+        assert_eq!(desk.ok(&format!("copy {target} oci:back:1")).await.digest(), digest);
+    }
+    // That format has no manifest; what is read from it is another one with the same layers.
+    desk.ok("copy oci:image:1 docker-archive:d.tar:localhost/app:1").await;
+    assert_ne!(desk.ok("copy docker-archive:d.tar:localhost/app:1 oci:from-docker:1").await.digest(), digest);
+    let metadata = desk.ok("copy oci:image:1 oci:layout:2 --metadata-file m.json").await;
+    assert_eq!(metadata.digest(), digest);
+    assert!(desk.path("m.json").exists());
+    // A path alone is no location.
+    desk.run("copy oci:image:1 ./a.tar").await.exits(2).says(&["oci-archive:FILE"]);
+}
+
+#[tokio::test]
+async fn an_archive_replaces_a_file_and_nothing_else() {
+    let desk = Desk::new();
+    Written::at(&desk, "image").image("1", &image(1, "app"));
+    let made = std::process::Command::new("mkfifo").arg(desk.path("pipe")).status().unwrap();
+    assert!(made.success());
+    fs::create_dir(desk.path("directory")).unwrap();
+    for kind in ["oci-archive", "docker-archive"] {
+        desk.run(&format!("copy oci:image:1 {kind}:pipe:a:1")).await.exits(1).says(&["not a regular file"]);
+        assert!(!fs::metadata(desk.path("pipe")).unwrap().is_file());
+        desk.run(&format!("copy oci:image:1 {kind}:directory:a:1")).await.exits(1).says(&["is a directory"]);
+        desk.file("old", "something else");
+        desk.ok(&format!("copy oci:image:1 {kind}:old:a:1")).await;
+        desk.ok(&format!("inspect {kind}:old:a:1")).await;
+    }
+    let mut left: Vec<_> =
+        fs::read_dir(desk.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["directory", "image", "old", "pipe"]);
+}
+
 /// What a shell does before a command to which `directory` is full after a megabyte, with what it is run by and what
 /// the system then says.
 async fn small_disk(directory: &str) -> (Vec<&'static str>, String, &'static str) {
