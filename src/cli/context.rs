@@ -167,7 +167,11 @@ impl Context {
     /// Waits for all work to end, but not for ever.
     pub(crate) async fn close(&self) {
         self.watch.end();
-        if tokio::time::timeout(GRACE, self.tasks.close()).await.is_err() {
+        let ended = async {
+            self.tasks.close().await;
+            self.registry.close().await;
+        };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
             self.watch.say("some work has not ended in time");
         }
     }

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use lazyblob::remote::Error;
 
+/// What to do about a host that was spoken to in the clear.
+const SPEAK_TLS: &str = "speak TLS to it with --tls HOST";
+
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -64,8 +67,15 @@ impl Failure {
                         .to_owned(),
                 )
             }
-            Error::Unavailable { reason, .. } if reason.contains("InvalidContentType") => {
-                Some("the host does not speak TLS: --plain-http HOST".to_owned())
+            Error::Unavailable { reason, .. } if reason.contains("does not speak TLS") => {
+                Some("speak plain HTTP to it with --plain-http HOST".to_owned())
+            }
+            Error::Unavailable { reason, .. } if reason.contains("does not speak plain HTTP") => {
+                Some(SPEAK_TLS.to_owned())
+            }
+            // Servers in Go and nginx say it in words.
+            Error::Rejected { status: 400, reason, .. } if reason.contains("HTTPS") => {
+                Some(SPEAK_TLS.to_owned())
             }
             Error::Unavailable { reason, .. } if reason.contains("UnknownIssuer") => {
                 Some("trust its authority with --ca FILE".to_owned())

@@ -1,6 +1,7 @@
 //! `--log` to standard error, `--trace` to a file.
 
 use std::fs::File;
+use std::io::IsTerminal as _;
 use std::sync::Mutex;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -26,8 +27,10 @@ pub(crate) fn start(global: &Global) -> Result<(), Failure> {
         };
         let filter = EnvFilter::try_new(directives)
             .map_err(|error| Failure::Usage(format!("--log {level}: {error}")))?;
-        layers
-            .push(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter).boxed());
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal());
+        layers.push(layer.with_filter(filter).boxed());
     }
     if let Some(path) = &global.trace {
         let file = File::create(path)

@@ -103,11 +103,24 @@ impl FromStr for Location {
             if tag.is_some_and(str::is_empty) {
                 return Err(invalid("its tag is empty"));
             }
+            if tag.is_some_and(|tag| tag.contains(|c: char| c.is_whitespace() || c.is_control())) {
+                return Err(invalid("its tag has a blank or a control character"));
+            }
             let (path, tag) = (PathBuf::from(path), tag.map(str::to_owned));
             return Ok(Self::Local(LocalImage { kind, path, tag, digest }));
         }
         if let Some(reference) = text.strip_prefix("docker://") {
             return Err(invalid(&format!("registries take no prefix here: write `{reference}`")));
+        }
+        if text.starts_with("store:") {
+            return Err(invalid(
+                "`store:` is kept for this machine's cache, which this version does not have",
+            ));
+        }
+        if text.starts_with(['/', '.', '~']) {
+            return Err(invalid(
+                "it is a path; say what it is: oci:DIR, oci-archive:FILE or docker-archive:FILE",
+            ));
         }
         text.parse().map(Self::Registry)
     }
@@ -158,8 +171,11 @@ mod tests {
     fn faults_are_named() {
         assert!(shown("oci:").contains("no path"));
         assert!(shown("oci:d:").contains("tag is empty"));
+        assert!(shown("oci:d:a b").contains("blank"));
         assert!(shown("oci:d@sha256:1").contains("not a digest"));
         assert!(shown("docker://h.io/x").contains("write `h.io/x`"));
         assert!(shown("h.io/X").contains("capitals"));
+        assert!(shown("store:h.io/x:1").contains("does not have"));
+        assert!(shown("./x").contains("oci:DIR") && shown("/tmp/x").contains("oci:DIR"));
     }
 }

@@ -174,7 +174,7 @@ impl View {
         let own = self.media_type.as_deref().map(media::bare).filter(|kind| !kind.is_empty());
         let kind = match (carried, own) {
             (Some(carried), Some(own)) if carried != own => {
-                let reason = format!("its mediaType is {own} but it was delivered as {carried}");
+                let reason = format!("its mediaType is {} but it was delivered as {carried}", shown(own));
                 return Err(Error::invalid("read manifest", source, reason));
             }
             (_, Some(own)) => own,
@@ -192,13 +192,20 @@ impl View {
                     "Docker schema 1 manifests are not supported; push the image again with a current tool";
                 Err(Error::invalid("read manifest", source, reason))
             }
-            Class::Blob => Err(Error::invalid("read manifest", source, format!("{kind} is not a manifest"))),
+            Class::Blob => {
+                Err(Error::invalid("read manifest", source, format!("{} is not a manifest", shown(kind))))
+            }
             Class::Manifest if self.config.is_none() => {
                 Err(Error::invalid("read manifest", source, "not an image manifest: it has no config"))
             }
             Class::Manifest | Class::Index => Ok(kind.to_owned()),
         }
     }
+}
+
+/// Text of somebody else's as it may be shown: not endless, and without what would steer a terminal.
+fn shown(text: &str) -> String {
+    text.chars().take(100).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// An index or manifest past the limit.

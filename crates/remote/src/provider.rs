@@ -46,6 +46,12 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// As [`Provider::open`].
     async fn info(&self, blob: &Descriptor) -> Result<BlobInfo>;
 
+    /// Is told that what it brought of `blob` was something else. Says whether it knows another place to bring it from,
+    /// so that reading it once more is of use.
+    fn distrust(&self, _blob: &Descriptor) -> bool {
+        false
+    }
+
     /// Where the bytes come from. Costs nothing.
     fn origin(&self) -> Origin;
 }

@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lazyblob::remote::Descriptor;
 use lazyblob::remote::digest::short;
 use lazyblob::remote::progress::State;
 
+use super::tally::Tally;
 use super::{Show, word};
+use crate::cli::output;
 
 /// The bars on the screen.
 #[derive(Debug)]
 pub(super) struct Bars {
+    tally: Mutex<Tally>,
     screen: MultiProgress,
     all: ProgressBar,
     moving: Mutex<HashMap<String, ProgressBar>>,
@@ -26,7 +29,7 @@ impl Bars {
             "{prefix:19} {bar:24} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>13} {eta:>4} left  {msg}",
         ));
         all.set_prefix("all");
-        Self { screen, all, moving: Mutex::default() }
+        Self { tally: Mutex::default(), screen, all, moving: Mutex::default() }
     }
 
     /// The bar for all appears with the first blob that moves.
@@ -40,6 +43,7 @@ impl Bars {
 
 impl Show for Bars {
     fn start(&self, blob: &Descriptor, state: State) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).start(blob, state, Instant::now());
         if state != State::Transferring {
             return;
         }
@@ -64,12 +68,13 @@ impl Show for Bars {
     }
 
     fn finish(&self, blob: &Descriptor, state: State) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).finish(blob, state);
         let bar = self.moving.lock().unwrap_or_else(PoisonError::into_inner).remove(blob.digest().as_ref());
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
-            self.screen.remove(&bar);
-        }
-        let size = indicatif::HumanBytes(blob.size());
+        // Only what moved is worth a line; the rest is in the sum at the end.
+        let Some(bar) = bar else { return };
+        bar.finish_and_clear();
+        self.screen.remove(&bar);
+        let size = HumanBytes(blob.size());
         // A screen that cannot be written to is no reason to stop.
         let _ = self.screen.println(format!("{} {} {size}", short(blob.digest()), word(state)));
     }
@@ -81,6 +86,10 @@ impl Show for Bars {
     fn end(&self) {
         self.all.finish_and_clear();
         let _ = self.screen.clear();
+        let tally = std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(line) = tally.outcome(Instant::now()) {
+            output::note(&line);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod bars;
 mod json;
 mod lines;
+mod tally;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;

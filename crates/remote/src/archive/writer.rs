@@ -1,6 +1,6 @@
 //! A tar file in the making: regions are handed out under a short lock and filled by positioned writes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tar::{EntryType, Header};
 
 use crate::error::{Error, Result, What};
-use crate::layout::disk;
+use crate::layout::disk::{self, parent_of};
 use crate::layout::temp::{self, TempFile};
 
 const BLOCK: u64 = 512;
@@ -41,7 +41,7 @@ impl Writer {
         let named = place.clone();
         let what = || What::new(OPERATION, named);
         let created = move || {
-            let dir = dir_of(&target);
+            let dir = parent_of(&target);
             if !dir.is_dir() {
                 return Err(Error::not_found(
                     OPERATION,
@@ -52,6 +52,10 @@ impl Writer {
             let Some(name) = target.file_name().filter(|_| !target.is_dir()) else {
                 return Err(Error::invalid(OPERATION, place, "it is a directory"));
             };
+            // The archive takes the place of what is there: that must not be a device or a pipe.
+            if fs::metadata(&target).is_ok_and(|there| !there.is_file()) {
+                return Err(Error::invalid(OPERATION, place, "what is there is not a regular file"));
+            }
             let prefix = format!(".{}.", name.to_string_lossy());
             temp::sweep(dir, &prefix);
             let temp =
@@ -179,13 +183,6 @@ impl Writer {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn dir_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
     }
 }
 

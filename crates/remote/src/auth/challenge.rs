@@ -114,7 +114,47 @@ fn unquote(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A challenge as a host would write it.
+    fn written(challenge: &Challenge) -> String {
+        let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+        match challenge {
+            Challenge::Basic => "Basic realm=\"a, b\"".to_owned(),
+            Challenge::Bearer { realm, service, scopes } => {
+                let mut text = format!("Bearer realm={}", quoted(realm));
+                if let Some(service) = service {
+                    text.push_str(&format!(" , service = {}", quoted(service)));
+                }
+                if !scopes.is_empty() {
+                    text.push_str(&format!(",scope={}", quoted(&scopes.join(" "))));
+                }
+                text
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_makes_it_panic(field in "\\PC{0,60}|(Bearer |Basic |[a-z]{1,5}=|\"|,| |\\\\){0,20}") {
+            // Nothing is taken for a challenge that names no scheme of ours.
+            let named = ["basic", "bearer"].iter().any(|scheme| field.to_ascii_lowercase().contains(scheme));
+            prop_assert!(named || parse([field.as_str()].into_iter()).is_empty());
+        }
+
+        #[test]
+        fn what_is_written_is_read(
+            realm in "[ -~]{1,30}",
+            service in prop::option::of("[ -~]{1,20}"),
+            scopes in prop::collection::vec("[a-z:/,]{1,20}", 0..3),
+        ) {
+            let all = [bearer(&realm, service.as_deref(), &scopes.iter().map(String::as_str).collect::<Vec<_>>()), Challenge::Basic];
+            let field = all.iter().map(written).collect::<Vec<_>>().join(", ");
+            prop_assert_eq!(parse([field.as_str()].into_iter()), all);
+        }
+    }
 
     fn bearer(realm: &str, service: Option<&str>, scopes: &[&str]) -> Challenge {
         Challenge::Bearer {

@@ -4,16 +4,17 @@
 mod challenge;
 mod scope;
 mod token;
-
-use std::sync::Arc;
+mod tokens;
 
 use dashmap::DashMap;
+use futures::future::BoxFuture;
 use http::HeaderValue;
-use tokio::time::Instant;
 use url::Url;
 
 pub(crate) use challenge::{Challenge, parse as parse_challenges};
 pub use scope::Scopes;
+use tokens::{TokenKey, Tokens};
+
 pub(crate) use token::{Token, TokenRequest, basic, read as read_token};
 
 use crate::access::Access;
@@ -24,16 +25,9 @@ use crate::keychain::Credential;
 #[derive(Debug, Default)]
 pub(crate) struct Authority {
     challenges: DashMap<String, Challenge>,
-    tokens: DashMap<TokenKey, Arc<tokio::sync::Mutex<Option<Token>>>>,
-}
-
-/// One token per server, service, scope set and credential.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct TokenKey {
-    realm: String,
-    service: Option<String>,
-    scopes: Scopes,
-    credential: u64,
+    /// What an asker's scopes turned out to lack, by address: some registries name their repositories otherwise.
+    learned: DashMap<(String, Scopes), Scopes>,
+    tokens: Tokens,
 }
 
 /// Who asks, for what, and where: the parts that choose a credential.
@@ -52,10 +46,9 @@ pub(crate) struct Asker<'a> {
 }
 
 /// How the authority gets a token: one or two requests.
-#[async_trait::async_trait]
 pub(crate) trait Minter: Send + Sync {
-    /// Sends the request to the token server.
-    async fn mint(&self, request: TokenRequest) -> Result<Token>;
+    /// Sends the request to the token server once the future is polled. It outlives the caller: others may wait for it.
+    fn mint(&self, request: TokenRequest) -> BoxFuture<'static, Result<Token>>;
 }
 
 impl Authority {
@@ -83,6 +76,11 @@ impl Authority {
         self.challenges.insert(asker.base.to_owned(), challenge.without_scopes());
         let header = self.answer(asker, challenge, refused, minter).await?;
         Ok(header.filter(|header| Some(header) != refused))
+    }
+
+    /// Waits until nothing is being minted any more.
+    pub(crate) async fn close(&self) {
+        self.tokens.close().await;
     }
 
     async fn answer(
@@ -117,30 +115,28 @@ impl Authority {
         refused: Option<&HeaderValue>,
         minter: &dyn Minter,
     ) -> Result<Token> {
-        let mut scopes = asker.scopes.clone();
+        let asked = (asker.base.to_owned(), asker.scopes.clone());
+        let mut scopes = self.learned.get(&asked).map_or_else(|| asker.scopes.clone(), |known| known.clone());
         scopes.extend(&challenged);
         let key =
             TokenKey { realm: realm.clone(), service: service.clone(), scopes, credential: credential.id() };
-        let slot = Arc::clone(&self.tokens.entry(key.clone()).or_default());
-        // The lock of this one scope set is what makes the minting a single flight; it is an async lock.
-        let mut slot = slot.lock().await;
-        let stale = |token: &Token| {
-            let shown = refused.and_then(|header| header.to_str().ok()?.strip_prefix("Bearer "));
-            token.expires <= Instant::now() || shown == Some(token.secret.expose())
+        let shown = refused.and_then(|header| header.to_str().ok()?.strip_prefix("Bearer "));
+        let mint = || {
+            let server = Url::parse(&realm)
+                .ok()
+                .filter(|realm| matches!(realm.scheme(), "http" | "https") && realm.has_host())
+                .ok_or_else(|| Error::Unauthorized {
+                    what: What::new("get token", format_args!("for {}", asker.host)),
+                    reason: "the token server's address (realm) is not an http or https URL".to_owned(),
+                })?;
+            let scopes = key.scopes.in_order(&challenged);
+            Ok(minter.mint(TokenRequest { realm: server, service, scopes, credential }))
         };
-        if let Some(token) = slot.as_ref().filter(|token| !stale(token)) {
-            return Ok(token.clone());
+        let token = self.tokens.get(key.clone(), shown, mint).await?;
+        if key.scopes != *asker.scopes {
+            // The next request shows the larger token at once and needs no second 401.
+            self.learned.insert(asked, key.scopes);
         }
-        let realm = Url::parse(&realm)
-            .ok()
-            .filter(|realm| matches!(realm.scheme(), "http" | "https") && realm.has_host())
-            .ok_or_else(|| Error::Unauthorized {
-                what: What::new("get token", format_args!("for {}", asker.host)),
-                reason: "the token server's address (realm) is not an http or https URL".to_owned(),
-            })?;
-        let request = TokenRequest { realm, service, scopes: key.scopes.in_order(&challenged), credential };
-        let token = minter.mint(request).await?;
-        *slot = Some(token.clone());
         Ok(token)
     }
 }

@@ -38,7 +38,9 @@ pub(crate) struct TokenRequest {
 struct Answer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    /// Seconds. What is not a number of them counts as not said.
+    #[serde(default)]
+    expires_in: serde_json::Value,
 }
 
 impl TokenRequest {
@@ -102,6 +104,16 @@ impl TokenRequest {
         request.body(body).map_err(|error| Error::invalid("get token", self.server(), error))
     }
 
+    /// `text` without the secrets of this request, should the server have repeated them.
+    pub(crate) fn without_secrets(&self, text: &str) -> String {
+        let secret = match &self.credential {
+            Credential::Basic { password, .. } => password,
+            Credential::IdentityToken(token) | Credential::RegistryToken(token) => token,
+            Credential::Anonymous => return text.to_owned(),
+        };
+        if secret.expose().is_empty() { text.to_owned() } else { text.replace(secret.expose(), "…") }
+    }
+
     /// The token server without the query.
     pub(crate) fn server(&self) -> String {
         let mut server = self.realm.clone();
@@ -115,9 +127,13 @@ impl TokenRequest {
 /// Reads a token server's answer of status 200.
 pub(crate) async fn read(request: &TokenRequest, answer: body::Body) -> Result<Token> {
     let what = || What::new("get token", format_args!("from {}", request.server()));
-    let bytes = body::collect(answer, MAX_ANSWER)
-        .await
-        .map_err(|error| Error::broken("get token", format_args!("from {}", request.server()), &error))?;
+    let bytes =
+        body::collect(answer, MAX_ANSWER).await.map_err(|error| match error.is::<body::TooLong>() {
+            true => {
+                Error::Unauthorized { what: what(), reason: format!("the token server's answer: {error}") }
+            }
+            false => Error::broken("get token", format_args!("from {}", request.server()), &error),
+        })?;
     // The answer is never quoted: it may hold a token.
     let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| Error::Unauthorized {
         what: what(),
@@ -127,7 +143,8 @@ pub(crate) async fn read(request: &TokenRequest, answer: body::Body) -> Result<T
     let token = token.filter(|token| http::HeaderValue::from_str(token).is_ok()).ok_or_else(|| {
         Error::Unauthorized { what: what(), reason: "the token server's answer holds no token".to_owned() }
     })?;
-    let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs).max(Duration::from_secs(1));
+    let life =
+        answer.expires_in.as_u64().map_or(DEFAULT_LIFE, Duration::from_secs).max(Duration::from_secs(1));
     // A tenth of its life, but no more than ten seconds, is left for the request that will carry it.
     let usable = life - (life / 10).min(Duration::from_secs(10));
     let now = Instant::now();

@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 8;
 /// More manifests than this in one image are absurd.
 const MAX_MANIFESTS: usize = 10_000;
 /// All manifests of one image together, in bytes: they are kept in memory until they are put.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The manifests and blobs of one image.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ impl Graph {
     pub(super) async fn below(source: &dyn Source, root: &Manifest, concurrency: usize) -> Result<Self> {
         let mut levels: Vec<Vec<Manifest>> = Vec::new();
         let mut seen: HashSet<Digest> = HashSet::from([root.digest().clone()]);
-        let mut bytes = 0;
+        let mut bytes: u64 = 0;
         let mut below = vec![root.clone()];
         loop {
             let wanted = below.iter().flat_map(Manifest::child_manifests);
@@ -49,15 +49,17 @@ impl Graph {
             if seen.len() > MAX_MANIFESTS {
                 return Err(refused(format!("it names more than {MAX_MANIFESTS} manifests")));
             }
+            let announced = wanted.iter().fold(bytes, |sum: u64, child| sum.saturating_add(child.size()));
+            if announced > MAX_BYTES {
+                return Err(refused(format!("its manifests are longer than {MAX_BYTES} bytes together")));
+            }
             let level: Vec<Manifest> = stream::iter(wanted)
                 .map(|child| fetch(source, child))
                 .buffered(concurrency.max(1))
                 .try_collect()
                 .await?;
-            bytes += level.iter().map(|manifest| manifest.bytes().len()).sum::<usize>();
-            if bytes > MAX_BYTES {
-                return Err(refused(format!("its manifests are longer than {MAX_BYTES} bytes together")));
-            }
+            // Each was as long as announced.
+            bytes = announced;
             below.clone_from(&level);
             levels.push(level);
         }

@@ -22,7 +22,7 @@ pub use platform::Platform;
 use crate::access::Access;
 use crate::buildcache::{self, Form};
 use crate::endpoint::{Name, Source, Target};
-use crate::error::Result;
+use crate::error::{Error, Mismatch, Result, What};
 use crate::manifest::Manifest;
 use crate::transfer::{Retry, Tasks};
 
@@ -128,6 +128,16 @@ impl Copy {
             None => root,
         };
         self.target.accepts(&root)?;
+        for name in &self.names {
+            if let Name::Digest(digest) = name
+                && digest != root.digest()
+            {
+                let what = What::new("copy to", format_args!("{}@{digest}", self.target.origin()));
+                let mismatch =
+                    Mismatch::Digest { expected: digest.to_string(), actual: root.digest().to_string() };
+                return Err(Error::Integrity { what, mismatch });
+            }
+        }
         Ok(root)
     }
 }

@@ -6,7 +6,7 @@ use oci_spec::image::Descriptor;
 
 use super::Copy;
 use crate::endpoint::Mounted;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::media;
 use crate::progress::State;
 use crate::transfer::Blob;
@@ -92,7 +92,16 @@ impl Copy {
             return Ok(Action::Present);
         }
         self.access.progress.start(blob, State::Transferring);
-        self.target.put_blob(&self.blob(blob), session).await?;
-        Ok(Action::Transfer)
+        let source = self.blob(blob);
+        let mut put = self.target.put_blob(&source, session).await;
+        // What is wrong at a mirror may be right at the next one. Nothing of it has become visible.
+        while let Err(error) = &put
+            && matches!(error.root(), Error::Integrity { .. })
+            && source.distrust()
+        {
+            self.access.progress.note(&format!("{error}; going on with the next source"));
+            put = self.target.put_blob(&source, None).await;
+        }
+        put.map(|()| Action::Transfer)
     }
 }

@@ -169,8 +169,11 @@ fn filtered(root: &Manifest, chosen: &[&Descriptor]) -> Result<Manifest> {
 }
 
 fn missing(root: &Manifest, platform: &Platform) -> Error {
-    let known: Vec<String> =
+    let mut known: Vec<String> =
         root.entries().iter().filter_map(Platform::of).map(|offered| offered.to_string()).collect();
+    // Attestations are no platform.
+    known.retain(|platform| platform != "unknown/unknown");
+    known.dedup();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     Error::not_found(
         "choose platform of",

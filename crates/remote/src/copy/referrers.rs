@@ -23,6 +23,10 @@ impl Copy {
         graph: &Graph,
         report: &mut Report,
     ) -> Result<()> {
+        if self.source.origin() == self.target.origin() {
+            // They are there.
+            return Ok(());
+        }
         let subjects = std::iter::once(root).chain(&graph.children);
         let mut subjects: VecDeque<Digest> = subjects.map(|manifest| manifest.digest().clone()).collect();
         let mut seen: HashSet<Digest> = subjects.iter().cloned().collect();

@@ -30,16 +30,20 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// The directory a path is in, which is the working directory for a bare name.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
 /// Creates a directory and those above it; each new name is durable on return.
 pub(crate) fn create_dirs(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    let parent = match dir.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return fs::create_dir(dir),
-    };
+    let parent = parent_of(dir);
     create_dirs(parent)?;
     match fs::create_dir(dir) {
         // Somebody else was faster, or it is a file: then this says so.
@@ -76,6 +80,14 @@ mod tests {
         fs::write(temp.path().join("file"), "").unwrap();
         assert!(create_dirs(&temp.path().join("file")).is_err());
         assert!(create_dirs(&temp.path().join("file/below")).is_err());
+    }
+
+    #[test]
+    fn a_bare_name_is_in_the_working_directory() {
+        for (path, parent) in [("a", "."), ("./a", "."), ("a/b", "a"), ("/a", "/"), ("../a", "..")] {
+            assert_eq!(parent_of(Path::new(path)), Path::new(parent));
+        }
+        assert!(sync_dir(parent_of(Path::new("a"))).is_ok());
     }
 
     #[tokio::test]

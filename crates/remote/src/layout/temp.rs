@@ -62,7 +62,7 @@ impl TempFile {
     pub(crate) fn persist(self, to: &Path) -> io::Result<()> {
         self.file.sync_data()?;
         self.path.persist(to).map_err(|refused| refused.error)?;
-        disk::sync_dir(to.parent().unwrap_or(Path::new("/")))
+        disk::sync_dir(disk::parent_of(to))
     }
 }
 

@@ -5,7 +5,7 @@ use futures::StreamExt;
 use http::StatusCode;
 
 use super::Repository;
-use super::upload::{Session, stored};
+use super::upload::{Failure, Session, last_stored, session_error};
 use crate::error::{Error, Result};
 use crate::transfer::Blob;
 use crate::verify::Verified;
@@ -24,6 +24,8 @@ struct Chunked<'a> {
     said: Option<u64>,
     size: u64,
     failures: u32,
+    /// It answered 416 to the last chunk.
+    out_of_range: bool,
 }
 
 impl Repository {
@@ -34,13 +36,21 @@ impl Repository {
         session: Session,
         mut source: Verified,
         size: u64,
-    ) -> Result<(Session, u64)> {
-        let size = size.max(session.minimum()).max(1);
-        let mut upload =
-            Chunked { repository: self, blob, session, offset: 0, said: None, size, failures: 0 };
+    ) -> Result<(Session, u64), Failure> {
+        let size = size.max(self.facts().chunk_minimum()).max(1);
+        let mut upload = Chunked {
+            repository: self,
+            blob,
+            session,
+            offset: 0,
+            said: None,
+            size,
+            failures: 0,
+            out_of_range: false,
+        };
         let mut ahead = Bytes::new();
         loop {
-            let chunk = fill(&mut source, &mut ahead, upload.size).await?;
+            let chunk = fill(&mut source, &mut ahead, upload.size).await.map_err(Failure::Source)?;
             if chunk.is_empty() {
                 return Ok((upload.session, upload.size));
             }
@@ -59,11 +69,16 @@ impl Chunked<'_> {
             let most = usize::try_from(self.size).unwrap_or(usize::MAX);
             let piece = chunk.slice(skip..).split_to((chunk.len() - skip).min(most));
             let sent = piece.len() as u64;
+            let before = self.offset;
             if let Err(error) = self.step(piece, sent).await {
                 self.failures += 1;
                 let (retry, access) = (*self.blob.retry(), self.blob.access().clone());
                 retry.pause(&access, self.failures, error).await?;
                 self.resync(begin).await?;
+                // A host that is where we are says 416 for another reason: some mean that the chunk is too large.
+                if std::mem::take(&mut self.out_of_range) && self.offset == before {
+                    self.size = (sent / 2).max(self.smallest());
+                }
             }
             if self.offset < begin || self.offset > end {
                 return Err(self.broken(format!("the host has {} bytes, sent were {end}", self.offset)));
@@ -77,39 +92,51 @@ impl Chunked<'_> {
         let answer = self.repository.send_chunk(descriptor, &self.session, self.offset, piece).await?;
         match answer.status {
             status if status.is_success() => {
-                self.failures = 0;
                 let expected = self.offset + sent;
-                let said = stored(&answer);
+                // Of a longer piece `0-0` tells nothing.
+                let last = last_stored(&answer).filter(|last| *last > 0 || expected == 1);
+                let said = last.map(|last| last + 1);
                 // A host that repeats its last word (ECR does) is stuck; the digest at the end tells the truth.
                 let stuck = said.is_some() && said == self.said;
-                self.offset = match said {
-                    Some(said) if !stuck && said < expected => said,
-                    _ => expected,
-                };
                 self.said = said;
                 self.session = self.session.next(&answer);
                 answer.discard().await;
+                match said {
+                    Some(said) if !stuck && said <= self.offset => {
+                        let reason =
+                            format!("the host has {said} bytes after a chunk, before it {}", self.offset);
+                        return Err(self.broken(reason));
+                    }
+                    Some(said) if !stuck && said < expected => self.offset = said,
+                    _ => self.offset = expected,
+                }
+                self.failures = 0;
                 Ok(())
             }
-            StatusCode::PAYLOAD_TOO_LARGE if sent > SMALLEST.max(self.session.minimum()) => {
-                self.size = (sent / 2).max(SMALLEST).max(self.session.minimum());
+            StatusCode::PAYLOAD_TOO_LARGE if sent > self.smallest() => {
+                self.size = (sent / 2).max(self.smallest());
                 answer.discard().await;
                 Ok(())
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
-                let text = "the host is not where we are".to_owned();
+                self.out_of_range = true;
                 answer.discard().await;
-                Err(self.broken(text))
+                Err(self.broken("the host does not take this range (416)".to_owned()))
             }
-            _ => Err(answer.into_error(self.repository.about_blob("upload chunk of", descriptor)).await),
+            _ => Err(session_error(answer, self.repository.about_blob("upload chunk of", descriptor)).await),
         }
+    }
+
+    /// The least that is tried: smaller chunks are refused for another reason than their size, or for being small.
+    fn smallest(&self) -> u64 {
+        SMALLEST.max(self.repository.facts().chunk_minimum())
     }
 
     /// Asks the host where it is. It cannot be before `begin`: those bytes are gone from memory.
     async fn resync(&mut self, begin: u64) -> Result<()> {
-        let (session, stored) = self.repository.upload_status(self.blob.descriptor(), &self.session).await?;
+        let (session, last) = self.repository.upload_status(self.blob.descriptor(), &self.session).await?;
         self.session = session;
-        let stored = stored.unwrap_or_default();
+        let stored = last.filter(|last| *last > 0 || begin > 0).map_or(0, |last| last + 1);
         if stored < begin {
             return Err(self.broken(format!("the host has lost bytes: it has {stored} of {begin}")));
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use url::Url;
 
@@ -11,8 +12,9 @@ use super::response::Answer;
 use super::{Registry, Repository};
 use crate::auth::{self, Asker, Challenge, Token, TokenRequest};
 use crate::body::{self, Body};
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Result, What, chain};
 use crate::hosts::Address;
+use crate::reference::DOCKER_HUB;
 use crate::request::Kind;
 use crate::transport::{Phase, Reach, Route};
 
@@ -53,6 +55,8 @@ impl Call {
     }
 }
 
+/// Where the API of Docker Hub is.
+const DOCKER_HUB_API: &str = "registry-1.docker.io";
 /// Follows no more redirects than this.
 const MAX_REDIRECTS: usize = 8;
 
@@ -60,7 +64,7 @@ impl Repository {
     /// Sends `call` to `url` of the address `at`. Answers of any status come back, except a 401 that no credential
     /// settles.
     pub(super) async fn exchange(&self, at: &Address, url: Url, mut call: Call) -> Result<Answer> {
-        let host = mirror_or_registry_host(at, &self.host.upstream, self.name.host());
+        let host = credential_host(at, &self.host.upstream, self.name.host());
         let asker = Asker {
             base: &at.base,
             host: &host,
@@ -68,45 +72,53 @@ impl Repository {
             scopes: &self.scopes,
             access: &self.access,
         };
-        let minter = Minting { repository: self, at };
+        let minter = Minting { repository: self, at, host: &host };
         let authority = &self.registry.0.authority;
         // An upload session may be on another host (a store behind the registry): that one gets no credentials.
         let home = same_origin(&url, &at.base);
         let mut shown = if home { authority.before(asker, &minter).await? } else { None };
         let answer = self.follow(at, url.clone(), &mut call, shown.as_ref()).await?;
         if answer.status != StatusCode::UNAUTHORIZED || !home || answer.elsewhere {
-            return Ok(answer);
+            return Ok(self.hinted(answer, &host, shown.is_some()).await);
         }
         let challenges = challenges(&answer);
         let refused = answer.into_error(call.what.clone()).await;
-        let next = authority.after(asker, challenges, shown.as_ref(), &minter).await?;
         let had_shown = shown.is_some();
-        shown = next;
-        let Some(shown) = shown else { return Err(self.explain(refused, &host, had_shown).await) };
+        shown = authority.after(asker, challenges, shown.as_ref(), &minter).await?;
+        if shown.is_none() {
+            let Error::Unauthorized { what, reason } = refused else { return Err(refused) };
+            let hint = self.hint(&host, had_shown).await;
+            return Err(Error::Unauthorized { what, reason: format!("{reason}{hint}") });
+        }
         if matches!(call.payload, Payload::Stream(_)) {
             let reason = "the token expired under an upload; a new one is at hand".to_owned();
             return Err(Error::Unavailable { what: call.what, reason, retry_after: None, transient: true });
         }
-        let answer = self.follow(at, url, &mut call, Some(&shown)).await?;
+        let answer = self.follow(at, url, &mut call, shown.as_ref()).await?;
+        let answer = self.hinted(answer, &host, true).await;
         if answer.status == StatusCode::UNAUTHORIZED && !answer.elsewhere {
-            let refused = answer.into_error(call.what.clone()).await;
-            return Err(self.explain(refused, &host, true).await);
+            return Err(answer.into_error(call.what).await);
         }
         Ok(answer)
     }
 
-    /// Says with what credential a request was refused, and what to do.
-    async fn explain(&self, refused: Error, host: &str, shown: bool) -> Error {
-        let Error::Unauthorized { what, reason } = refused else { return refused };
-        let credential = self.access.keychain.credential(host, self.name.path()).await;
-        let hint = match credential {
+    /// The same answer; a refusal says with what credential it met, and what to do.
+    async fn hinted(&self, mut answer: Answer, host: &str, shown: bool) -> Answer {
+        let refusal = matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if refusal && !answer.elsewhere {
+            answer.hint = self.hint(host, shown).await;
+        }
+        answer
+    }
+
+    async fn hint(&self, host: &str, shown: bool) -> String {
+        match self.access.keychain.credential(host, self.name.path()).await {
             Ok(crate::Credential::Anonymous) => {
                 format!("; no credentials for {host} are known: `lazyblob login {host}`")
             }
             Ok(_) if shown => format!("; the credentials for {host} are not accepted or not sufficient"),
             _ => format!("; the credentials for {host} are of no use to what it asks for"),
-        };
-        Error::Unauthorized { what, reason: format!("{reason}{hint}") }
+        }
     }
 
     /// Sends and follows redirects. Authorization goes to the origin it is for and never to another.
@@ -117,12 +129,13 @@ impl Repository {
         call: &mut Call,
         shown: Option<&HeaderValue>,
     ) -> Result<Answer> {
-        let origin = url.clone();
         let mut url = url;
+        // Whoever it was handed to once does not send it back with our name on it.
+        let mut home = true;
         for hop in 0..=MAX_REDIRECTS {
             let mut headers = call.headers.clone();
-            let home = same_origin(&url, origin.as_str());
-            if home && same_origin(&url, &at.base) {
+            home &= same_origin(&url, &at.base);
+            if home {
                 for (name, value) in &at.headers {
                     if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
                     {
@@ -150,8 +163,9 @@ impl Repository {
             self.registry.warnings(response.headers(), &self.access);
             let Some(next) = redirect(&response, &url) else {
                 let (parts, body) = response.into_parts();
-                let elsewhere = !home;
-                return Ok(Answer { status: parts.status, headers: parts.headers, body, url, elsewhere });
+                let elsewhere = !same_origin(&url, &at.base);
+                let (status, headers) = (parts.status, parts.headers);
+                return Ok(Answer { status, headers, body, url, elsewhere, hint: String::new() });
             };
             let next =
                 next.map_err(|reason| Error::refused(call.what.operation, &call.what.object, reason))?;
@@ -208,7 +222,7 @@ impl Registry {
                 tracing::debug!(request = place, %error, elapsed = ?started.elapsed());
                 let what = what.clone();
                 Err(match error.phase {
-                    Phase::Forbidden => Error::Refused { what, reason: error.to_string() },
+                    Phase::Forbidden => Error::Refused { what, reason: chain(error.cause.as_ref()) },
                     _ => Error::Unavailable {
                         what,
                         transient: error.is_transient(),
@@ -225,41 +239,43 @@ impl Registry {
 struct Minting<'a> {
     repository: &'a Repository,
     at: &'a Address,
+    /// The host whose credentials are shown.
+    host: &'a str,
 }
 
-#[async_trait::async_trait]
 impl auth::Minter for Minting<'_> {
-    async fn mint(&self, request: TokenRequest) -> Result<Token> {
-        let registry = &self.repository.registry;
-        let what =
-            What::new("get token", format_args!("for {} from {}", self.repository.name, request.server()));
-        let route = self.repository.route(self.at, &request.realm, &what).await?;
-        let retry = registry.0.settings.retry;
-        retry
-            .run(&self.repository.access, || async {
-                let mut response = registry.send(Kind::Token, request.build()?, &route, &what).await?;
-                if let Some(fallback) = request.fallback(response.status()) {
-                    response = registry.send(Kind::Token, fallback?, &route, &what).await?;
-                }
-                if response.status() == StatusCode::OK {
-                    return auth::read_token(&request, response.into_body()).await;
-                }
-                let (parts, body) = response.into_parts();
-                let (status, headers) = (parts.status, parts.headers);
-                let url = request.realm.clone();
-                let answer = Answer { status, headers, body, url, elsewhere: false };
-                Err(match answer.into_error(what.clone()).await {
-                    // Whatever else a token server says, it says no.
-                    Error::NotFound { what, reason } | Error::Rejected { what, reason, .. } => {
-                        Error::Unauthorized {
-                            what,
-                            reason: format!("the token server answers {status}: {reason}"),
-                        }
-                    }
-                    other => other,
-                })
-            })
-            .await
+    fn mint(&self, request: TokenRequest) -> BoxFuture<'static, Result<Token>> {
+        let (repository, at, host) = (self.repository.clone(), self.at.clone(), self.host.to_owned());
+        async move { repository.mint(&at, &host, request).await }.boxed()
+    }
+}
+
+impl Repository {
+    async fn mint(&self, at: &Address, host: &str, request: TokenRequest) -> Result<Token> {
+        let registry = &self.registry;
+        let what = What::new("get token", format_args!("for {} from {}", self.name, request.server()));
+        let route = self.route(at, &request.realm, &what).await?;
+        // One try, and one more where the server does not know the POST: whoever asked has the ladder.
+        let mut response = registry.send(Kind::Token, request.build()?, &route, &what).await?;
+        if let Some(fallback) = request.fallback(response.status()) {
+            response = registry.send(Kind::Token, fallback?, &route, &what).await?;
+        }
+        if response.status() == StatusCode::OK {
+            return auth::read_token(&request, response.into_body()).await;
+        }
+        let (parts, body) = response.into_parts();
+        let (status, headers) = (parts.status, parts.headers);
+        let (url, hint) = (request.realm.clone(), String::new());
+        let answer = Answer { status, headers, body, url, elsewhere: false, hint };
+        let (what, reason) = match answer.into_error(what).await {
+            Error::Unauthorized { what, reason } | Error::Rejected { what, reason, .. } => (what, reason),
+            Error::NotFound { what, reason } => (what, format!("{status}: {reason}")),
+            other => return Err(other),
+        };
+        // Whatever else a token server says, it says no. What it was shown must not come into a log by its answer.
+        let said = request.without_secrets(&reason);
+        let hint = self.hint(host, true).await;
+        Err(Error::Unauthorized { what, reason: format!("the token server answers {said}{hint}") })
     }
 }
 
@@ -268,12 +284,13 @@ fn challenges(answer: &Answer) -> Vec<Challenge> {
     auth::parse_challenges(fields.iter().filter_map(|value| value.to_str().ok()))
 }
 
-/// A mirror has credentials of its own, under its own name; the registry's never go to it.
-fn mirror_or_registry_host(at: &Address, upstream: &Address, host: &str) -> String {
-    if at.base == upstream.base {
-        return host.to_owned();
-    }
-    Url::parse(&at.base).map_or_else(|_| host.to_owned(), |base| authority(&base))
+/// The name the keychain knows an address by. A mirror has credentials of its own, under its own name, and so has a
+/// `server` that takes the registry's place: the registry's credentials go to the registry and nowhere else.
+fn credential_host(at: &Address, upstream: &Address, host: &str) -> String {
+    let Ok(base) = Url::parse(&at.base) else { return host.to_owned() };
+    let api = if host == DOCKER_HUB { DOCKER_HUB_API } else { host };
+    let own = same_origin(&base, &format!("{}://{api}", base.scheme()));
+    if own && at.base == upstream.base { host.to_owned() } else { authority(&base) }
 }
 
 /// `HOST[:PORT]` of a URL.
@@ -287,11 +304,22 @@ fn same_origin(url: &Url, base: &str) -> bool {
     Url::parse(base).is_ok_and(|base| base.origin() == url.origin())
 }
 
+/// The address that a host at `from` means by `to`. Behind a proxy that ends TLS many believe that they are asked in
+/// plain HTTP; what they say of themselves is taken to mean the way they were asked.
+pub(super) fn resolve(from: &Url, to: &str) -> Option<Url> {
+    let mut to = from.join(to).ok()?;
+    if (from.scheme(), to.scheme()) == ("https", "http") && to.host() == from.host() && to.port().is_none() {
+        to.set_scheme("https").ok()?;
+        to.set_port(from.port()).ok()?;
+    }
+    Some(to)
+}
+
 /// Where a redirect leads, or why it must not be followed.
 fn redirect(response: &http::Response<Body>, from: &Url) -> Option<std::result::Result<Url, String>> {
     let followed = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = response.headers().get(header::LOCATION).filter(|_| followed)?;
-    let resolved = location.to_str().ok().and_then(|location| from.join(location).ok());
+    let resolved = location.to_str().ok().and_then(|location| resolve(from, location));
     Some(match resolved {
         Some(to) if !matches!(to.scheme(), "http" | "https") || !to.has_host() => {
             Err(format!("a redirect leads to a {} address", to.scheme()))
@@ -328,4 +356,32 @@ pub(super) fn body_stream(body: Body, what: What) -> body::ByteStream {
     body::chunks(body)
         .map(move |chunk| chunk.map_err(|error| Error::broken(what.operation, &what.object, &error)))
         .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_resolved_against_the_one_that_answered() {
+        for (from, to, expected) in [
+            ("https://h/v2/a/b", "/v2/x?_s=1%2F2", "https://h/v2/x?_s=1%2F2"),
+            ("https://h:5000/v2/a/b", "c?d", "https://h:5000/v2/a/c?d"),
+            ("https://h/v2/", "http://h/v2/x", "https://h/v2/x"),
+            ("https://h:5000/v2/", "http://h/v2/x", "https://h:5000/v2/x"),
+            // Another host, or a port that was said, is meant as it is.
+            ("https://h/v2/", "http://g/v2/x", "http://g/v2/x"),
+            ("https://h/v2/", "http://h:8080/v2/x", "http://h:8080/v2/x"),
+            ("http://h/v2/", "https://h/v2/x", "https://h/v2/x"),
+        ] {
+            assert_eq!(resolve(&Url::parse(from).unwrap(), to).unwrap().as_str(), expected);
+        }
+        assert!(resolve(&Url::parse("https://h/").unwrap(), "https://").is_none());
+    }
+
+    #[test]
+    fn what_is_traced_holds_no_signature() {
+        let uri: http::Uri = "https://u:secret@h:1/v2/x?X-Signature=secret".parse().unwrap();
+        assert_eq!(redacted(&uri), "https://h:1/v2/x?…");
+    }
 }

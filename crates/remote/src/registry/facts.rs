@@ -1,7 +1,10 @@
 //! What a run learns about a host, so that it asks no question twice.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use dashmap::DashMap;
+use oci_spec::image::Digest;
 use tokio::sync::OnceCell;
 
 /// Facts about one host, good for one run.
@@ -15,6 +18,14 @@ pub(crate) struct Facts {
     no_referrers: AtomicBool,
     /// The largest upload chunk it takes; 0 where one request may carry everything.
     chunk: AtomicU64,
+    /// The smallest upload chunk it takes, the last one apart.
+    chunk_minimum: AtomicU64,
+    /// The mirror that served a blob last.
+    served: DashMap<Digest, String>,
+    /// Mirrors that brought something else than the blob.
+    distrusted: DashMap<Digest, HashSet<String>>,
+    /// Whose turn it is to read and write a fallback tag: two at once would lose an entry.
+    referrers_turn: tokio::sync::Mutex<()>,
 }
 
 impl Facts {
@@ -47,5 +58,35 @@ impl Facts {
 
     pub(crate) fn set_chunk(&self, chunk: u64) {
         self.chunk.store(chunk, Ordering::Relaxed);
+    }
+
+    /// The least the host takes in a chunk, in bytes (`OCI-Chunk-Min-Length`), as far as it has said.
+    pub(crate) fn chunk_minimum(&self) -> u64 {
+        self.chunk_minimum.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_chunk_minimum(&self, minimum: u64) {
+        self.chunk_minimum.fetch_max(minimum, Ordering::Relaxed);
+    }
+
+    /// Held while a fallback tag is read and written anew.
+    pub(crate) fn referrers_turn(&self) -> &tokio::sync::Mutex<()> {
+        &self.referrers_turn
+    }
+
+    /// Takes note that the mirror at `base` serves a blob now.
+    pub(crate) fn set_served(&self, blob: &Digest, base: &str) {
+        self.served.insert(blob.clone(), base.to_owned());
+    }
+
+    /// Never asks the mirror that served a blob last for that blob again. False where it was none.
+    pub(crate) fn distrust(&self, blob: &Digest) -> bool {
+        let Some((blob, base)) = self.served.remove(blob) else { return false };
+        self.distrusted.entry(blob).or_default().insert(base)
+    }
+
+    /// Whether the mirror at `base` has brought something else than a blob.
+    pub(crate) fn distrusts(&self, blob: &Digest, base: &str) -> bool {
+        self.distrusted.get(blob).is_some_and(|bases| bases.contains(base))
     }
 }

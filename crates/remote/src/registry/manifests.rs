@@ -27,12 +27,23 @@ impl Repository {
     /// [`Error::NotFound`], [`Error::Integrity`], [`Error::Invalid`] for what is not a manifest, and those of the way.
     pub async fn get_manifest(&self, name: &Name) -> Result<Manifest> {
         let what = self.about("get manifest", name);
+        self.manifest_from(self.near(resolves(name)), name, &what).await
+    }
+
+    /// The manifest that the upstream itself has, whatever its mirrors have: for what is about to be written anew.
+    pub(super) async fn upstream_manifest(&self, name: &Name) -> Result<Manifest> {
+        let what = self.about("get manifest", name);
+        self.manifest_from(vec![&self.host.upstream], name, &what).await
+    }
+
+    async fn manifest_from(&self, from: Vec<&Address>, name: &Name, what: &What) -> Result<Manifest> {
+        let path = format!("manifests/{}", self.identifier(name)?);
         let ask = || {
             Call::new(Kind::ManifestGet, Method::GET, what.clone()).header(header::ACCEPT, ACCEPT_MANIFESTS)
         };
-        let (answer, manifest) =
-            self.pull(name, &what, ask, |answer| self.read_manifest(name, &what, answer).boxed()).await?;
-        tracing::debug!(manifest = %answer, digest = %manifest.digest());
+        let read = |answer| self.read_manifest(name, what, answer).boxed();
+        let (address, manifest) = self.first_of(from, &path, what, ask, read).await?;
+        tracing::debug!(address, digest = %manifest.digest(), "manifest read");
         Ok(manifest)
     }
 
@@ -42,14 +53,45 @@ impl Repository {
     /// [`Error::NotFound`], and those of the way.
     pub async fn head_manifest(&self, name: &Name) -> Result<Digest> {
         let what = self.about("look up manifest", name);
-        let ask = || {
-            Call::new(Kind::ManifestHead, Method::HEAD, what.clone()).header(header::ACCEPT, ACCEPT_MANIFESTS)
-        };
-        let found = self.pull(name, &what, ask, |answer| read_head(name, &what, answer).boxed()).await?;
-        match found.1 {
+        let found = self.digest_from(self.near(resolves(name)), name, &what, false).await?;
+        match found {
             Some(digest) => Ok(digest),
             None => Ok(self.get_manifest(name).await?.digest().clone()),
         }
+    }
+
+    /// The digest that the upstream itself has under a name, whatever its mirrors have: a mirror's word must not keep
+    /// anything from being written. Some hosts say 403 of what they lack, which counts as lacking here.
+    pub(super) async fn upstream_digest(&self, name: &Name) -> Result<Digest> {
+        let what = self.about("look up manifest", name);
+        match self.digest_from(vec![&self.host.upstream], name, &what, true).await? {
+            Some(digest) => Ok(digest),
+            None => Ok(self.upstream_manifest(name).await?.digest().clone()),
+        }
+    }
+
+    async fn digest_from(
+        &self,
+        from: Vec<&Address>,
+        name: &Name,
+        what: &What,
+        forbidden_is_absent: bool,
+    ) -> Result<Option<Digest>> {
+        let path = format!("manifests/{}", self.identifier(name)?);
+        let ask = || {
+            Call::new(Kind::ManifestHead, Method::HEAD, what.clone()).header(header::ACCEPT, ACCEPT_MANIFESTS)
+        };
+        let read = |answer: Answer| {
+            async move {
+                if forbidden_is_absent && answer.status == StatusCode::FORBIDDEN {
+                    let error = answer.into_error(what.clone()).await;
+                    return Err(Error::not_found(what.operation, &what.object, error));
+                }
+                read_head(name, what, answer).await
+            }
+            .boxed()
+        };
+        Ok(self.first_of(from, &path, what, ask, read).await?.1)
     }
 
     /// PUTs a manifest's bytes under `name`. Says whether the host has taken note of its subject.
@@ -67,12 +109,8 @@ impl Repository {
         if !answer.status.is_success() {
             return Err(answer.into_error(what).await);
         }
-        let stored = answer.header(CONTENT_DIGEST).filter(|stored| *stored != manifest.digest().as_ref());
-        if let Some(stored) = stored {
-            let mismatch =
-                Mismatch::Digest { expected: manifest.digest().to_string(), actual: stored.to_owned() };
-            return Err(Error::Integrity { what, mismatch });
-        }
+        // It may name another algorithm's digest of the same bytes.
+        verify_named(manifest.bytes(), answer.header(CONTENT_DIGEST), &what)?;
         let subject_noted = answer.headers.contains_key("oci-subject");
         answer.discard().await;
         Ok(subject_noted)
@@ -123,35 +161,18 @@ impl Repository {
         Manifest::parse(bytes, content_type.as_deref(), expected, &source)
     }
 
-    /// Asks the mirrors and then the upstream; the answer of the first that has it. Says who answered.
-    async fn pull<'a, T>(
-        &self,
-        name: &Name,
-        what: &What,
-        ask: impl Fn() -> Call,
-        read: impl Fn(Answer) -> BoxFuture<'a, Result<T>>,
-    ) -> Result<(String, T)> {
-        let path = format!("manifests/{}", self.identifier(name)?);
-        let by_tag = !matches!(name, Name::Digest(_));
-        self.first_of(&path, by_tag, what, ask, read).await
-    }
-
-    /// As [`Repository::pull`], for any path below the repository.
+    /// Asks `addresses` in their order; the answer of the first that has it. Says who answered.
     pub(super) async fn first_of<'a, T>(
         &self,
+        addresses: Vec<&Address>,
         path: &str,
-        resolves: bool,
         what: &What,
         ask: impl Fn() -> Call,
         read: impl Fn(Answer) -> BoxFuture<'a, Result<T>>,
     ) -> Result<(String, T)> {
-        let mut failed = None;
-        for address in self.addresses(resolves) {
-            let mut url = self.url(address, path, what)?;
-            if address.base != self.host.upstream.base {
-                // distribution-spec "Registry Proxying": tells a mirror whose content is meant.
-                url.query_pairs_mut().append_pair("ns", self.name.host());
-            }
+        let mut failed: Option<Error> = None;
+        for address in addresses {
+            let url = self.url_for(address, path, what)?;
             let outcome = match self.exchange(address, url, ask()).await {
                 Ok(answer) => read(answer).await,
                 Err(error) => Err(error),
@@ -160,7 +181,11 @@ impl Repository {
                 Ok(value) => return Ok((address.base.clone(), value)),
                 Err(error) => {
                     tracing::debug!(address = address.base, %error, "source failed");
-                    failed = Some(error);
+                    // Where only mirrors are asked, that one of them lacks it does not settle what another has.
+                    let hopeful = failed.as_ref().is_some_and(Error::is_transient) && error.is_not_found();
+                    if !hopeful || address.base == self.host.upstream.base {
+                        failed = Some(error);
+                    }
                 }
             }
         }
@@ -170,10 +195,21 @@ impl Repository {
         }))
     }
 
-    fn addresses(&self, resolves: bool) -> impl Iterator<Item = &Address> {
-        let able = move |mirror: &&crate::hosts::Mirror| if resolves { mirror.resolve } else { mirror.pull };
+    /// Who is asked when something is read: the mirrors that may answer, then the upstream unless it is switched off.
+    pub(super) fn near(&self, resolves: bool) -> Vec<&Address> {
+        let able = |mirror: &&crate::hosts::Mirror| if resolves { mirror.resolve } else { mirror.pull };
         let mirrors = self.host.mirrors.iter().filter(able).map(|mirror| &mirror.address);
-        mirrors.chain(self.host.fall_back.then_some(&self.host.upstream))
+        mirrors.chain(self.host.fall_back.then_some(&self.host.upstream)).collect()
+    }
+
+    /// The address of `path` below this repository, for reading at an upstream or a mirror.
+    pub(super) fn url_for(&self, at: &Address, path: &str, what: &What) -> Result<Url> {
+        let mut url = self.url(at, path, what)?;
+        if at.base != self.host.upstream.base {
+            // distribution-spec "Registry Proxying": tells a mirror whose content is meant.
+            url.query_pairs_mut().append_pair("ns", self.name.host());
+        }
+        Ok(url)
     }
 
     /// The address of `path` below this repository.
@@ -202,6 +238,11 @@ impl Repository {
     fn about(&self, operation: &'static str, name: &Name) -> What {
         What::new(operation, self.at(name))
     }
+}
+
+/// Whether a mirror must be able to resolve tags to be asked for this.
+fn resolves(name: &Name) -> bool {
+    !matches!(name, Name::Digest(_))
 }
 
 /// The digest a HEAD names; nothing where the host knows no HEAD or names none.

@@ -14,6 +14,7 @@ mod link;
 mod login;
 mod manifests;
 mod mount;
+mod outgoing;
 mod provider;
 mod referrers;
 mod response;
@@ -111,6 +112,11 @@ impl Registry {
     pub fn repository(&self, name: &RepositoryName, scopes: Scopes, access: &Access) -> Result<Repository> {
         let host = self.0.hosts.resolve(name.host())?;
         Ok(Repository { registry: self.clone(), name: name.clone(), host, scopes, access: access.clone() })
+    }
+
+    /// Waits for what goes on though nobody waits for it any more: a token being minted.
+    pub async fn close(&self) {
+        self.0.authority.close().await;
     }
 
     fn facts(&self, host: &str) -> Arc<Facts> {

@@ -1,10 +1,11 @@
 //! Cross-repository mounts: a blob changes repository without moving.
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 use oci_spec::image::Descriptor;
 
 use super::Repository;
 use super::exchange::Call;
+use super::upload;
 use crate::endpoint::Mounted;
 use crate::error::{Error, Result};
 use crate::request::Kind;
@@ -23,8 +24,8 @@ impl Repository {
         let call = Call::new(Kind::Mount, Method::POST, what.clone());
         let answer = match self.exchange(&self.host.upstream, url, call).await {
             Ok(answer) => answer,
-            Err(Error::Unauthorized { reason, .. }) => {
-                tracing::debug!(blob = %blob.digest(), from, reason, "mount refused");
+            Err(error) if matches!(error.root(), Error::Unauthorized { .. }) => {
+                tracing::debug!(blob = %blob.digest(), from, %error, "mount refused");
                 return Ok(Mounted::No { session: None });
             }
             Err(error) => return Err(error),
@@ -35,9 +36,8 @@ impl Repository {
                 Ok(Mounted::Yes)
             }
             StatusCode::ACCEPTED => {
-                let location =
-                    answer.header(header::LOCATION).and_then(|location| answer.url.join(location).ok());
-                let session = location.map(String::from);
+                let session = upload::location(&answer).map(String::from);
+                self.facts().set_chunk_minimum(upload::chunk_minimum(&answer));
                 answer.discard().await;
                 Ok(Mounted::No { session })
             }

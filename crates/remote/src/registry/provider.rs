@@ -32,6 +32,12 @@ impl Provider for RepositoryProvider {
         self.0.head_blob(blob).await
     }
 
+    fn distrust(&self, blob: &Descriptor) -> bool {
+        let facts = self.0.facts();
+        let another = |base: &str| !facts.distrusts(blob.digest(), base);
+        facts.distrust(blob.digest()) && self.0.near(false).iter().any(|address| another(&address.base))
+    }
+
     fn origin(&self) -> Origin {
         Origin { host: self.0.name.host().to_owned(), repository: self.0.name.path().to_owned() }
     }

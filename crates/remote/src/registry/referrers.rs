@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Repository;
 use crate::endpoint::Name;
 use crate::error::{Error, Result, What};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, lenient};
 use crate::media;
 use crate::request::Kind;
 
@@ -29,8 +29,7 @@ impl Repository {
         let facts = self.facts();
         if !facts.lacks_referrers() {
             let what = What::new("list referrers", format_args!("{}@{subject}", self.name));
-            let url = self.url(&self.host.upstream, &format!("referrers/{subject}"), &what)?;
-            match self.pages::<Value>(Kind::Referrers, &what, url, |_| ()).await {
+            match self.pages::<Value>(Kind::Referrers, &what, &format!("referrers/{subject}")).await {
                 Ok(pages) => return Ok(pages.iter().flat_map(descriptors).collect()),
                 Err(Error::NotFound { .. }) => facts.set_lacks_referrers(),
                 // Registries that do not know the path answer in many ways; the tag tells.
@@ -41,7 +40,8 @@ impl Repository {
                 Err(other) => return Err(other),
             }
         }
-        Ok(self.fallback_index(subject).await?.map(|index| descriptors(&index).collect()).unwrap_or_default())
+        let index = found(self.get_manifest(&Name::Tag(fallback_tag(subject))).await)?;
+        Ok(index.map(|index| descriptors(&index).collect()).unwrap_or_default())
     }
 
     /// Adds `manifest` to the fallback tag of its subject, for a registry that has not taken note of the subject itself.
@@ -51,13 +51,20 @@ impl Repository {
     /// Those of the way.
     pub async fn note_referrer(&self, manifest: &Manifest) -> Result<()> {
         let Some(subject) = manifest.subject() else { return Ok(()) };
-        let mut index = self
-            .fallback_index(subject.digest())
-            .await?
+        let tag = fallback_tag(subject.digest());
+        let facts = self.facts();
+        // Two manifests of one image may have the same subject; this async lock is what keeps both in the list.
+        let _turn = facts.referrers_turn().lock().await;
+        let mut index = found(self.upstream_manifest(&Name::Tag(tag.clone())).await)?
             .unwrap_or_else(|| json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": []}));
-        let known = descriptors(&index).any(|entry| entry.digest() == manifest.digest());
-        let Some(entries) = index.get_mut("manifests").and_then(Value::as_array_mut).filter(|_| !known)
-        else {
+        if descriptors(&index).any(|entry| entry.digest() == manifest.digest()) {
+            return Ok(());
+        }
+        let Some(entries) = index.get_mut("manifests").and_then(Value::as_array_mut) else {
+            // distribution-spec "Referrers Tag Schema": to be reported, and left as it is.
+            let text =
+                format!("{}:{tag} is no index, so that {} is not listed there", self.name, manifest.digest());
+            self.access.progress.note(&text);
             return Ok(());
         };
         let mut entry = json!({
@@ -73,22 +80,22 @@ impl Repository {
         }
         entries.push(entry);
         let bytes = Bytes::from(index.to_string());
-        let tag = fallback_tag(subject.digest());
         let index = Manifest::parse(bytes, Some(media::OCI_INDEX), None, &format!("{}:{tag}", self.name))?;
         self.put_manifest(&index, &Name::Tag(tag)).await?;
         Ok(())
     }
+}
 
-    async fn fallback_index(&self, subject: &Digest) -> Result<Option<Value>> {
-        match self.get_manifest(&Name::Tag(fallback_tag(subject))).await {
-            Ok(index) => Ok(serde_json::from_slice(index.bytes()).ok()),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(other) => Err(other),
-        }
+/// The fields of a fallback tag's manifest, or that there is none.
+fn found(manifest: Result<Manifest>) -> Result<Option<Value>> {
+    match manifest {
+        Ok(index) => Ok(serde_json::from_slice(index.bytes()).ok()),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(other) => Err(other),
     }
 }
 
 fn descriptors(index: &Value) -> impl Iterator<Item = Descriptor> {
     let entries = index.get("manifests").and_then(Value::as_array);
-    entries.into_iter().flatten().filter_map(|entry| serde_json::from_value(entry.clone()).ok())
+    entries.into_iter().flatten().filter_map(|entry| lenient(entry.clone()).ok())
 }

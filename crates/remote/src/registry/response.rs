@@ -12,6 +12,8 @@ use crate::error::{Error, What};
 const MAX_DOCUMENT: u64 = 64 * 1024;
 /// As much of a text that is no error document as is shown.
 const MAX_SHOWN: usize = 300;
+/// As much of all messages together as is shown.
+const MAX_SAID: usize = 2000;
 
 /// An answer with its body still to come.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Answer {
     pub(crate) url: url::Url,
     /// Whether another host than the registry answered.
     pub(crate) elsewhere: bool,
+    /// What the user may do about a refusal; may be empty.
+    pub(crate) hint: String,
 }
 
 /// distribution-spec "Error Codes".
@@ -50,7 +54,7 @@ impl Answer {
 
     /// Reads the error document and makes an error of the whole.
     pub(crate) async fn into_error(self, what: What) -> Error {
-        let Self { status, headers, body, url, elsewhere } = self;
+        let Self { status, headers, body, url, elsewhere, hint } = self;
         // A document that does not arrive changes nothing about the status.
         let document = body::collect(body, MAX_DOCUMENT).await.unwrap_or_default();
         let (codes, said) = read_document(&document);
@@ -59,13 +63,19 @@ impl Answer {
         let reason =
             if said.is_empty() { format!("{status}{place}") } else { format!("{status}{place}: {said}") };
         let retry_after = retry_after(&headers, SystemTime::now());
+        let reason = match retry_after.filter(|wait| !wait.is_zero()) {
+            Some(wait) => format!("{reason}; it asks to be left alone for {} s", wait.as_secs()),
+            None => reason,
+        };
         match status {
             // The host behind a redirect checks a signature that has a short life: ask the registry for a new one.
             _ if elsewhere && status.is_client_error() && status != StatusCode::NOT_FOUND => {
                 Error::Unavailable { what, reason, retry_after, transient: true }
             }
             StatusCode::NOT_FOUND => Error::NotFound { what, reason: said },
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Unauthorized { what, reason },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Error::Unauthorized { what, reason: format!("{reason}{hint}") }
+            }
             StatusCode::TOO_MANY_REQUESTS => {
                 let quota = is_quota(&said);
                 Error::RateLimited { what, reason, retry_after, quota }
@@ -86,8 +96,14 @@ impl Answer {
     }
 }
 
-/// Codes, and everything that was said in one line.
+/// Codes, and everything that was said in one line, without what would steer a terminal.
 fn read_document(bytes: &[u8]) -> (Vec<String>, String) {
+    let (codes, said) = parse_document(bytes);
+    let said = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_SAID);
+    (codes, said.collect())
+}
+
+fn parse_document(bytes: &[u8]) -> (Vec<String>, String) {
     let document: Document = serde_json::from_slice(bytes).unwrap_or_default();
     if document.errors.is_empty() {
         let text = String::from_utf8_lossy(bytes);
@@ -118,7 +134,9 @@ fn read_document(bytes: &[u8]) -> (Vec<String>, String) {
 /// A used-up quota, as against too many requests in this second.
 fn is_quota(said: &str) -> bool {
     let said = said.to_ascii_lowercase();
-    said.contains("pull rate limit") || said.contains("quota")
+    // Some speak of a quota by the minute (Artifact Registry): that one fills up again.
+    let soon = said.contains("per minute") || said.contains("per second");
+    said.contains("pull rate limit") || said.contains("quota") && !soon
 }
 
 /// `Retry-After` in either form (RFC 9110 §10.2.3), counted from `now`.
@@ -134,6 +152,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn asked(value: &str, now: SystemTime) -> Option<Duration> {
@@ -150,6 +170,26 @@ mod tests {
         assert_eq!(asked(&date, now), Some(Duration::from_secs(30)));
         assert_eq!(asked(&httpdate::fmt_http_date(now - Duration::from_secs(30)), now), Some(Duration::ZERO));
         assert_eq!(asked("soon", now), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_and_no_document_makes_it_panic(field in "[ -~]{0,40}", document in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = asked(&field, SystemTime::now());
+            let (_, said) = read_document(&document);
+            prop_assert!(!said.contains(char::is_control));
+            let message = String::from_utf8_lossy(&document).into_owned();
+            let (_, said) = read_document(serde_json::json!({"errors": [{"message": message}]}).to_string().as_bytes());
+            prop_assert!(!said.contains(char::is_control));
+        }
+
+        #[test]
+        fn seconds_and_dates_are_read_as_written(seconds in 0_u64..4_000_000_000) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            let wait = Duration::from_secs(seconds);
+            prop_assert_eq!(asked(&seconds.to_string(), now), Some(wait));
+            prop_assert_eq!(asked(&httpdate::fmt_http_date(now + wait), now), Some(wait));
+        }
     }
 
     #[test]

@@ -8,8 +8,9 @@ use crate::request::Kind;
 
 #[derive(Deserialize)]
 struct Page {
+    /// Some registries say `null` where there are none, and list nulls (Nexus) and digests (Artifactory) among tags.
     #[serde(default)]
-    tags: Option<Vec<String>>,
+    tags: Option<Vec<Option<String>>>,
 }
 
 impl Repository {
@@ -19,8 +20,8 @@ impl Repository {
     /// [`crate::Error::NotFound`] where there is no such repository, and those of the way.
     pub async fn tags(&self) -> Result<Vec<String>> {
         let what = What::new("list tags", &self.name);
-        let url = self.url(&self.host.upstream, "tags/list", &what)?;
-        let pages: Vec<Page> = self.pages(Kind::Tags, &what, url, |_| ()).await?;
-        Ok(pages.into_iter().flat_map(|page| page.tags.unwrap_or_default()).collect())
+        let pages: Vec<Page> = self.pages(Kind::Tags, &what, "tags/list").await?;
+        let tags = pages.into_iter().flat_map(|page| page.tags.unwrap_or_default()).flatten();
+        Ok(tags.filter(|tag| !tag.contains(':')).collect())
     }
 }

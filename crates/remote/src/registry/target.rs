@@ -1,15 +1,19 @@
 //! A repository as the target of a copy.
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use oci_spec::image::{Descriptor, Digest};
 
 use super::Repository;
-use super::upload::{Session, Streamed};
+use super::upload::{Failure, Session, Streamed};
 use crate::endpoint::{Mounted, Name, Target};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::provider::Origin;
 use crate::transfer::Blob;
+
+/// After so many streams that were cut off, chunks are tried.
+const STREAMS: u32 = 2;
 
 /// A repository to write to, with the retries of [`crate::transfer`].
 #[derive(Clone, Debug)]
@@ -22,38 +26,45 @@ impl RegistryTarget {
         Self(repository)
     }
 
-    /// One try: everything in one request, or in chunks where that is known to be needed.
-    async fn upload(&self, blob: &Blob, session: Option<Session>) -> Result<()> {
+    /// One try: everything in one request, or in chunks of the size given.
+    async fn upload(&self, blob: &Blob, session: Option<Session>, chunk: Option<u64>) -> Result<(), Failure> {
         let repository = &self.0;
         let descriptor = blob.descriptor();
         // The source answers first: a session that nothing goes into is never opened.
-        let source = blob.read().await?;
+        let mut source = blob.read().await.map_err(Failure::Source)?;
+        let nothing = descriptor.size() == 0;
+        if nothing {
+            while let Some(chunk) = source.next().await {
+                chunk.map_err(Failure::Source)?;
+            }
+        }
         let session = match session {
             Some(session) => session,
             None => repository.start_upload(descriptor).await?,
         };
-        let facts = repository.facts();
-        let session = match facts.chunk() {
+        let session = match chunk {
+            // No PATCH: there is nothing to send.
+            _ if nothing => session,
             Some(chunk) => repository.chunked_upload(blob, session, source, chunk).await?.0,
             None => match repository.stream_upload(descriptor, session, source).await? {
                 Streamed::All(session) => session,
                 Streamed::TooMuch => {
-                    let source = blob.read().await?;
+                    let source = blob.read().await.map_err(Failure::Source)?;
                     let session = repository.start_upload(descriptor).await?;
                     let chunk = repository.registry.0.settings.chunk;
                     let (session, chunk) = repository.chunked_upload(blob, session, source, chunk).await?;
-                    facts.set_chunk(chunk);
+                    repository.facts().set_chunk(chunk);
                     session
                 }
             },
         };
         match repository.finish_upload(descriptor, session).await {
             // The answer may have been lost after the blob was stored.
-            Err(error) if error.is_transient() => match repository.head_blob(descriptor).await {
-                Ok(_) => Ok(()),
-                Err(_) => Err(error),
+            Err(error) if error.is_transient() => match repository.holds_blob(descriptor).await {
+                Ok(true) => Ok(()),
+                _ => Err(error.into()),
             },
-            outcome => outcome,
+            outcome => Ok(outcome?),
         }
     }
 }
@@ -72,7 +83,7 @@ impl Repository {
 #[async_trait]
 impl Target for RegistryTarget {
     async fn resolve(&self, name: &Name) -> Result<Option<Digest>> {
-        match self.0.retried(|| self.0.head_manifest(name)).await {
+        match self.0.retried(|| self.0.upstream_digest(name)).await {
             Ok(digest) => Ok(Some(digest)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -80,11 +91,7 @@ impl Target for RegistryTarget {
     }
 
     async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
-        match self.0.retried(|| self.0.head_blob(blob)).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error),
-        }
+        self.0.retried(|| self.0.holds_blob(blob)).await
     }
 
     fn mounts(&self) -> bool {
@@ -123,9 +130,27 @@ impl Target for RegistryTarget {
     async fn put_blob(&self, blob: &Blob, session: Option<String>) -> Result<()> {
         let mut session =
             session.map(|location| self.0.resume_session(blob.descriptor(), &location)).transpose()?;
-        let mut failures = 0;
+        let usual = self.0.registry.0.settings.chunk;
+        let (mut failures, mut cut_off) = (0, 0);
         loop {
-            let Err(error) = self.upload(blob, session.take()).await else { return Ok(()) };
+            // Some registries keep only the last chunk, so that this is tried once in a while and its failure is not
+            // the last word.
+            let in_spite = cut_off >= STREAMS && blob.descriptor().size() > usual;
+            let chunk = self.0.facts().chunk().or(in_spite.then_some(usual));
+            let error = match self.upload(blob, session.take(), chunk).await {
+                Ok(()) => return Ok(()),
+                // It has had its tries.
+                Err(Failure::Source(error)) => return Err(error),
+                Err(Failure::CutOff(error)) => {
+                    cut_off += 1;
+                    error
+                }
+                Err(Failure::Target(Error::Rejected { what, reason, .. })) if in_spite => {
+                    cut_off = 0;
+                    Error::broken(what.operation, what.object, &format!("in chunks, too: {reason}").into())
+                }
+                Err(Failure::Target(error)) => error,
+            };
             failures += 1;
             blob.retry().pause(blob.access(), failures, error).await?;
         }

@@ -1,17 +1,15 @@
 //! Uploads: POST → one streaming PATCH → PUT; chunks where a host cannot take that. The newest Location always.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use bytes::Bytes;
-use futures::stream::{Stream, StreamExt};
 use http::{Method, StatusCode, header};
 use oci_spec::image::Descriptor;
 use url::Url;
 
 use super::Repository;
-use super::exchange::{Call, Payload};
+use super::exchange::{Call, Payload, resolve};
+use super::outgoing::watched;
 use super::response::Answer;
-use crate::body::{self, BoxError};
+use crate::body;
 use crate::error::{Error, Result, What};
 use crate::request::Kind;
 use crate::verify::Verified;
@@ -21,8 +19,24 @@ use crate::verify::Verified;
 pub(super) struct Session {
     /// Where the next request of this session goes.
     location: Url,
-    /// The host takes no smaller chunks than this, the last one apart (`OCI-Chunk-Min-Length`).
-    minimum: u64,
+}
+
+/// Whose fault it is that an upload did not come to its end.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The source's, which has had its own tries.
+    Source(Error),
+    /// The target's, or that of the way to it.
+    Target(Error),
+    /// The connection broke while the whole blob went through it. What stands in front of some registries does that to
+    /// long bodies instead of answering 413.
+    CutOff(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Target(error)
+    }
 }
 
 /// How an attempt to send everything in one request ended.
@@ -44,9 +58,12 @@ impl Repository {
         if answer.status != StatusCode::ACCEPTED {
             return Err(answer.into_error(what).await);
         }
-        let session = Session::opened(&answer, &what)?;
+        let location = location(&answer).ok_or_else(|| {
+            Error::invalid(what.operation, &what.object, "the host names no Location to upload to")
+        })?;
+        self.facts().set_chunk_minimum(chunk_minimum(&answer));
         answer.discard().await;
-        Ok(session)
+        Ok(Session { location })
     }
 
     /// The session that a refused mount has opened.
@@ -54,7 +71,7 @@ impl Repository {
         let what = self.about_blob("start upload of", blob);
         let location =
             Url::parse(location).map_err(|error| Error::invalid(what.operation, &what.object, error))?;
-        Ok(Session { location, minimum: 0 })
+        Ok(Session { location })
     }
 
     /// Sends the whole blob in one PATCH while it is read and verified. On success every byte was right.
@@ -63,7 +80,7 @@ impl Repository {
         blob: &Descriptor,
         session: Session,
         source: Verified,
-    ) -> Result<Streamed> {
+    ) -> Result<Streamed, Failure> {
         let what = self.about_blob("upload blob", blob);
         let (stream, ending) = watched(source, blob.size());
         let call = Call::new(Kind::Upload, Method::PATCH, what.clone())
@@ -72,9 +89,12 @@ impl Repository {
         let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await;
         // A source that failed is the cause of whatever the connection says.
         if let Some(error) = ending.error() {
-            return Err(error);
+            return Err(Failure::Source(error));
         }
-        let answer = answer?;
+        let answer = answer.map_err(|error| match ending.begun() {
+            true => Failure::CutOff(error),
+            false => Failure::Target(error),
+        })?;
         match answer.status {
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::RANGE_NOT_SATISFIABLE => {
                 answer.discard().await;
@@ -82,14 +102,14 @@ impl Repository {
             }
             status if status.is_success() && !ending.complete() => {
                 let cause = "the host answered before it had the whole blob".into();
-                Err(Error::broken(what.operation, &what.object, &cause))
+                Err(Error::broken(what.operation, &what.object, &cause).into())
             }
             status if status.is_success() => {
                 let next = session.next(&answer);
                 answer.discard().await;
                 Ok(Streamed::All(next))
             }
-            _ => Err(answer.into_error(what).await),
+            _ => Err(session_error(answer, what).await.into()),
         }
     }
 
@@ -109,7 +129,7 @@ impl Repository {
         self.exchange(&self.host.upstream, session.location.clone(), call).await
     }
 
-    /// Asks how much of the session the host has.
+    /// Asks how much of the session the host has: the offset of its last byte.
     pub(super) async fn upload_status(
         &self,
         blob: &Descriptor,
@@ -119,12 +139,12 @@ impl Repository {
         let call = Call::new(Kind::Upload, Method::GET, what.clone());
         let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await?;
         if !answer.status.is_success() {
-            return Err(answer.into_error(what).await);
+            return Err(session_error(answer, what).await);
         }
-        let stored = stored(&answer);
+        let last = last_stored(&answer);
         let session = session.next(&answer);
         answer.discard().await;
-        Ok((session, stored))
+        Ok((session, last))
     }
 
     /// Closes the session: from here on the blob is visible, and the host has verified its digest.
@@ -140,169 +160,50 @@ impl Repository {
         let call = Call::new(Kind::Upload, Method::PUT, what.clone());
         let answer = self.exchange(&self.host.upstream, url, call).await?;
         if !answer.status.is_success() {
-            return Err(answer.into_error(what).await);
+            return Err(session_error(answer, what).await);
         }
         answer.discard().await;
         Ok(())
     }
 }
 
-impl Session {
-    fn opened(answer: &Answer, what: &What) -> Result<Self> {
-        let location = location(answer).ok_or_else(|| {
-            Error::invalid(what.operation, &what.object, "the host names no Location to upload to")
-        })?;
-        let minimum =
-            answer.header("oci-chunk-min-length").and_then(|length| length.parse().ok()).unwrap_or_default();
-        Ok(Self { location, minimum })
+/// A session that the host has forgotten is no missing image: a new one may do.
+pub(super) async fn session_error(answer: Answer, what: What) -> Error {
+    match answer.into_error(what).await {
+        Error::NotFound { what, reason } => {
+            let reason = format!("the host does not know the upload session (any more): {reason}");
+            Error::Unavailable { what, reason, retry_after: None, transient: true }
+        }
+        other => other,
     }
+}
 
+impl Session {
     /// This session after an answer: at its new Location if there is one.
     pub(super) fn next(&self, answer: &Answer) -> Self {
-        let location = location(answer).unwrap_or_else(|| self.location.clone());
-        Self { location, minimum: self.minimum }
+        Self { location: location(answer).unwrap_or_else(|| self.location.clone()) }
     }
+}
 
-    /// The least the host takes in a chunk, in bytes.
-    pub(super) fn minimum(&self) -> u64 {
-        self.minimum
-    }
+/// What an answer says the least size of a chunk is, in bytes, the last one apart (`OCI-Chunk-Min-Length`).
+pub(super) fn chunk_minimum(answer: &Answer) -> u64 {
+    answer.header("oci-chunk-min-length").and_then(|length| length.parse().ok()).unwrap_or_default()
 }
 
 /// The Location of an answer, absolute; relative ones are relative to the address that answered.
-fn location(answer: &Answer) -> Option<Url> {
+pub(super) fn location(answer: &Answer) -> Option<Url> {
     let location = answer.header(header::LOCATION)?;
-    answer.url.join(location).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+    resolve(&answer.url, location).filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
-/// How many bytes a host says it has: `Range: 0-LAST`, with or without a unit.
-pub(super) fn stored(answer: &Answer) -> Option<u64> {
+/// The offset of the last byte a host says it has: `Range: 0-LAST`, with or without a unit. Zero may mean one byte or
+/// none: distribution says `0-0` of an empty session, too.
+pub(super) fn last_stored(answer: &Answer) -> Option<u64> {
     let range = answer.header(header::RANGE)?;
     let (_, last) = range.trim_start_matches("bytes=").split_once('-')?;
-    last.trim().parse::<u64>().ok().map(|last| last + 1)
+    last.trim().parse::<u64>().ok().filter(|last| *last < u64::MAX)
 }
 
 fn encoded(blob: &Descriptor) -> String {
     url::form_urlencoded::byte_serialize(blob.digest().as_ref().as_bytes()).collect()
-}
-
-/// How a stream that went into a request body has ended.
-#[derive(Clone, Debug, Default)]
-struct Ending(Arc<Mutex<Ended>>);
-
-#[derive(Debug, Default)]
-enum Ended {
-    #[default]
-    NotYet,
-    Complete,
-    Failed(Option<Error>),
-}
-
-impl Ending {
-    fn set(&self, ended: Ended) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ended;
-    }
-
-    fn complete(&self) -> bool {
-        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Ended::Complete)
-    }
-
-    fn error(&self) -> Option<Error> {
-        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Ended::Failed(error) => error.take(),
-            _ => None,
-        }
-    }
-}
-
-/// `source`, a blob of `size` bytes, as a request body. The connection takes exactly the announced bytes and then asks no
-/// more, so what completes them is held back: it leaves only after the whole blob has been verified.
-fn watched(
-    source: Verified,
-    size: u64,
-) -> (impl Stream<Item = std::result::Result<Bytes, BoxError>> + Send, Ending) {
-    let ending = Ending::default();
-    let end = ending.clone();
-    let stream =
-        futures::stream::unfold((source, size, end), |(mut source, mut remaining, end)| async move {
-            let mut held: Option<Bytes> = None;
-            loop {
-                match source.next().await {
-                    Some(Ok(bytes)) => {
-                        remaining = remaining.saturating_sub(bytes.len() as u64);
-                        if remaining > 0 {
-                            return Some((Ok(bytes), (source, remaining, end)));
-                        }
-                        // After the last bytes there may still be an empty chunk.
-                        if !bytes.is_empty() {
-                            held = Some(bytes);
-                        }
-                    }
-                    Some(Err(error)) => {
-                        let text = error.to_string();
-                        end.set(Ended::Failed(Some(error)));
-                        return Some((Err(BoxError::from(text)), (source, remaining, end)));
-                    }
-                    None => {
-                        let failed =
-                            matches!(*end.0.lock().unwrap_or_else(PoisonError::into_inner), Ended::Failed(_));
-                        if !failed {
-                            end.set(Ended::Complete);
-                        }
-                        return held.take().map(|last| (Ok(last), (source, remaining, end)));
-                    }
-                }
-            }
-        });
-    (stream, ending)
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-    use oci_spec::image::MediaType;
-
-    use super::*;
-    use crate::digest;
-
-    fn upload(
-        chunks: &'static [&'static str],
-        blob: &str,
-    ) -> (impl Stream<Item = Result<Bytes, BoxError>> + Send, Ending) {
-        let descriptor =
-            Descriptor::new(MediaType::ImageLayer, blob.len() as u64, digest::sha256(blob.as_bytes()));
-        let source = futures::stream::iter(chunks).map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())));
-        // A source that does not end by itself shows what is asked of it too early.
-        let source = source.chain(futures::stream::pending().take(usize::from(chunks.concat() != blob)));
-        watched(Verified::new(&descriptor, "a source", source.boxed()).unwrap(), descriptor.size())
-    }
-
-    #[test]
-    fn chunks_leave_as_they_come_and_the_last_one_once_verified() {
-        let (unfinished, ending) = upload(&["ab", "cd"], "abcdef");
-        let mut unfinished = Box::pin(unfinished);
-        for expected in ["ab", "cd"] {
-            assert_eq!(unfinished.next().now_or_never().unwrap().unwrap().unwrap(), expected);
-        }
-        assert!(unfinished.next().now_or_never().is_none() && !ending.complete());
-
-        let (whole, ending) = upload(&["ab", "cd", "ef", ""], "abcdef");
-        let sent: Vec<Bytes> = whole.map(Result::unwrap).collect().now_or_never().unwrap();
-        assert_eq!(sent.concat(), b"abcdef");
-        assert!(ending.complete());
-    }
-
-    #[test]
-    fn the_bytes_that_complete_a_wrong_blob_never_leave() {
-        let descriptor = Descriptor::new(MediaType::ImageLayer, 4, digest::sha256(b"abcd"));
-        for wrong in [&["ab", "XX"][..], &["ab", "cd", "e"], &["ab", "c"]] {
-            let source = futures::stream::iter(wrong).map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())));
-            let source = Verified::new(&descriptor, "a source", source.boxed()).unwrap();
-            let (stream, ending) = watched(source, 4);
-            let sent: Vec<_> = stream.collect().now_or_never().unwrap();
-            let bytes: usize = sent.iter().filter_map(|chunk| chunk.as_ref().ok()).map(Bytes::len).sum();
-            assert!(bytes < 4 && sent.last().is_some_and(Result::is_err), "{wrong:?}: {sent:?}");
-            assert!(matches!(ending.error(), Some(Error::Integrity { .. })) && !ending.complete());
-        }
-    }
 }

@@ -18,6 +18,9 @@ pub struct Named {
     pub tag: Option<String>,
     /// Media type, size and digest of the manifest.
     pub manifest: Descriptor,
+    /// Blobs the manifest names and the repository does not have: whoever names a digest must not come to its bytes
+    /// that way, not after a restart either.
+    pub absent: Vec<Digest>,
 }
 
 /// One change to the names of a repository.
@@ -27,6 +30,8 @@ pub enum Change {
     Put {
         /// The manifest.
         manifest: Box<Descriptor>,
+        /// Blobs it names and the repository does not have.
+        absent: Vec<Digest>,
         /// The tag.
         tag: Option<String>,
     },
@@ -80,7 +85,10 @@ pub trait Ingest: Send + Sync + std::fmt::Debug {
     /// Bytes taken in so far.
     fn position(&self) -> u64;
 
-    /// Takes in more bytes. Dropping the future leaves whole pieces taken in, and [`Ingest::position`] tells how many.
+    /// Waits until bytes whose [`Ingest::append`] was dropped are taken in or are not.
+    async fn settle(&mut self);
+
+    /// Takes in more bytes, all or none. Dropping the future leaves it open which, until [`Ingest::settle`].
     ///
     /// # Errors
     /// [`crate::Error::Io`], and the ingest stays as it was before.
@@ -101,15 +109,26 @@ impl Change {
     pub fn apply(&self, repository: &str, names: &mut Vec<Named>) {
         let here = |named: &Named| named.repository == repository;
         match self {
-            Self::Put { manifest, tag: Some(tag) } => {
-                Self::Untag(tag.clone()).apply(repository, names);
-                // A tag makes the name by digest alone superfluous.
-                names.retain(|named| !(here(named) && named.tag.is_none() && same(named, manifest.digest())));
-                names.push(named(repository, Some(tag), manifest));
-            }
-            Self::Put { manifest, tag: None } => {
-                if !names.iter().any(|named| here(named) && same(named, manifest.digest())) {
-                    names.push(named(repository, None, manifest));
+            Self::Put { manifest, absent, tag } => {
+                if let Some(tag) = tag {
+                    Self::Untag(tag.clone()).apply(repository, names);
+                    // A tag makes the name by digest alone superfluous.
+                    names.retain(|named| {
+                        !(here(named) && named.tag.is_none() && same(named, manifest.digest()))
+                    });
+                }
+                let mut known = false;
+                for named in names.iter_mut().filter(|named| here(named) && same(named, manifest.digest())) {
+                    known = true;
+                    named.absent.clone_from(absent);
+                }
+                if tag.is_some() || !known {
+                    names.push(Named {
+                        repository: repository.to_owned(),
+                        tag: tag.clone(),
+                        manifest: manifest.as_ref().clone(),
+                        absent: absent.clone(),
+                    });
                 }
             }
             Self::Untag(tag) => {
@@ -117,7 +136,7 @@ impl Change {
                 let Some(at) = names.iter().position(tagged) else { return };
                 let gone = names.remove(at);
                 if !names.iter().any(|named| here(named) && same(named, gone.manifest.digest())) {
-                    names.push(named(repository, None, &gone.manifest));
+                    names.push(Named { tag: None, ..gone });
                 }
             }
             Self::Delete(digest) => names.retain(|named| !(here(named) && same(named, digest))),
@@ -127,10 +146,6 @@ impl Change {
 
 fn same(named: &Named, digest: &Digest) -> bool {
     named.manifest.digest() == digest
-}
-
-fn named(repository: &str, tag: Option<&str>, manifest: &Descriptor) -> Named {
-    Named { repository: repository.to_owned(), tag: tag.map(str::to_owned), manifest: manifest.clone() }
 }
 
 #[cfg(test)]
@@ -152,7 +167,7 @@ mod tests {
     }
 
     fn put(text: &str, tag: Option<&str>) -> Change {
-        Change::Put { manifest: Box::new(manifest(text)), tag: tag.map(str::to_owned) }
+        Change::Put { manifest: Box::new(manifest(text)), absent: Vec::new(), tag: tag.map(str::to_owned) }
     }
 
     #[test]

@@ -50,6 +50,25 @@ impl Entry {
     }
 }
 
+/// Children of a manifest that a repository does not have.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    /// Must be there.
+    pub(crate) required: Vec<Digest>,
+    /// Need not be there.
+    pub(crate) elsewhere: Vec<Digest>,
+}
+
+/// Whether a repository need not have a blob it names: it must not be distributed, or has another address.
+pub(crate) fn may_be_elsewhere(child: &Descriptor) -> bool {
+    media::is_foreign(child.media_type().as_ref())
+        || child.urls().as_ref().is_some_and(|urls| !urls.is_empty())
+}
+
+fn digests<'a>(children: impl Iterator<Item = &'a Descriptor>) -> Vec<Digest> {
+    children.map(|child| child.digest().clone()).collect()
+}
+
 /// A manifest as the list of referrers shows it (distribution-spec "Listing Referrers").
 fn as_referrer(manifest: &Manifest) -> Descriptor {
     let mut referrer = manifest.descriptor().clone();
@@ -92,7 +111,7 @@ impl Catalogue {
     pub(crate) fn follow(&mut self, repository: &str, change: &Change, entry: Option<Entry>) {
         let repository = self.of(repository);
         match change {
-            Change::Put { manifest, tag } => {
+            Change::Put { manifest, tag, .. } => {
                 if let Some(entry) = entry {
                     repository.insert(entry);
                 }
@@ -145,18 +164,16 @@ impl Repository {
         self.referrers.get(subject).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// The children of `manifest` that are not here. Layers that must not be distributed or that have another address
-    /// may be missing, and so may a subject.
-    pub(crate) fn missing(&self, manifest: &Manifest) -> Vec<Digest> {
-        let elsewhere = |child: &Descriptor| {
-            media::is_foreign(child.media_type().as_ref())
-                || child.urls().as_ref().is_some_and(|urls| !urls.is_empty())
-        };
-        let blobs = manifest.child_blobs().into_iter();
-        let blobs = blobs.filter(|blob| !self.has_blob(blob.digest()) && !elsewhere(blob));
+    /// The children of `manifest` that are not here. A subject may always be missing.
+    pub(crate) fn missing(&self, manifest: &Manifest) -> Missing {
+        let blobs = manifest.child_blobs().into_iter().filter(|blob| !self.has_blob(blob.digest()));
+        let (elsewhere, blobs): (Vec<_>, Vec<_>) = blobs.partition(|blob| may_be_elsewhere(blob));
         let manifests = manifest.child_manifests().into_iter();
         let manifests = manifests.filter(|child| !self.manifests.contains_key(child.digest()));
-        blobs.chain(manifests).map(|child| child.digest().clone()).collect()
+        Missing {
+            required: digests(blobs.into_iter().chain(manifests)),
+            elsewhere: digests(elsewhere.into_iter()),
+        }
     }
 
     fn insert(&mut self, entry: Entry) {

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use oci_spec::image::Digest;
+use tokio::task::JoinError;
 
 use super::backend::{Applied, Backend, Change, Ingest, Named};
 use super::layout_index;
@@ -126,8 +127,6 @@ impl Backend for LayoutBackend {
     async fn ingest(&self) -> Result<Box<dyn Ingest>> {
         let directory = Arc::clone(&self.directory);
         blocking(move || {
-            // Under the lock nobody takes the new file for a leftover before it is locked itself.
-            let _lock = lock_directory(&directory)?;
             let ingest = FileIngest::create(Arc::clone(&directory), &directory.join(INGEST))?;
             Ok(Box::new(ingest) as Box<dyn Ingest>)
         })
@@ -144,7 +143,12 @@ pub(super) fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    outcome(tokio::task::spawn_blocking(work).await)
+}
+
+/// What blocking work came to; its panic goes on here.
+pub(super) fn outcome<T>(joined: Result<Result<T>, JoinError>) -> Result<T> {
+    match joined {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -212,8 +216,11 @@ fn check_version(directory: &Path, marker: &[u8]) -> Result<()> {
     Err(Error::invalid("open layout", directory.display(), reason))
 }
 
-/// Removes what processes that no longer run were taking in: their locks are gone.
+/// Removes what processes that no longer run were taking in: their locks are gone. New files are made under a shared
+/// lock of their directory, so that none is taken for a leftover before it has its own.
 fn remove_leftovers(ingest: &Path) -> std::io::Result<()> {
+    let directory = File::open(ingest)?;
+    directory.lock()?;
     for entry in std::fs::read_dir(ingest)? {
         let path = entry?.path();
         let Ok(file) = File::open(&path) else { continue };

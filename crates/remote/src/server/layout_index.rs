@@ -15,6 +15,8 @@ const INDEX: &str = "index.json";
 /// Complete on disk before it becomes `index.json`.
 const NEXT: &str = ".index.json.next";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Digests of [`Named::absent`], with blanks between.
+const ABSENT: &str = "lazyblob.absent";
 
 /// An index without entries.
 pub(super) fn create(directory: &Path) -> Result<()> {
@@ -89,18 +91,24 @@ fn named(entry: &Value) -> Option<Named> {
     if let Some(tag) = tag {
         checked.tagged(tag).ok()?;
     }
+    let absent = entry.get("annotations")?.get(ABSENT).and_then(Value::as_str).unwrap_or_default();
+    let absent = absent.split_whitespace().filter_map(|digest| digest.parse().ok()).collect();
     let manifest = Descriptor::new(manifest.media_type().clone(), manifest.size(), manifest.digest().clone());
-    Some(Named { repository: repository.to_owned(), tag: tag.map(str::to_owned), manifest })
+    Some(Named { repository: repository.to_owned(), tag: tag.map(str::to_owned), manifest, absent })
 }
 
 fn entry(named: &Named) -> Value {
-    let Named { repository, tag, manifest } = named;
+    let Named { repository, tag, manifest, absent } = named;
     let name = match tag {
         Some(tag) => format!("{repository}:{tag}"),
         None => format!("{repository}@{}", manifest.digest()),
     };
     let mut annotations = Map::new();
     annotations.insert(REF_NAME.to_owned(), Value::String(name));
+    if !absent.is_empty() {
+        let absent: Vec<&str> = absent.iter().map(AsRef::as_ref).collect();
+        annotations.insert(ABSENT.to_owned(), Value::String(absent.join(" ")));
+    }
     json!({
         "mediaType": manifest.media_type().as_ref(),
         "digest": manifest.digest().as_ref(),

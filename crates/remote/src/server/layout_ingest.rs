@@ -1,5 +1,6 @@
 //! A blob on its way into a layout: a file of `.ingest/`, hashed as it grows.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +10,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use oci_spec::image::{Digest, DigestAlgorithm};
 use tempfile::NamedTempFile;
+use tokio::task::JoinHandle;
 
 use super::backend::Ingest;
-use super::layout_backend::{blob_path, blocking, sync_directory};
+use super::layout_backend::{blob_path, blocking, outcome, sync_directory};
 use super::memory::{check, hasher};
 use super::sync::lock;
 use crate::digest::Hasher;
@@ -28,6 +30,8 @@ pub(super) struct FileIngest {
     /// Follows the file; readable while a thread has the state.
     position: Arc<AtomicU64>,
     state: Arc<Mutex<Option<State>>>,
+    /// The append under way, also after its caller has gone.
+    busy: Option<JoinHandle<Result<()>>>,
 }
 
 #[derive(Debug)]
@@ -41,13 +45,25 @@ impl FileIngest {
     /// Begins a file in `directory` and locks it.
     pub(super) fn create(layout: Arc<PathBuf>, directory: &Path) -> Result<Self> {
         let create = || {
+            let shared = File::open(directory)?;
+            shared.lock_shared()?;
             let file = NamedTempFile::new_in(directory)?;
             file.as_file().lock()?;
             Ok(file)
         };
         let file = create().map_err(|error| failed(directory, error))?;
         let state = State { file, hasher: Hasher::new(&DigestAlgorithm::Sha256) };
-        Ok(Self { layout, position: Arc::default(), state: Arc::new(Mutex::new(Some(state))) })
+        Ok(Self { layout, position: Arc::default(), state: Arc::new(Mutex::new(Some(state))), busy: None })
+    }
+}
+
+impl FileIngest {
+    /// The outcome of the append under way.
+    async fn finished(&mut self) -> Result<()> {
+        let Some(busy) = self.busy.as_mut() else { return Ok(()) };
+        let joined = busy.await;
+        self.busy = None;
+        outcome(joined)
     }
 }
 
@@ -57,9 +73,14 @@ impl Ingest for FileIngest {
         self.position.load(Ordering::Acquire)
     }
 
+    async fn settle(&mut self) {
+        let _ = self.finished().await;
+    }
+
     async fn append(&mut self, pieces: Vec<Bytes>) -> Result<()> {
+        self.settle().await;
         let (state, position) = (Arc::clone(&self.state), Arc::clone(&self.position));
-        blocking(move || {
+        self.busy = Some(tokio::task::spawn_blocking(move || {
             let mut state = lock(&state);
             let Some(state) = state.as_mut() else { return Err(gone()) };
             let before = position.load(Ordering::Acquire);
@@ -76,11 +97,12 @@ impl Ingest for FileIngest {
             let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
             position.store(before + length, Ordering::Release);
             Ok(())
-        })
-        .await
+        }));
+        self.finished().await
     }
 
-    async fn commit(self: Box<Self>, expected: &Digest) -> Result<u64> {
+    async fn commit(mut self: Box<Self>, expected: &Digest) -> Result<u64> {
+        self.settle().await;
         let expected = expected.clone();
         blocking(move || {
             let Some(mut state) = lock(&self.state).take() else { return Err(gone()) };
@@ -95,7 +117,8 @@ impl Ingest for FileIngest {
         .await
     }
 
-    async fn discard(self: Box<Self>) {
+    async fn discard(mut self: Box<Self>) {
+        self.settle().await;
         let removed = blocking(move || {
             let state = lock(&self.state).take();
             let Some(State { file, .. }) = state else { return Ok(()) };

@@ -1,10 +1,11 @@
 //! GET, HEAD, PUT and DELETE of manifests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{Request, Response, StatusCode};
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, Digest};
 
 use super::backend::Change;
 use super::blobs::{CONTENT_DIGEST, accepted, declared, text};
@@ -19,6 +20,9 @@ use crate::reference::RepositoryName;
 
 /// Says that a manifest's subject was understood, so that the client need not keep a fallback tag.
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+/// How long a client may take to send a manifest, which is held in memory meanwhile.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Registry {
     pub(super) async fn get_manifest(&self, repository: &RepositoryName, name: &str, head: bool) -> Answer {
@@ -55,8 +59,11 @@ impl Registry {
             return Err(too_large());
         }
         let (parts, body) = request.into_parts();
-        let bytes = body::collect(body, MAX_MANIFEST)
-            .await
+        let whole = tokio::time::timeout(PATIENCE, body::collect(body, MAX_MANIFEST)).await;
+        let whole = whole.map_err(|_| {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "MANIFEST_INVALID", "the manifest did not come in time")
+        })?;
+        let bytes = whole
             .map_err(|error| if error.is::<TooLong>() { too_large() } else { Problem::body_broke(error) })?;
         let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let expected = match &name {
@@ -64,8 +71,8 @@ impl Registry {
             Name::Tag(_) => None,
         };
         let manifest = Manifest::parse(bytes, content_type, expected, "the request")?;
-        self.require_children(repository.path(), &manifest)?;
-        self.store_manifest(repository.path(), &manifest, &name).await?;
+        let absent = self.require_children(repository.path(), &manifest)?;
+        self.store_manifest(repository.path(), &manifest, absent, &name).await?;
 
         let mut response = Response::new(body::empty());
         *response.status_mut() = StatusCode::CREATED;
@@ -98,18 +105,19 @@ impl Registry {
         Ok(accepted())
     }
 
-    fn require_children(&self, repository: &str, manifest: &Manifest) -> Result<(), Problem> {
+    /// Refuses a manifest whose children are not here; returns those that need not be and are not.
+    fn require_children(&self, repository: &str, manifest: &Manifest) -> Result<Vec<Digest>, Problem> {
         let nothing = Repository::default();
         let missing = {
             let catalogue = lock(&self.catalogue);
             catalogue.get(repository).unwrap_or(&nothing).missing(manifest)
         };
-        if missing.is_empty() {
-            return Ok(());
+        if missing.required.is_empty() {
+            return Ok(missing.elsewhere);
         }
-        let problem =
-            Problem::new(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", "blob unknown to this repository");
-        Err(missing.into_iter().fold(problem, |problem, digest| problem.about(digest.to_string())))
+        let reason = "blob unknown to this repository";
+        let problem = Problem::new(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", reason);
+        Err(missing.required.into_iter().fold(problem, |problem, digest| problem.about(digest.to_string())))
     }
 
     /// Bytes first, the name after them.
@@ -117,6 +125,7 @@ impl Registry {
         &self,
         repository: &str,
         manifest: &Manifest,
+        absent: Vec<Digest>,
         name: &Name,
     ) -> Result<(), Problem> {
         let mut ingest = self.backend.ingest().await?;
@@ -126,7 +135,7 @@ impl Registry {
             Name::Tag(tag) => Some(tag.clone()),
             Name::Digest(_) => None,
         };
-        let change = Change::Put { manifest: Box::new(manifest.descriptor().clone()), tag };
+        let change = Change::Put { manifest: Box::new(manifest.descriptor().clone()), absent, tag };
         self.change(repository, change, Some(Entry::of(manifest))).await
     }
 

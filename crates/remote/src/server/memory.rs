@@ -84,6 +84,8 @@ impl Ingest for Buffer {
         self.bytes.len() as u64
     }
 
+    async fn settle(&mut self) {}
+
     async fn append(&mut self, pieces: Vec<Bytes>) -> Result<()> {
         for piece in pieces {
             self.bytes.extend_from_slice(&piece);

@@ -5,7 +5,8 @@
 //!
 //! A blob uploaded to a repository or mounted there can be asked for by HEAD, named by manifests and mounted from
 //! there. Its bytes are served only while a manifest of *that* repository names it ([`Settings::serve_unnamed`] lifts
-//! that). Deleting hides; nothing is removed from the storage.
+//! that). Deleting hides; nothing is removed from the storage, and what an index still names is back when a registry opens
+//! again.
 
 mod auth;
 mod backend;

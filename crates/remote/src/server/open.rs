@@ -7,7 +7,7 @@ use futures::StreamExt;
 use oci_spec::image::Descriptor;
 
 use super::backend::{Backend, Change, Named};
-use super::catalogue::{Catalogue, Entry};
+use super::catalogue::{Catalogue, Entry, may_be_elsewhere};
 use crate::error::Result;
 use crate::manifest::{MAX_MANIFEST, Manifest};
 
@@ -16,9 +16,11 @@ use crate::manifest::{MAX_MANIFEST, Manifest};
 /// names them, as in layouts written by others.
 pub(super) async fn catalogue(backend: &dyn Backend) -> Result<Catalogue> {
     let mut catalogue = Catalogue::default();
-    let mut waiting: VecDeque<Named> = backend.names().await?.into();
+    let named = backend.names().await?.into_iter();
+    let mut waiting: VecDeque<_> = named.map(|named| (named, Origin::Name)).collect();
     let mut seen = HashSet::new();
-    while let Some(Named { repository, tag, manifest: descriptor }) = waiting.pop_front() {
+    while let Some((named, origin)) = waiting.pop_front() {
+        let Named { repository, tag, manifest: descriptor, mut absent } = named;
         let first = seen.insert((repository.clone(), descriptor.digest().clone()));
         let entry = if first {
             let manifest = match read(backend, &descriptor).await {
@@ -29,22 +31,33 @@ pub(super) async fn catalogue(backend: &dyn Backend) -> Result<Catalogue> {
                 }
             };
             let children = manifest.child_manifests().into_iter().cloned();
-            waiting.extend(children.map(|manifest| Named {
-                repository: repository.clone(),
-                tag: None,
-                manifest,
+            waiting.extend(children.map(|manifest| {
+                let (repository, tag, absent) = (repository.clone(), None, Vec::new());
+                (Named { repository, tag, manifest, absent }, Origin::Index)
             }));
-            for blob in manifest.child_blobs() {
+            if origin == Origin::Index {
+                // Nobody noted what was absent when it was put, so whatever could have been counts as absent.
+                let blobs = manifest.child_blobs().into_iter();
+                absent.extend(blobs.filter(|blob| may_be_elsewhere(blob)).map(|blob| blob.digest().clone()));
+            }
+            for blob in manifest.child_blobs().into_iter().filter(|blob| !absent.contains(blob.digest())) {
                 catalogue.add_blob(&repository, blob.digest());
             }
             Some(Entry::of(&manifest))
         } else {
             None
         };
-        let put = Change::Put { manifest: Box::new(descriptor), tag };
+        let put = Change::Put { manifest: Box::new(descriptor), absent, tag };
         catalogue.follow(&repository, &put, entry);
     }
     Ok(catalogue)
+}
+
+/// What led to a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Name,
+    Index,
 }
 
 async fn read(backend: &dyn Backend, descriptor: &Descriptor) -> Result<Manifest> {

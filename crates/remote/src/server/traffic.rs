@@ -104,6 +104,8 @@ impl Traffic {
     }
 
     pub(crate) fn answered(&self, mut entry: Entry, status: Option<StatusCode>) {
+        let status_code = status.map(|status| status.as_u16());
+        tracing::debug!(method = %entry.method, target = %entry.target, status = status_code, "answered");
         if self.logging.load(Ordering::Relaxed) {
             entry.status = status;
             lock(&self.log).push(entry);

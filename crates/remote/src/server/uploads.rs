@@ -1,12 +1,13 @@
 //! Pushing blobs: monolithic, streamed, in chunks and by mount (distribution-spec "Pushing Blobs").
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http::header::{HeaderName, HeaderValue, LOCATION, RANGE};
 use http::{Request, Response, StatusCode, Uri};
 use oci_spec::image::Digest;
+use tokio_util::sync::CancellationToken;
 
 use super::backend::Ingest;
 use super::blobs::{CONTENT_DIGEST, declared, text};
@@ -15,7 +16,7 @@ use super::range;
 use super::registry::Registry;
 use super::route::{self, parameter};
 use super::sync::lock;
-use crate::body::{self, Body};
+use crate::body::{self, Body, BoxError};
 use crate::digest::Hasher;
 use crate::reference::RepositoryName;
 
@@ -35,7 +36,7 @@ impl Registry {
         let digest = parameter(&uri, "digest").map(|digest| computable(&digest)).transpose()?;
         let mut ingest = self.backend.ingest().await?;
         if let Some(digest) = digest {
-            self.take(ingest.as_mut(), request.into_body()).await?;
+            self.take(ingest.as_mut(), request.into_body(), &CancellationToken::new()).await?;
             return self.commit(repository, ingest, &digest).await;
         }
         let id = self.sessions.open(repository.path(), ingest).await;
@@ -47,9 +48,9 @@ impl Registry {
     }
 
     pub(super) async fn upload_status(&self, repository: &RepositoryName, id: &str) -> Answer {
-        let turn = self.sessions.turn(repository.path(), id).await;
-        let turn = turn.ok_or_else(|| Problem::upload_unknown(id))?;
-        Ok(self.session_response(StatusCode::NO_CONTENT, repository, id, turn.position()))
+        let position = self.sessions.position(repository.path(), id).await;
+        let position = position.ok_or_else(|| Problem::upload_unknown(id))?;
+        Ok(self.session_response(StatusCode::NO_CONTENT, repository, id, position))
     }
 
     pub(super) async fn append_upload(
@@ -62,8 +63,9 @@ impl Registry {
         let mut turn = turn.ok_or_else(|| Problem::upload_unknown(id))?;
         let before = turn.position();
         let chunk = self.in_order(repository, id, before, &request)?;
+        let stop = turn.stop();
         let ingest = turn.ingest().ok_or_else(|| Problem::upload_unknown(id))?;
-        self.take(ingest.as_mut(), request.into_body()).await?;
+        self.take(ingest.as_mut(), request.into_body(), &stop).await?;
         let position = turn.position();
         if chunk.is_some_and(|length| length != position - before) {
             return Err(Problem::size_invalid("the chunk is not as long as its Content-Range says"));
@@ -84,8 +86,9 @@ impl Registry {
         let mut turn = turn.ok_or_else(|| Problem::upload_unknown(id))?;
         let before = turn.position();
         let chunk = self.in_order(repository, id, before, &request)?;
+        let stop = turn.stop();
         let ingest = turn.ingest().ok_or_else(|| Problem::upload_unknown(id))?;
-        self.take(ingest.as_mut(), request.into_body()).await?;
+        self.take(ingest.as_mut(), request.into_body(), &stop).await?;
         if chunk.is_some_and(|length| length != turn.position() - before) {
             return Err(Problem::size_invalid("the chunk is not as long as its Content-Range says"));
         }
@@ -118,32 +121,52 @@ impl Registry {
         Ok(mounted.then(|| created(repository, &digest)))
     }
 
-    /// Takes in a body; what came before a break stays.
-    async fn take(&self, ingest: &mut dyn Ingest, body: Body) -> Result<(), Problem> {
+    /// Takes in a body; what came before a break stays. While one batch is stored the next one arrives.
+    async fn take(
+        &self,
+        ingest: &mut dyn Ingest,
+        body: Body,
+        stop: &CancellationToken,
+    ) -> Result<(), Problem> {
         let mut chunks = pin!(body::chunks(body));
-        let (mut gathered, mut size): (Vec<Bytes>, usize) = (Vec::new(), 0);
+        let mut batch = self.gather(chunks.as_mut(), stop).await;
         loop {
-            let broke = match chunks.next().await {
+            if let Some(end) = batch.end {
+                if !batch.pieces.is_empty() {
+                    ingest.append(batch.pieces).await?;
+                }
+                return end.map_err(Problem::body_broke);
+            }
+            let (stored, next) =
+                tokio::join!(ingest.append(batch.pieces), self.gather(chunks.as_mut(), stop));
+            stored?;
+            batch = next;
+        }
+    }
+
+    async fn gather(
+        &self,
+        mut chunks: Pin<&mut impl Stream<Item = Result<Bytes, BoxError>>>,
+        stop: &CancellationToken,
+    ) -> Batch {
+        let mut batch = Batch { pieces: Vec::new(), end: None };
+        let mut size = 0;
+        while size < GATHER && batch.end.is_none() {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = stop.cancelled() => Some(Err("a later request took over".into())),
+            };
+            match chunk {
                 Some(Ok(chunk)) => {
                     self.traffic.received(chunk.len());
                     size += chunk.len();
-                    gathered.push(chunk);
-                    if size < GATHER {
-                        continue;
-                    }
-                    None
+                    batch.pieces.push(chunk);
                 }
-                Some(Err(error)) => Some(Err(Problem::body_broke(error))),
-                None => Some(Ok(())),
-            };
-            if size > 0 {
-                ingest.append(std::mem::take(&mut gathered)).await?;
-                size = 0;
-            }
-            if let Some(end) = broke {
-                return end;
+                Some(Err(error)) => batch.end = Some(Err(error)),
+                None => batch.end = Some(Ok(())),
             }
         }
+        batch
     }
 
     async fn commit(&self, repository: &RepositoryName, ingest: Box<dyn Ingest>, digest: &Digest) -> Answer {
@@ -212,6 +235,12 @@ impl Registry {
         lock(&self.catalogue).add_blob(repository, digest);
         Ok(())
     }
+}
+
+/// What of a body is stored in one step, and how the body ended if it has.
+struct Batch {
+    pieces: Vec<Bytes>,
+    end: Option<Result<(), BoxError>>,
 }
 
 fn location(repository: &RepositoryName, id: &str, position: u64) -> String {

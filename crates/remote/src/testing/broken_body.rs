@@ -35,6 +35,13 @@ pub(super) fn cut(body: Body, after: u64) -> Body {
         let ended = std::mem::replace(&mut broken, item.is_err());
         std::future::ready(!ended)
     });
+    let cut = cut.then(|item| async move {
+        if item.is_err() {
+            // hyper drops what it has not written yet; while we are not ready it writes.
+            tokio::task::yield_now().await;
+        }
+        item
+    });
     body::streaming(cut, length)
 }
 

@@ -49,14 +49,13 @@ impl Signer {
         &self.certificate
     }
 
-    /// A token for `service` that lets `subject` do what `access` says.
-    pub(super) fn mint(
-        &self,
-        service: &str,
-        subject: &str,
-        access: &Access,
-        ttl: Option<Duration>,
-    ) -> String {
+    /// A token for `service` that lets `subject` do to each repository what `access` says, for five minutes unless
+    /// `ttl` says else.
+    ///
+    /// # Panics
+    /// Where the system has no random numbers.
+    #[must_use]
+    pub fn mint(&self, service: &str, subject: &str, access: &Access, ttl: Option<Duration>) -> String {
         let access: Vec<_> = access
             .iter()
             .map(|(name, actions)| {

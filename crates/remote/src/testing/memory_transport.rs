@@ -26,7 +26,7 @@ struct Host {
 }
 
 impl MemoryTransport {
-    /// A network without hosts: every connection is refused.
+    /// A network without hosts: every connection is refused, and names under `.invalid` (RFC 6761) do not resolve.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -75,6 +75,9 @@ impl Transport for MemoryTransport {
             authority.ok_or_else(|| TransportError::new(Phase::Setup, "the address has no host"))?;
         let host = lock(&self.hosts).get(&authority).cloned();
         let Some(host) = host else {
+            if without_port(&authority).ends_with(".invalid") {
+                return Err(TransportError::new(Phase::Resolve, format!("{authority}: no such host")));
+            }
             return Err(TransportError::new(Phase::Connect, format!("{authority}: connection refused")));
         };
         if route.reach == Reach::Public && !host.public {

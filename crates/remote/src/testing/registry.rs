@@ -182,7 +182,7 @@ impl TestRegistry {
     pub async fn seed_manifest(&self, repository: &str, name: &str, manifest: &Manifest) {
         let repository = route::repository(repository).expect("the name is one of a repository");
         let name = route::name(&repository, name).expect("the name is a tag or a digest");
-        let stored = self.registry().store_manifest(repository.path(), manifest, &name).await;
+        let stored = self.registry().store_manifest(repository.path(), manifest, Vec::new(), &name).await;
         stored.expect("the backend takes a manifest");
     }
 

@@ -15,7 +15,7 @@ use crate::server::{Action, Dropped, Service};
 /// Where it answers.
 pub(super) const TOKEN_PATH: &str = "/token";
 /// What an endless answer has, in bytes.
-const ENDLESS: usize = 64 * 1024 * 1024;
+const ENDLESS: usize = 16 * 1024 * 1024;
 
 /// What a client asked for and showed.
 struct Asked {

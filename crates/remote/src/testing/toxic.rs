@@ -72,7 +72,7 @@ pub enum Effect {
     IgnoreRange,
     /// `Content-Range` of the answer is off by so many bytes.
     ShiftContentRange(u64),
-    /// The answer's body breaks after so many bytes.
+    /// The answer's body breaks after so many bytes. In memory all of them arrive; on a socket the last may be lost.
     CutBody(u64),
     /// The byte at this offset of the answer's body is another.
     Corrupt(u64),

@@ -1,6 +1,7 @@
 //! A blob to be read from one of several sources, resumed inside where a source breaks.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +14,9 @@ use crate::body::{self, ByteStream};
 use crate::error::{Error, Result, What};
 use crate::provider::Provider;
 use crate::verify::Verified;
+
+/// A source that brings fewer bytes than this between its failures is not getting anywhere.
+const OF_USE: u64 = 64 * 1024;
 
 /// One blob and where it may be had. Reading it costs nothing until the first byte is asked for.
 #[derive(Clone, Debug)]
@@ -53,6 +57,11 @@ impl Blob {
         &self.access
     }
 
+    /// Tells the sources that one of them brought something else. Says whether reading the blob once more is of use.
+    pub(crate) fn distrust(&self) -> bool {
+        self.sources.iter().any(|source| source.distrust(&self.descriptor))
+    }
+
     /// Reads the whole blob from the beginning. Returns once the first bytes are there, so that a caller opens nothing
     /// at a target before its source has answered. A connection that breaks is resumed at the offset reached; bytes
     /// already passed on are not asked for again, except where a source ignores ranges.
@@ -65,6 +74,8 @@ impl Blob {
             remaining: self.sources.iter().rev().map(Arc::clone).collect(),
             offset: 0,
             failures: 0,
+            proven: 0,
+            promised: 0..0,
             body: None,
         };
         let source = reading.name();
@@ -105,8 +116,12 @@ struct Reading {
     remaining: Vec<Arc<dyn Provider>>,
     /// Bytes handed on so far.
     offset: u64,
-    /// Failures since the last byte.
+    /// Failures since the source last showed that it is of use.
     failures: u32,
+    /// Where that was.
+    proven: u64,
+    /// What the open body is to bring of the blob.
+    promised: Range<u64>,
     body: Option<ByteStream>,
 }
 
@@ -116,11 +131,15 @@ impl Reading {
         loop {
             match self.step().await {
                 Ok(Some(bytes)) => {
-                    self.failures = 0;
                     self.offset += bytes.len() as u64;
+                    if self.offset - self.proven >= OF_USE {
+                        (self.failures, self.proven) = (0, self.offset);
+                    }
                     self.blob.access.progress.advance(&self.blob.descriptor, self.offset);
                     return Ok(Some(bytes));
                 }
+                // A host may answer with less than was asked for (RFC 9110 §15.3.7): that is no failure.
+                Ok(None) if self.kept_its_promise() => self.body = None,
                 // An early end without an error: the body was cut where its length was not known.
                 Ok(None) if self.offset < self.blob.descriptor.size() && self.offset > 0 => {
                     let cause =
@@ -132,6 +151,12 @@ impl Reading {
                 Err(error) => self.recover(error).await?,
             }
         }
+    }
+
+    /// Whether the body brought a part of the blob that it had announced, and that was worth a request.
+    fn kept_its_promise(&self) -> bool {
+        let Range { start, end } = self.promised;
+        self.offset == end && end < self.blob.descriptor.size() && end - start >= OF_USE
     }
 
     async fn step(&mut self) -> Result<Option<Bytes>> {
@@ -147,7 +172,8 @@ impl Reading {
 
     async fn open(&mut self) -> Result<ByteStream> {
         let size = self.blob.descriptor.size();
-        if self.offset >= size && size > 0 {
+        // Nobody needs to be asked for nothing.
+        if self.offset >= size {
             return Ok(body::once(Bytes::new()));
         }
         let Some(source) = self.remaining.last() else {
@@ -156,6 +182,7 @@ impl Reading {
         };
         let opened = source.open(&self.blob.descriptor, self.offset..size).await?;
         let start = opened.range().start;
+        self.promised = self.offset.max(start)..opened.range().end.max(self.offset);
         if start > self.offset {
             let reason = format!("asked for bytes from {}, got them from {start}", self.offset);
             let what = self.what();

@@ -46,9 +46,10 @@ impl Retry {
         let random = ladder.mul_f64(self.jitter.clamp(0.0, 1.0) * fastrand::f64());
         match error.retry_after() {
             Some(asked) if asked > self.longest_asked => None,
+            // "At once" would be a hot loop; the ladder is no longer than a patient host expects.
+            Some(Duration::ZERO) | None => Some(ladder.mul_f64(1.0 - self.jitter.clamp(0.0, 1.0)) + random),
             // Never earlier than asked; the jitter keeps the crowd apart.
             Some(asked) => Some(asked + random.min(asked)),
-            None => Some(ladder.mul_f64(1.0 - self.jitter.clamp(0.0, 1.0)) + random),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Phase, TransportError};
 /// An error of the library by the phase it happened in. Addresses are taken out: they may be signed.
 pub(super) fn classified(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
-    let (mut forbidden, mut tls, mut not_tls) = (None, false, false);
+    let (mut forbidden, mut tls, mut not_tls, mut not_http) = (None, false, false, false);
     let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(current) = cause {
         if let Some(found) = current.downcast_ref::<ForbiddenAddress>() {
@@ -19,6 +19,8 @@ pub(super) fn classified(error: reqwest::Error) -> TransportError {
         tls |= rustls.is_some();
         not_tls |=
             matches!(rustls, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)));
+        // A TLS server answers a plain request with an alert, which hyper takes for a version it does not know.
+        not_http |= current.to_string() == "invalid HTTP version parsed";
         // An `io::Error` gives as its source not the error it carries but that one's source.
         let carried = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         cause = match carried {
@@ -30,6 +32,9 @@ pub(super) fn classified(error: reqwest::Error) -> TransportError {
         Some(forbidden) => return TransportError::new(Phase::Forbidden, forbidden),
         None if not_tls => {
             return TransportError::new(Phase::Tls, "the server does not speak TLS; is it plain HTTP?");
+        }
+        None if not_http => {
+            return TransportError::new(Phase::Tls, "the server does not speak plain HTTP; is it TLS?");
         }
         None if error.is_dns() => Phase::Resolve,
         None if tls => Phase::Tls,

@@ -173,3 +173,28 @@ async fn a_cache_in_index_form_has_layers_as_children_and_moves_none() {
     assert_ne!(report.root, *cache.digest());
     assert_eq!(registry.requests(Kind::BlobGet), 0);
 }
+
+#[tokio::test]
+async fn a_target_named_by_digest_takes_that_manifest_and_no_other() {
+    let registry = TestRegistry::in_memory("registry.test").await;
+    let image = registry.seed_image("a", "1", &layers(1)).await;
+    let other = registry.seed_image("a", "2", &layers(2)).await;
+    let client = client(registry.transport());
+    let (from, to) = (name("registry.test/a"), name("registry.test/b"));
+    let copy_to = |digest: &lazyblob_remote::Digest| {
+        let access = Access::anonymous();
+        let scopes = Scopes::pull(&from).union(&Scopes::push(&to));
+        let source = RegistrySource::new(client.repository(&from, scopes.clone(), &access).unwrap());
+        let target = RegistryTarget::new(client.repository(&to, scopes, &access).unwrap());
+        let names = vec![Name::Digest(digest.clone())];
+        Copy::new(Arc::new(source), Name::Tag("1".into()), Arc::new(target), names, access, Tasks::default())
+    };
+    registry.reset();
+
+    let error = copy_to(other.manifest.digest()).run().await.unwrap_err();
+    assert!(matches!(error, lazyblob_remote::Error::Integrity { .. }), "{error}");
+    assert_eq!(registry.requests(Kind::Mount) + registry.requests(Kind::ManifestPut), 0);
+
+    copy_to(image.manifest.digest()).run().await.unwrap();
+    assert_eq!(registry.requests(Kind::ManifestPut), 1);
+}

@@ -2,5 +2,20 @@
 #![cfg(feature = "testing")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod auth;
+mod cancel;
 mod copy_requests;
+mod credentials;
+mod manifests;
+mod mirrors;
+mod mounts;
+mod names;
+mod platforms;
+mod referrers;
+mod resume;
+mod retries;
+mod sockets;
+mod ssrf;
 mod support;
+mod tags;
+mod upload;

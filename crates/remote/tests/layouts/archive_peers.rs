@@ -7,20 +7,11 @@ use std::process::Command;
 use lazyblob_remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, OciArchiveTarget};
 use lazyblob_remote::endpoint::Name;
 use lazyblob_remote::layout::Layout;
+use lazyblob_remote::testing::installed;
 use lazyblob_remote::{Source, Target, digest, media};
 use serde_json::Value;
 
 use crate::support::{self, Memory, copy, gzip, image, put, small_image, tag, tar_with};
-
-/// Whether a peer is installed; where it is not, the test says so.
-fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    assert!(found || std::env::var_os("CI").is_none(), "{program} must be installed under CI");
-    if !found {
-        println!("not run: {program} is not installed");
-    }
-    found
-}
 
 /// Runs a peer that must succeed.
 fn run(program: &str, arguments: &[&str]) -> String {
@@ -39,7 +30,7 @@ fn skopeo(dir: &Path, from: &str, to: &str) {
 
 #[tokio::test]
 async fn skopeo_reads_and_rewrites_all_three_forms() {
-    if !has("skopeo") {
+    if !installed("skopeo on our archives", &["skopeo"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -96,7 +87,7 @@ async fn skopeo_reads_and_rewrites_all_three_forms() {
 
 #[tokio::test]
 async fn umoci_lists_and_unpacks_what_we_wrote() {
-    if !has("umoci") {
+    if !installed("umoci on our layouts", &["umoci"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

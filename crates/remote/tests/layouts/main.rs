@@ -1,8 +1,9 @@
 //! Layout directories and archives: round trips, broken input, what peers make of them.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used)]
 
 mod archive_docker;
 mod archive_oci;
+#[cfg(feature = "testing")]
 mod archive_peers;
 mod broken;
 mod buildkit;

@@ -1,6 +1,7 @@
 //! The registry's answers to pushes and pulls, in memory.
 
 use bytes::Bytes;
+use futures::StreamExt;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{Method, StatusCode};
 use lazyblob_remote::digest::sha256;
@@ -132,6 +133,28 @@ async fn what_came_before_a_break_stays() {
     assert_eq!(status.header(RANGE), "0-3");
     let target = format!("{}&digest={}", status.header(LOCATION), sha256(b"01234567"));
     assert_eq!(put(&registry, &target, Bytes::from_static(b"4567")).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_connection_does_not_keep_its_session() {
+    let registry = registry().await;
+    let location = open(&registry, "a").await;
+    let pieces = futures::stream::iter([Ok::<_, &str>(Bytes::from_static(b"0123"))]);
+    let stuck = lazyblob_remote::body::streaming(pieces.chain(futures::stream::pending()), None);
+    let stuck = support::send_body(&registry, Method::PATCH, &location, &[], stuck);
+    let again = async {
+        // Asking ends nothing.
+        assert_eq!(ask(&registry, Method::GET, &location).await.header(LOCATION), location);
+        let early = chunk(&registry, &location, "0-3", b"0123").await;
+        assert_eq!(
+            (early.status, early.header(RANGE)),
+            (StatusCode::RANGE_NOT_SATISFIABLE, "0-3".to_owned())
+        );
+        chunk(&registry, &early.header(LOCATION), "4-7", b"4567").await
+    };
+    let (stuck, again) = tokio::join!(stuck, again);
+    assert_eq!((stuck.status, again.status), (StatusCode::BAD_REQUEST, StatusCode::ACCEPTED));
+    assert_eq!(again.header(RANGE), "0-7");
 }
 
 #[tokio::test]

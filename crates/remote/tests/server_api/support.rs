@@ -1,10 +1,10 @@
 //! Requests to a registry in memory.
-#![allow(clippy::unwrap_used, unreachable_pub)]
 
 use bytes::Bytes;
 use http::header::{AsHeaderName, HeaderName};
 use http::{HeaderMap, Method, Request, StatusCode};
 use lazyblob_remote::body::{self, Body};
+use lazyblob_remote::server::Dropped;
 use lazyblob_remote::testing::TestRegistry;
 
 /// An answer with its whole body.
@@ -44,6 +44,12 @@ pub async fn ask(registry: &TestRegistry, method: Method, target: &str) -> Reply
 
 pub async fn put(registry: &TestRegistry, target: &str, bytes: Bytes) -> Reply {
     send(registry, Method::PUT, target, &[], bytes).await
+}
+
+/// Sends a request whose connection may be dropped.
+pub async fn try_send(registry: &TestRegistry, method: Method, target: &str) -> Result<StatusCode, Dropped> {
+    let request = Request::builder().method(method).uri(target).body(body::empty()).unwrap();
+    registry.service().call(request).await.map(|response| response.status())
 }
 
 pub async fn send(

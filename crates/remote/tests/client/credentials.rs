@@ -1,0 +1,107 @@
+//! Credentials go to the host they are for and to no other.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header::LOCATION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use lazyblob_remote::Access;
+use lazyblob_remote::body::Body;
+use lazyblob_remote::request::Kind;
+use lazyblob_remote::server::Action::{Pull, Push};
+use lazyblob_remote::server::{Dropped, Service};
+use lazyblob_remote::testing::{Effect, Expiry, TestRegistry, TokenServer, Toxic};
+
+use crate::support::{Keys, answer, basic, bytes, client, copy, layers};
+
+async fn guarded(host: &str) -> TestRegistry {
+    let tokens = TokenServer::new(host).user("alice", "s3cret").allow("alice", "*", &[Pull, Push]);
+    TestRegistry::builder().tokens(tokens).in_memory(host).await
+}
+
+fn alice(host: &str) -> Access {
+    Access::new(Keys::of(host, basic("alice", "s3cret")))
+}
+
+#[tokio::test]
+async fn a_redirect_takes_no_authorization_along() {
+    let from = guarded("from.test").await;
+    let to = TestRegistry::in_memory("to.test").await;
+    from.seed_image("a", "1", &[bytes(200_000)]).await;
+    from.add(Toxic::new(Effect::RedirectToStorage(Expiry::Never)).on(Kind::BlobGet));
+    let client = client(from.transport().with(&to));
+
+    copy(&client, ("from.test/a", "1"), ("to.test/a", "1"), &alice("from.test")).run().await.unwrap();
+
+    let (at_home, elsewhere): (Vec<_>, Vec<_>) =
+        from.log().into_iter().filter(|entry| entry.kind != Kind::Token).partition(|e| e.host == "from.test");
+    assert_eq!(elsewhere.len(), 2);
+    assert!(elsewhere.iter().all(|entry| !entry.authorized));
+    assert!(at_home.iter().skip(1).all(|entry| entry.authorized), "{at_home:?}");
+    assert!(to.log().iter().all(|entry| !entry.authorized));
+}
+
+#[tokio::test]
+async fn a_foreign_location_gets_no_authorization() {
+    let from = TestRegistry::in_memory("from.test").await;
+    let to = guarded("to.test").await;
+    from.seed_image("a", "1", &layers(2)).await;
+    to.add(Toxic::new(Effect::ForeignLocation).on(Kind::Upload));
+    let client = client(from.transport().with(&to));
+
+    copy(&client, ("from.test/a", "1"), ("to.test/a", "1"), &alice("to.test")).run().await.unwrap();
+
+    let foreign: Vec<_> = to.log().into_iter().filter(|entry| entry.host == "storage.to.test").collect();
+    // PATCH and PUT of three blobs.
+    assert_eq!(foreign.len(), 6, "{:?}", to.lines());
+    assert!(foreign.iter().all(|entry| !entry.authorized));
+    let posts: Vec<_> = to.log().into_iter().filter(|entry| entry.method == "POST").collect();
+    assert!(posts.iter().all(|entry| entry.authorized && entry.host == "to.test"));
+}
+
+#[tokio::test]
+async fn one_registry_s_credentials_are_not_looked_up_for_another() {
+    let from = guarded("from.test").await;
+    let to = guarded("to.test").await;
+    from.seed_image("a", "1", &layers(1)).await;
+    let client = client(from.transport().with(&to));
+    let keys = Keys::of("from.test", basic("alice", "s3cret"));
+
+    let access = Access::new(Arc::<Keys>::clone(&keys));
+    let error = copy(&client, ("from.test/a", "1"), ("to.test/a", "1"), &access).run().await.unwrap_err();
+
+    assert!(error.to_string().contains("`lazyblob login to.test`"), "{error}");
+    assert!(to.tokens().unwrap().requests().iter().all(|asked| asked.user.is_none()));
+    assert!(keys.asked().iter().all(|host| host == "from.test" || host == "to.test"));
+}
+
+/// Sends everybody to one address.
+#[derive(Debug)]
+struct SendsTo(&'static str);
+
+#[async_trait]
+impl Service for SendsTo {
+    async fn call(&self, _: Request<Body>) -> Result<Response<Body>, Dropped> {
+        let mut response = Response::new(lazyblob_remote::body::empty());
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        response.headers_mut().insert(LOCATION, HeaderValue::from_static(self.0));
+        Ok(response)
+    }
+}
+
+#[tokio::test]
+async fn who_was_sent_away_and_back_comes_without_credentials() {
+    let from = guarded("from.test").await;
+    let to = TestRegistry::in_memory("to.test").await;
+    from.seed_image("a", "1", &layers(1)).await;
+    from.seed_image("secret", "1", &layers(2)).await;
+    from.add(answer(307, &[("location", "https://elsewhere.test/")], "").on(Kind::BlobGet));
+    let back = "https://from.test/v2/secret/manifests/1";
+    let transport = from.transport().with(&to).host("elsewhere.test", Arc::new(SendsTo(back)));
+
+    let job = copy(&client(transport), ("from.test/a", "1"), ("to.test/a", "1"), &alice("from.test"));
+    job.run().await.unwrap_err();
+
+    let came: Vec<_> = from.log().into_iter().filter(|entry| entry.target.contains("/secret/")).collect();
+    assert!(!came.is_empty() && came.iter().all(|entry| !entry.authorized), "{came:?}");
+}

@@ -1,0 +1,220 @@
+//! A blob is read on inside where its source broke off, and only right bytes become visible.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::RANGE;
+use http::{Request, Response};
+use lazyblob_remote::body::Body;
+use lazyblob_remote::registry::RepositoryProvider;
+use lazyblob_remote::request::Kind;
+use lazyblob_remote::server::{Dropped, Service};
+use lazyblob_remote::testing::{Effect, Expiry, MemoryTransport, TestRegistry, Toxic};
+use lazyblob_remote::transfer::Blob;
+use lazyblob_remote::{Access, Descriptor, Error, Mismatch};
+
+use crate::support::{Notes, answer, blob, bytes, client, copy, ladder, pulling, read, tagged};
+
+const SIZE: usize = 300_000;
+
+async fn seeded(toxics: impl IntoIterator<Item = Toxic>) -> (TestRegistry, Descriptor) {
+    let registry = TestRegistry::in_memory("from.test").await;
+    let image = registry.seed_image("a", "1", &[bytes(SIZE)]).await;
+    for toxic in toxics {
+        registry.add(toxic.on(Kind::BlobGet));
+    }
+    let layer = image.layers().next().unwrap().clone();
+    (registry, layer)
+}
+
+fn layer_of(registry: &TestRegistry, descriptor: &Descriptor) -> Blob {
+    blob(&pulling(&client(registry.transport()), "from.test/a"), descriptor)
+}
+
+fn ranges(registry: &TestRegistry) -> Vec<Option<String>> {
+    registry.log().into_iter().filter(|entry| entry.kind == Kind::BlobGet).map(|entry| entry.range).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_cut_goes_on_at_its_offset() {
+    let (registry, layer) = seeded([
+        Toxic::new(Effect::CutBody(100_000)).times(1),
+        Toxic::new(Effect::CutBody(150_000)).after(1).times(1),
+    ])
+    .await;
+    let client = client(registry.transport());
+    let got = read(&blob(&pulling(&client, "from.test/a"), &layer)).await.unwrap();
+    assert_eq!(got, bytes(SIZE));
+    let last = SIZE - 1;
+    let expected = [None, Some(format!("bytes=100000-{last}")), Some(format!("bytes=250000-{last}"))];
+    assert_eq!(ranges(&registry), expected);
+    assert_eq!(client.stats().bytes_down(), SIZE as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_ignores_ranges_begins_again_and_no_byte_comes_twice() {
+    let (registry, layer) =
+        seeded([Toxic::new(Effect::CutBody(100_000)).times(1), Toxic::new(Effect::IgnoreRange)]).await;
+    assert_eq!(read(&layer_of(&registry, &layer)).await.unwrap(), bytes(SIZE));
+    assert_eq!(registry.requests(Kind::BlobGet), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_range_than_asked_for_is_not_taken() {
+    let (registry, layer) =
+        seeded([Toxic::new(Effect::CutBody(100_000)).times(1), Toxic::new(Effect::ShiftContentRange(1))])
+            .await;
+    let error = read(&layer_of(&registry, &layer)).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }), "{error}");
+    assert!(error.to_string().contains("asked for bytes 100000-299999"), "{error}");
+    assert_eq!(registry.requests(Kind::BlobGet), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_206_without_a_content_range_is_not_taken() {
+    let (registry, layer) =
+        seeded([Toxic::new(Effect::CutBody(100_000)).times(1), answer(206, &[], bytes(200_000)).after(1)])
+            .await;
+    let error = read(&layer_of(&registry, &layer)).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_in_the_storage_that_has_expired_is_asked_for_again() {
+    let (registry, layer) = seeded([
+        Toxic::new(Effect::RedirectToStorage(Expiry::Requests(0))).times(1),
+        Toxic::new(Effect::RedirectToStorage(Expiry::Never)),
+    ])
+    .await;
+    // The first rule wins while it acts; both redirect.
+    assert_eq!(read(&layer_of(&registry, &layer)).await.unwrap(), bytes(SIZE));
+    let log = registry.log();
+    let at_storage = log.iter().filter(|entry| entry.host == "storage.from.test");
+    assert!(at_storage.clone().all(|entry| !entry.authorized));
+    assert_eq!(at_storage.clone().next().unwrap().status.unwrap(), 403);
+    assert_eq!(registry.requests(Kind::BlobGet), 2, "{:?}", registry.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_bytes_leave_the_target_as_it_was() {
+    for (toxic, said) in [
+        (Toxic::new(Effect::Corrupt(123_456)), "digest"),
+        (answer(200, &[], bytes(SIZE + 1)), "size"),
+        (answer(200, &[], bytes(SIZE - 1)), "size"),
+        (answer(200, &[], Bytes::new()), "size"),
+    ] {
+        let (from, layer) = seeded([toxic.clone().path(String::new())]).await;
+        let to = TestRegistry::in_memory("to.test").await;
+        let client = client(from.transport().with(&to));
+
+        let job = copy(&client, ("from.test/a", "1"), ("to.test/b", "1"), &Access::anonymous());
+        let error = job.run().await.unwrap_err();
+
+        assert!(matches!(error.root(), Error::Integrity { .. }), "{toxic:?}: {error}");
+        assert!(error.to_string().contains(said), "{error}");
+        assert_eq!(to.requests(Kind::ManifestPut), 0);
+        assert_eq!(tagged(&to, "b", "1").await, None);
+        let there = pulling(&client, "to.test/b").head_blob(&layer).await;
+        assert!(there.unwrap_err().is_not_found());
+        assert!(
+            to.lines()
+                .iter()
+                .all(|line| !line.starts_with("PUT ") || !line.contains(layer.digest().digest()))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_is_shorter_than_its_descriptor_is_of_the_wrong_size() {
+    // Without a length the end comes unannounced, and the rest is asked for.
+    let registry = TestRegistry::in_memory("from.test").await;
+    let image = registry.seed_image("a", "1", &[bytes(SIZE)]).await;
+    let real = image.layers().next().unwrap();
+    let longer = Descriptor::new(real.media_type().clone(), SIZE as u64 + 10, real.digest().clone());
+    registry.add(Toxic::new(Effect::OmitHeader(http::header::CONTENT_LENGTH)).on(Kind::BlobGet));
+    let error = read(&layer_of(&registry, &longer)).await.unwrap_err();
+    let Error::Integrity { mismatch: Mismatch::Size { expected, actual }, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!((expected, actual), (SIZE as u64 + 10, SIZE as u64));
+    assert!(registry.requests(Kind::BlobGet) <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_stays_broken_is_given_up() {
+    for toxic in [Toxic::status(503), Toxic::new(Effect::Drop), Toxic::new(Effect::CutBody(10))] {
+        let (from, _) = seeded([toxic.clone().path("/blobs/")]).await;
+        let to = TestRegistry::in_memory("to.test").await;
+        let client = client(from.transport().with(&to));
+        let mut options = lazyblob_remote::copy::Options { retry: ladder(), ..Default::default() };
+        options.concurrency = 1;
+        let job = copy(&client, ("from.test/a", "1"), ("to.test/b", "1"), &Access::anonymous());
+
+        let error = job.with_options(options).run().await.unwrap_err();
+
+        assert!(matches!(error.root(), Error::Unavailable { .. }), "{toxic:?}: {error}");
+        // One blob's six tries, and not six for each try of the upload.
+        assert_eq!(from.requests(Kind::BlobGet), 6, "{toxic:?}");
+        assert_eq!(to.requests(Kind::ManifestPut), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_source_goes_on_where_the_first_one_was_lost() {
+    let (first, layer) =
+        seeded([Toxic::new(Effect::CutBody(100_000)).times(1), Toxic::status(404).after(1)]).await;
+    let second = TestRegistry::in_memory("second.test").await;
+    second.seed_image("b", "1", &[bytes(SIZE)]).await;
+    let client = client(first.transport().with(&second));
+    let sources: Vec<Arc<dyn lazyblob_remote::Provider>> = vec![
+        Arc::new(RepositoryProvider::new(pulling(&client, "from.test/a"))),
+        Arc::new(RepositoryProvider::new(pulling(&client, "second.test/b"))),
+    ];
+    let blob = Blob::new(layer, sources, ladder(), Access::anonymous());
+    assert_eq!(read(&blob).await.unwrap(), bytes(SIZE));
+    assert_eq!(ranges(&second), [Some(format!("bytes=100000-{}", SIZE - 1))]);
+}
+
+#[tokio::test]
+async fn nothing_is_read_for_an_empty_blob() {
+    let registry = TestRegistry::in_memory("from.test").await;
+    let empty = registry.seed_blob("a", Bytes::new()).await;
+    assert!(read(&layer_of(&registry, &empty)).await.unwrap().is_empty());
+    let wrong = Descriptor::new(empty.media_type().clone(), 0_u64, lazyblob_remote::digest::sha256(b"x"));
+    let error = read(&layer_of(&registry, &wrong)).await.unwrap_err();
+    assert!(matches!(error, Error::Integrity { .. }), "{error}");
+    assert_eq!(registry.counter().total(), 0);
+}
+
+/// Answers a ranged request with 100 000 bytes at the most.
+#[derive(Debug)]
+struct ShortRanges(TestRegistry);
+
+#[async_trait]
+impl Service for ShortRanges {
+    async fn call(&self, mut request: Request<Body>) -> Result<Response<Body>, Dropped> {
+        if let Some(range) = request.headers().get(RANGE).cloned() {
+            let first: u64 = range.to_str().unwrap()[6..].split('-').next().unwrap().parse().unwrap();
+            let short = format!("bytes={first}-{}", first + 99_999);
+            request.headers_mut().insert(RANGE, short.parse().unwrap());
+        }
+        self.0.service().call(request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_answers_with_less_than_asked_for_is_asked_for_the_rest_at_once() {
+    let (registry, layer) = seeded([Toxic::new(Effect::CutBody(50_000)).times(1)]).await;
+    let service = Arc::new(ShortRanges(registry));
+    let shared: Arc<dyn Service> = Arc::<ShortRanges>::clone(&service);
+    let client = client(MemoryTransport::new().host("from.test", shared));
+    let notes = Arc::new(Notes::default());
+    let access = Access::anonymous().watched_by(Arc::<Notes>::clone(&notes));
+    let source = RepositoryProvider::new(pulling(&client, "from.test/a"));
+    let blob = Blob::new(layer, vec![Arc::new(source)], ladder(), access);
+    assert_eq!(read(&blob).await.unwrap(), bytes(SIZE));
+    // 50 000 bytes, and then three times as many as it gives.
+    assert_eq!(service.0.requests(Kind::BlobGet), 1 + 3);
+    assert_eq!(notes.waits.lock().unwrap().len(), 1);
+}

@@ -1,0 +1,11 @@
+//! The command's contract: standard output, standard error, exit codes, signals.
+
+mod bad_manifests;
+mod credentials;
+mod exit_codes;
+mod hosts;
+mod local;
+mod output;
+mod secrets;
+mod serve;
+mod signals;
