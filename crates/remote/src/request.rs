@@ -85,6 +85,11 @@ impl Counter {
         self.kinds[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Takes one back that has turned out never to leave.
+    pub(crate) fn retract(&self, kind: Kind) {
+        self.kinds[kind as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Requests of one kind so far.
     #[must_use]
     pub fn of(&self, kind: Kind) -> u64 {

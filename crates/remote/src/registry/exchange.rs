@@ -220,6 +220,10 @@ impl Registry {
             }
             Err(error) => {
                 tracing::debug!(request = place, %error, elapsed = ?started.elapsed());
+                // What our own rules or settings forbid has not been sent.
+                if matches!(error.phase, Phase::Forbidden | Phase::Setup) {
+                    self.0.stats.requests.retract(kind);
+                }
                 let what = what.clone();
                 Err(match error.phase {
                     Phase::Forbidden => Error::Refused { what, reason: chain(error.cause.as_ref()) },
