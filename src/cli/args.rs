@@ -14,7 +14,7 @@ use lazyblob::remote::{Location, Reference, RepositoryName};
 #[command(name = "lazyblob", version, max_term_width = 110)]
 #[command(
     after_help = "LOCATIONS: HOST/REPO[:TAG][@DIGEST] (a name without a host is Docker Hub's), oci:DIR[:TAG], \
-                        oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]\n\
+                        oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]; a copy to an archive replaces the file\n\
                         EXIT CODES: 0 done, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 rate limited, \
                         6 size or digest wrong, 7 partly done, 130/143 interrupted"
 )]

@@ -1,7 +1,7 @@
 //! Credentials of the command line, and after them those docker and podman keep.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _};
 use std::sync::Arc;
 
 use lazyblob::remote::keychain::{Environment, Fixed, Helpers, standard};
@@ -53,8 +53,11 @@ pub(crate) fn stdin_password() -> Result<String, Failure> {
     let mut password = String::new();
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        return rpassword::prompt_password("Password: ")
-            .map_err(|error| Failure::Local(format!("read the password: {error}")));
+        return rpassword::prompt_password("Password: ").map_err(|error| match error.kind() {
+            // Ctrl-C at the prompt.
+            ErrorKind::Interrupted => Failure::Interrupted(2),
+            _ => Failure::Local(format!("read the password: {error}")),
+        });
     }
     stdin
         .lock()

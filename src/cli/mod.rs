@@ -44,8 +44,8 @@ pub(crate) fn main() -> ExitCode {
         outcome
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::ClosedPipe) => Failure::ClosedPipe.code(),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.code(),
         Err(failure) => {
             report(&failure, as_json);
             failure.code()
@@ -53,7 +53,8 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
+/// Runs the command and says how it went; `--stats` has the last line. An error is one of the set-up, not said yet.
+async fn run(cli: Cli) -> Result<Result<(), Failure>, Failure> {
     let began = Instant::now();
     let context = Context::new(&cli.global, &cli.hosts)?;
     let timeout = cli.global.timeout;
@@ -72,14 +73,20 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         signal = interrupt::signal(), if !ends_itself => Err(Failure::Interrupted(signal?)),
     };
     context.close().await;
+    if let Err(failure) = &outcome {
+        report(failure, cli.global.progress == ProgressMode::Json);
+    }
     if cli.global.stats {
         output::note(&stats::line(&context, began.elapsed()).to_string());
     }
-    outcome
+    Ok(outcome)
 }
 
 /// The last line of a run that failed.
 fn report(failure: &Failure, as_json: bool) {
+    if matches!(failure, Failure::ClosedPipe) {
+        return;
+    }
     if as_json {
         output::note(
             &json!({"type": "error", "message": failure.to_string(), "hint": failure.hint()}).to_string(),

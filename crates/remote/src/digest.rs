@@ -68,11 +68,11 @@ impl std::fmt::Debug for Hasher {
 
 /// The sha256 digest of `bytes`.
 #[must_use]
-#[allow(clippy::missing_panics_doc)]
+#[allow(clippy::missing_panics_doc, reason = "it cannot panic")]
 pub fn sha256(bytes: &[u8]) -> Digest {
     let mut hasher = Hasher::Sha256(Sha256::new());
     hasher.update(bytes);
-    #[allow(clippy::expect_used)]
+    #[allow(clippy::expect_used, reason = "what is computed here is well formed")]
     hasher.finish().parse().expect("a computed sha256 is a valid digest")
 }
 

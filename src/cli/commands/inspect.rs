@@ -58,7 +58,7 @@ fn text(location: &str, manifest: &Manifest, referrers: Option<&[Descriptor]>) -
     }
     let blobs = manifest.child_blobs();
     if !blobs.is_empty() {
-        let bytes: u64 = blobs.iter().map(|blob| blob.size()).sum();
+        let bytes = blobs.iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.size()));
         let _ = writeln!(text, "  blobs   {} in {} distinct", HumanBytes(bytes), blobs.len());
     }
     if let Some(config) = manifest.config() {

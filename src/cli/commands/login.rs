@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Failure;
 use crate::cli::{credentials, output};
 
-/// Checks the credentials with the registry and keeps them only if it takes them.
+/// Checks the credentials with the registry and keeps them unless it refuses them.
 pub(super) async fn login(args: LoginArgs, context: &Context) -> Result<(), Failure> {
     let username = match args.username {
         Some(username) => username,
@@ -24,11 +24,15 @@ pub(super) async fn login(args: LoginArgs, context: &Context) -> Result<(), Fail
     let credential = Credential::basic(&username, password);
     let keychain = Fixed::default().with(&args.host, credential.clone());
     let access = Access::new(Arc::new(keychain)).watched_by(Arc::clone(&context.access().progress));
-    context.settings().retry.run(&access, || context.registry().check_login(&args.host, &access)).await?;
+    let check = || context.registry().check_login(&args.host, &access);
+    let asked = context.settings().retry.run(&access, check).await?;
     let (environment, helpers) = credentials::environment();
     Login::of(&environment, helpers)?.store(&args.host, &credential).await?;
     if context.json() {
-        return output::json(&json!({"host": args.host, "username": username}));
+        return output::json(&json!({"host": args.host, "username": username, "checked": asked}));
+    }
+    if !asked {
+        context.watch().say(&format!("{} asks for no credentials; they are kept unchecked", args.host));
     }
     context.watch().say(&format!("logged in to {} as {username}", args.host));
     Ok(())

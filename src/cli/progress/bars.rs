@@ -52,7 +52,7 @@ impl Show for Bars {
             return;
         }
         self.show_all();
-        self.all.set_length(self.all.length().unwrap_or_default() + blob.size());
+        self.all.set_length(self.all.length().unwrap_or_default().saturating_add(blob.size()));
         let bar = self.screen.insert_before(&self.all, ProgressBar::new(blob.size()));
         bar.set_style(style("{prefix:19} {bar:24} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>13}"));
         bar.set_prefix(short(blob.digest()));

@@ -36,7 +36,7 @@ impl Tally {
 
     pub(super) fn finish(&mut self, blob: &Descriptor, state: State) {
         if self.moving.remove(blob.digest().as_ref()).is_some() && state == State::Done {
-            self.moved += blob.size();
+            self.moved = self.moved.saturating_add(blob.size());
         }
         *self.ended.entry(state).or_default() += 1;
     }
@@ -46,11 +46,12 @@ impl Tally {
     }
 
     /// Where things stand: `3 of 7 blobs, 30 MiB of 120 MiB, 25 MiB/s, 4 seconds left`.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a speed for people")]
     pub(super) fn standing(&self, now: Instant) -> String {
         let (ended, known) = (self.ended.values().sum::<u64>(), self.known);
-        let position = self.moved + self.moving.values().map(|(position, _)| position).sum::<u64>();
-        let size = self.moved + self.moving.values().map(|(_, size)| size).sum::<u64>();
+        let position =
+            self.moving.values().fold(self.moved, |sum, (position, _)| sum.saturating_add(*position));
+        let size = self.moving.values().fold(self.moved, |sum, (_, size)| sum.saturating_add(*size));
         let speed = position as f64 / self.elapsed(now).as_secs_f64().max(0.001);
         let left = Duration::try_from_secs_f64(size.saturating_sub(position) as f64 / speed);
         let left = left.map_or_else(|_| "unknown time".to_owned(), |left| HumanDuration(left).to_string());
@@ -60,7 +61,7 @@ impl Tally {
 
     /// What it came to: `7 blobs: 5 mounted, 1 present, 1 moved (12 MiB) in 0.4 s`; nothing where there were no blobs.
     pub(super) fn outcome(&self, now: Instant) -> Option<String> {
-        if self.ended.is_empty() {
+        if self.known == 0 {
             return None;
         }
         let mut parts = Vec::new();
@@ -72,7 +73,10 @@ impl Tally {
             }
         }
         parts.push(format!("{} moved ({})", self.of(State::Done), HumanBytes(self.moved)));
-        let all = self.ended.values().sum::<u64>();
+        let (ended, all) = (self.ended.values().sum::<u64>(), self.known);
+        if ended < all {
+            parts.push(format!("{} unfinished", all - ended));
+        }
         let blobs = if all == 1 { "blob" } else { "blobs" };
         Some(format!("{all} {blobs}: {} in {:.1} s", parts.join(", "), self.elapsed(now).as_secs_f64()))
     }
@@ -103,6 +107,7 @@ mod tests {
         let later = now + Duration::from_secs(1);
         assert_eq!(tally.standing(later), "1 of 3 blobs, 512 B of 1.00 KiB, 512 B/s, 1 second left");
         tally.finish(&blob(1), State::Done);
+        assert!(tally.outcome(later).unwrap().ends_with("1 moved (1.00 KiB), 1 unfinished in 1.0 s"));
         tally.finish(&blob(2), State::Present);
         let outcome = tally.outcome(later).unwrap();
         assert_eq!(outcome, "3 blobs: 1 mounted, 1 present, 1 moved (1.00 KiB) in 1.0 s");

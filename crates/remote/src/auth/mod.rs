@@ -52,6 +52,11 @@ pub(crate) trait Minter: Send + Sync {
 }
 
 impl Authority {
+    /// Whether the address has asked for authorisation in this run.
+    pub(crate) fn knows(&self, base: &str) -> bool {
+        self.challenges.contains_key(base)
+    }
+
     /// The `Authorization` for a request before it is sent: nothing where the host has not asked for any yet.
     pub(crate) async fn before(&self, asker: Asker<'_>, minter: &dyn Minter) -> Result<Option<HeaderValue>> {
         let known = self.challenges.get(asker.base).map(|challenge| challenge.clone());

@@ -30,11 +30,13 @@ impl Plan {
     /// Bytes of blobs that would move if the target refused every mount.
     #[must_use]
     pub fn bytes_if_refused(&self) -> u64 {
-        self.sum(Action::Transfer) + self.sum(Action::Mount)
+        self.sum(Action::Transfer).saturating_add(self.sum(Action::Mount))
     }
 
     fn sum(&self, action: Action) -> u64 {
-        self.blobs.iter().filter(|(_, each)| *each == action).map(|(blob, _)| blob.size()).sum()
+        let sizes = self.blobs.iter().filter(|(_, each)| *each == action).map(|(blob, _)| blob.size());
+        // Sizes are what a manifest says; an absurd one must not wrap.
+        sizes.fold(0, u64::saturating_add)
     }
 }
 

@@ -98,8 +98,9 @@ pub(super) async fn choose(
     if !root.is_index() {
         return single(root, platforms, read).await;
     }
+    let platforms = distinct(platforms);
     let mut chosen: Vec<&Descriptor> = Vec::new();
-    for platform in platforms {
+    for platform in &platforms {
         let offers =
             |entry: &&Descriptor| Platform::of(entry).is_some_and(|offered| platform.accepts(&offered));
         let Some(entry) = root.entries().iter().find(offers) else {
@@ -113,10 +114,21 @@ pub(super) async fn choose(
         [one] if platforms.len() == 1 => {
             let child = source.manifest(&Name::Digest(one.digest().clone())).await?;
             // An index within an index is searched in its turn.
-            if child.is_index() { Box::pin(choose(source, child, platforms, read)).await } else { Ok(child) }
+            if child.is_index() { Box::pin(choose(source, child, &platforms, read)).await } else { Ok(child) }
         }
         _ => filtered(&root, &chosen),
     }
+}
+
+/// The platforms without those named twice: one platform is one image, however often it is asked for.
+fn distinct(platforms: &[Platform]) -> Vec<Platform> {
+    let mut distinct: Vec<Platform> = Vec::new();
+    for platform in platforms {
+        if !distinct.contains(platform) {
+            distinct.push(platform.clone());
+        }
+    }
+    distinct
 }
 
 /// An image that is no index: its config says what it is for.

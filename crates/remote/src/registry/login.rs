@@ -12,11 +12,11 @@ use crate::reference::RepositoryName;
 use crate::request::Kind;
 
 impl Registry {
-    /// Asks `host` (`HOST[:PORT]`) whether it takes the credentials of `access`.
+    /// Asks `host` (`HOST[:PORT]`) whether it takes the credentials of `access`. Says whether it wanted to see any.
     ///
     /// # Errors
     /// [`Error::Unauthorized`] where it does not, and those of the way.
-    pub async fn check_login(&self, host: &str, access: &Access) -> Result<()> {
+    pub async fn check_login(&self, host: &str, access: &Access) -> Result<bool> {
         let what = What::new("log in to", host);
         let repository = self.repository(&RepositoryName::of_registry(host)?, Scopes::default(), access)?;
         let at = &repository.host().upstream;
@@ -27,6 +27,6 @@ impl Registry {
             return Err(answer.into_error(what).await);
         }
         answer.discard().await;
-        Ok(())
+        Ok(self.0.authority.knows(&at.base))
     }
 }

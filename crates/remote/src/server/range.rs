@@ -38,7 +38,7 @@ pub(crate) fn wanted(headers: &HeaderMap, size: u64) -> Wanted {
 }
 
 /// A number, the absence of one, or nothing for what is neither.
-#[allow(clippy::option_option)]
+#[allow(clippy::option_option, reason = "no range, a range that cannot be met, and a range are three things")]
 fn number(text: &str) -> Option<Option<u64>> {
     match text.trim() {
         "" => Some(None),

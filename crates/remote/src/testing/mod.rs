@@ -36,7 +36,7 @@
 //! assert_eq!(registry.lines()[1], "GET /v2/team/app/manifests/1 200");
 //! # }
 //! ```
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, reason = "a test that cannot set up its server has failed")]
 
 mod authority;
 mod backend_suite;

@@ -9,4 +9,5 @@ mod broken;
 mod buildkit;
 mod cancelled;
 mod directory;
+mod onto_itself;
 mod support;
