@@ -94,7 +94,9 @@ async fn every_json_event_has_a_type() {
 
     let failed =
         desk.run(&format!("--stats --progress json copy {host}/none:1 {other}/app:1")).await.exits(4);
-    let last = self::events(&failed).pop().unwrap();
+    let mut events = self::events(&failed);
+    assert_eq!(events.pop().unwrap()["type"], "stats", "--stats has the last line");
+    let last = events.pop().unwrap();
     assert_eq!(last["type"], "error");
     assert!(last["message"].as_str().unwrap().contains("not found"), "{last}");
 }
