@@ -64,6 +64,32 @@ async fn a_retag_is_one_get_and_one_put_a_name() {
 }
 
 #[tokio::test]
+async fn a_retag_to_another_repository_mounts_once_whatever_the_number_of_names() {
+    if !installed("requests of a retag elsewhere", &["docker-registry"]) {
+        return;
+    }
+    let (desk, registry) = (Desk::new(), DockerRegistry::open().await);
+    let image = seed(&desk, &registry, "app", 5).await;
+    let host = registry.host();
+
+    let other = format!("{host}/prod");
+    let run =
+        desk.ok(&format!("--stats retag {host}/app:1 {other}:1 :here {other}:2 {other}:3 {other}:2")).await;
+
+    let expected =
+        counts(&[("manifest_get", 1), ("manifest_head", 1), ("manifest_put", 3 + 1), ("mount", 5 + 1)]);
+    assert_eq!(registry.counts().await, expected);
+    assert_eq!(said(&run), expected);
+    // N + 4 for the first name in the other repository, a PUT for each of two more, and one for `:here`.
+    assert_eq!(expected.values().sum::<u64>(), (5 + 4) + 2 + 1);
+    for name in [format!("{other}:1"), format!("{other}:2"), format!("{other}:3"), format!("{host}/app:here")]
+    {
+        let raw = desk.ok(&format!("inspect --raw {name}")).await.stdout;
+        assert_eq!(raw.as_bytes(), image.manifest.bytes(), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_copy_within_a_registry_is_n_plus_4_and_again_2() {
     if !installed("requests of a copy", &["docker-registry"]) {
         return;

@@ -51,7 +51,10 @@ async fn promoted_with_signatures(desk: &Desk, host: &str) {
     assert_eq!(serde_json::from_str::<Value>(&raw).unwrap()["subject"]["digest"], first);
 
     // Once more, it finds everything there.
-    desk.ok(&format!("copy --referrers {host}/app:1 {host}/prod:1")).await;
+    let run = desk.ok(&format!("--stats --json copy --referrers {host}/app:1 {host}/prod:1")).await;
+    assert_eq!((&run.json()["referrers"], &run.json()["unchanged"]), (&json!(0), &json!(true)));
+    let requests = &run.stats()["requests"];
+    assert_eq!((&requests["manifest_put"], &requests["mount"]), (&json!(0), &json!(0)), "{requests}");
     assert_eq!(listed(desk, &format!("{host}/prod:1")).await, first.as_str());
     // And into a layout, which lists them as well.
     let store = desk.at("oci", "store");

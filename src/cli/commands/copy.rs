@@ -53,6 +53,7 @@ fn show(args: &CopyArgs, context: &Context, plan: &Plan) -> Result<(), Failure> 
         "digest": plan.root.digest(),
         "unchanged": plan.unchanged,
         "manifests": plan.manifests.iter().map(describe).collect::<Vec<_>>(),
+        "referrers": plan.referrers,
         "blobs": blobs(&plan.blobs),
         "bytes": plan.bytes(),
         "bytes_if_mounts_refused": plan.bytes_if_refused(),
@@ -83,6 +84,11 @@ fn show(args: &CopyArgs, context: &Context, plan: &Plan) -> Result<(), Failure> 
         }
     };
     text.push_str(&total);
+    match plan.referrers {
+        0 => {}
+        1 => text.push_str(", with 1 referrer"),
+        many => text.push_str(&format!(", with {many} referrers")),
+    }
     output::lines(&text)
 }
 

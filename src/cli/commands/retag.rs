@@ -1,11 +1,11 @@
-//! `lazyblob retag SRC DST…`: GET the manifest once, PUT it once a name.
+//! `lazyblob retag SRC DST…`: GET the manifest once, bring its blobs once a repository, PUT it once a name.
 
 use std::sync::Arc;
 
 use lazyblob::remote::copy::{Copy, Options};
 use lazyblob::remote::endpoint::{Name, Source};
 use lazyblob::remote::registry::{RegistrySource, RegistryTarget};
-use lazyblob::remote::{Manifest, Reference, Scopes, Target};
+use lazyblob::remote::{Digest, Manifest, Reference, Scopes, Target};
 use serde_json::json;
 
 use crate::cli::args::RetagArgs;
@@ -13,43 +13,74 @@ use crate::cli::context::{Context, name_of};
 use crate::cli::exit::Failure;
 use crate::cli::output;
 
+/// A name and what became of it.
+type Outcome<'a> = (&'a Reference, Result<(), Failure>);
+
 /// Retags to every name; one that fails does not keep the others from theirs.
 pub(super) async fn run(args: RetagArgs, context: &Context) -> Result<(), Failure> {
-    let targets =
-        args.targets.iter().map(|target| parse(&args.source, target)).collect::<Result<Vec<_>, _>>()?;
-    // One token for all of it.
-    let scopes = targets.iter().fold(Scopes::pull(args.source.repository()), |scopes, target| {
-        scopes.union(&Scopes::push(target.repository()))
-    });
-    let repository = context.repository(args.source.repository(), scopes.clone())?;
-    let source: Arc<dyn Source> = Arc::new(RegistrySource::new(repository));
-    context.between(true, true);
-    let manifest = source.manifest(&name_of(&args.source)).await?;
-    let mut done = Vec::new();
-    let mut first_failure = None;
+    let mut targets = Vec::new();
+    for text in &args.targets {
+        let target = parse(&args.source, text)?;
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    let run = Retag::start(&args, context, &targets).await?;
+    let mut outcomes: Vec<Outcome<'_>> = Vec::with_capacity(targets.len());
     for target in &targets {
-        match give_name(&args, context, &source, &manifest, target, &scopes).await {
-            Ok(()) => done.push(target),
+        let outcome = run.give_name(target, complete(&args.source, target, &outcomes)).await;
+        if let Err(failure) = &outcome
+            && targets.len() > 1
+        {
+            context.watch().say(&format!("lazyblob: {target} failed: {failure}"));
+        }
+        outcomes.push((target, outcome));
+    }
+    context.watch().end();
+    finish(&args, context, run.manifest.digest(), outcomes)
+}
+
+/// Whether all that the manifest names is in `target`'s repository by now.
+fn complete(source: &Reference, target: &Reference, outcomes: &[Outcome<'_>]) -> bool {
+    let has_it =
+        |(other, outcome): &Outcome<'_>| outcome.is_ok() && other.repository() == target.repository();
+    source.repository() == target.repository() || outcomes.iter().any(has_it)
+}
+
+/// Says which names there are now, and which not.
+fn finish(
+    args: &RetagArgs,
+    context: &Context,
+    digest: &Digest,
+    outcomes: Vec<Outcome<'_>>,
+) -> Result<(), Failure> {
+    let all = outcomes.len();
+    let (mut done, mut failed, mut first) = (Vec::new(), Vec::new(), None);
+    for (target, outcome) in outcomes {
+        match outcome {
+            Ok(()) => done.push(target.to_string()),
             Err(failure) => {
-                if targets.len() > 1 {
-                    context.watch().say(&format!("lazyblob: {failure}"));
-                }
-                first_failure.get_or_insert(failure);
+                failed.push(json!({"target": target.to_string(), "error": failure.to_string()}));
+                first.get_or_insert(failure);
             }
         }
     }
-    context.watch().end();
-    match first_failure {
-        Some(_) if !done.is_empty() => return Err(Failure::Partly { done: done.len(), all: targets.len() }),
-        Some(failure) => return Err(failure),
-        None => {}
+    let mut document = json!({"digest": digest, "source": args.source.to_string(), "targets": done});
+    match first {
+        None if context.json() => output::json(&document),
+        None => output::lines(digest.as_ref()),
+        Some(failure) if done.is_empty() => Err(failure),
+        Some(_) => {
+            if context.json() {
+                document["failed"] = failed.into();
+                output::json(&document)?;
+            }
+            for target in &done {
+                context.watch().say(&format!("lazyblob: {target} done"));
+            }
+            Err(Failure::Partly { done: done.len(), all })
+        }
     }
-    if context.json() {
-        let names: Vec<String> = done.iter().map(ToString::to_string).collect();
-        let digest = manifest.digest();
-        return output::json(&json!({"digest": digest, "source": args.source.to_string(), "targets": names}));
-    }
-    output::lines(manifest.digest().as_ref())
 }
 
 /// `:TAG` is in the source's repository; anything else is a reference in the source's registry.
@@ -70,25 +101,47 @@ fn parse(source: &Reference, text: &str) -> Result<Reference, Failure> {
     }
 }
 
-async fn give_name(
-    args: &RetagArgs,
-    context: &Context,
-    source: &Arc<dyn Source>,
-    manifest: &Manifest,
-    target: &Reference,
-    scopes: &Scopes,
-) -> Result<(), Failure> {
-    let repository = context.repository(target.repository(), scopes.clone())?;
-    let place: Arc<dyn Target> = Arc::new(RegistryTarget::new(repository));
-    let name = Name::Tag(target.identifier());
-    if target.repository() == args.source.repository() {
-        return Ok(place.put_manifest(manifest, &name).await?);
+/// A manifest on its way to its names.
+struct Retag<'a> {
+    args: &'a RetagArgs,
+    context: &'a Context,
+    /// One token for all of it.
+    scopes: Scopes,
+    source: Arc<dyn Source>,
+    manifest: Manifest,
+}
+
+impl<'a> Retag<'a> {
+    async fn start(
+        args: &'a RetagArgs,
+        context: &'a Context,
+        targets: &[Reference],
+    ) -> Result<Self, Failure> {
+        let scopes = targets.iter().fold(Scopes::pull(args.source.repository()), |scopes, target| {
+            scopes.union(&Scopes::push(target.repository()))
+        });
+        let repository = context.repository(args.source.repository(), scopes.clone())?;
+        let source: Arc<dyn Source> = Arc::new(RegistrySource::new(repository));
+        context.between(true, true);
+        let manifest = source.manifest(&name_of(&args.source)).await?;
+        Ok(Self { args, context, scopes, source, manifest })
     }
-    let options =
-        Options { concurrency: args.concurrency, retry: context.settings().retry, ..Options::default() };
-    let access = context.access().clone();
-    let copy =
-        Copy::new(Arc::clone(source), name_of(&args.source), place, vec![name], access, context.tasks());
-    copy.with_options(options).of(manifest.clone()).run().await?;
-    Ok(())
+
+    /// One PUT where the repository is `complete`; else all that the manifest names goes there first.
+    async fn give_name(&self, target: &Reference, complete: bool) -> Result<(), Failure> {
+        let context = self.context;
+        let repository = context.repository(target.repository(), self.scopes.clone())?;
+        let place: Arc<dyn Target> = Arc::new(RegistryTarget::new(repository));
+        let name = Name::Tag(target.identifier());
+        if complete {
+            return Ok(place.put_manifest(&self.manifest, &name).await?);
+        }
+        let (concurrency, retry) = (self.args.concurrency, context.settings().retry);
+        let options = Options { concurrency, retry, ..Options::default() };
+        let (source, names) = (Arc::clone(&self.source), vec![name]);
+        let access = context.access().clone();
+        let copy = Copy::new(source, name_of(&self.args.source), place, names, access, context.tasks());
+        copy.with_options(options).of(self.manifest.clone()).run().await?;
+        Ok(())
+    }
 }

@@ -1,7 +1,7 @@
 //! What goes to standard output, and what to standard error.
 
 use lazyblob::remote::request::Kind;
-use lazyblob::remote::testing::TestRegistry;
+use lazyblob::remote::testing::{Image, TestRegistry, Toxic};
 use serde_json::Value;
 
 use crate::support::{Desk, Ran, Written, image};
@@ -72,6 +72,47 @@ async fn json_is_one_document() {
     assert_eq!((&inspected["digest"], &inspected["kind"]), (&Value::from(digest), &Value::from("image")));
     let version = desk.ok("--json version").await.json();
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
+async fn a_retag_partly_done_says_which_names_there_are() {
+    let (desk, registry) = (Desk::new(), TestRegistry::start().await);
+    let image = image(2, "app");
+    registry.seed("app", "1", &image).await;
+    let host = registry.host();
+    registry.add(Toxic::status(403).on(Kind::ManifestPut).path("/manifests/bad"));
+
+    // The first name in the other repository is the one that fails; the others there come through all the same.
+    let words = format!("retag {host}/app:1 :ok :ok :bad {host}/prod:bad {host}/prod:a {host}/prod:b");
+    let run = desk.run(&format!("--json {words}")).await.exits(7);
+    let document = run.json();
+    assert_eq!(document["digest"], image.manifest.digest().to_string());
+    let done = ["app:ok", "prod:a", "prod:b"].map(|name| format!("{host}/{name}"));
+    assert_eq!(document["targets"], serde_json::json!(done));
+    let failed = document["failed"].as_array().unwrap();
+    let names: Vec<_> = failed.iter().map(|entry| entry["target"].as_str().unwrap()).collect();
+    assert_eq!(names, [format!("{host}/app:bad"), format!("{host}/prod:bad")]);
+    assert!(
+        failed.iter().all(|entry| entry["error"].as_str().unwrap().contains("not authorised")),
+        "{document}"
+    );
+    assert_eq!(registry.requests(Kind::ManifestPut), 5);
+
+    let run = desk.run(&words).await.exits(7);
+    assert_eq!(run.stdout, "");
+    for name in &done {
+        assert!(run.stderr.contains(&format!("lazyblob: {name} done\n")), "{}", run.stderr);
+    }
+    for name in names {
+        assert!(run.stderr.contains(&format!("lazyblob: {name} failed: ")), "{}", run.stderr);
+    }
+    assert!(run.stderr.contains("lazyblob: 3 of 5 done"), "{}", run.stderr);
+
+    // What went well, or not at all, has no list of failures.
+    let document = desk.ok(&format!("--json retag {host}/app:1 :fine")).await.json();
+    assert!(document.get("failed").is_none(), "{document}");
+    let run = desk.run(&format!("--json retag {host}/app:1 :bad :bad")).await.exits(3);
+    assert_eq!(run.stdout, "");
 }
 
 #[tokio::test]
@@ -160,6 +201,40 @@ async fn a_dry_run_changes_nothing_anywhere() {
     }
     let left: Vec<_> = std::fs::read_dir(desk.path("")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_dry_run_names_referrers_that_would_come_along() {
+    let (desk, from, to) = (Desk::new(), TestRegistry::start().await, TestRegistry::start().await);
+    let image = image(1, "app");
+    let fields = serde_json::json!({
+        "subject": image.manifest.descriptor(),
+        "artifactType": "application/vnd.test.signature",
+    });
+    let signature =
+        Image::with(&[bytes::Bytes::from_static(b"signed")], "application/vnd.test.signature", &fields);
+    from.seed("app", "1", &image).await;
+    from.seed("app", signature.manifest.digest().as_ref(), &signature).await;
+    let (source, target) = (format!("{}/app:1", from.host()), format!("{}/app:1", to.host()));
+    let digest = signature.manifest.digest();
+
+    let plan = desk.ok(&format!("copy --dry-run --referrers {source} {target}")).await.stdout;
+    assert!(plan.contains(&format!("\nput      {digest} ")), "{plan}");
+    assert!(plan.ends_with(" would move, with 1 referrer\n"), "{plan}");
+    for (blob, _) in &signature.blobs {
+        assert!(plan.contains(&format!("transfer {}", blob.digest())), "{plan}");
+    }
+    let document = desk.ok(&format!("--json copy --dry-run --referrers {source} {target}")).await.json();
+    assert_eq!((&document["referrers"], &document["unchanged"]), (&Value::from(1), &Value::from(false)));
+    for entry in to.log() {
+        assert!(matches!(entry.method.as_str(), "GET" | "HEAD"), "{entry:?}");
+    }
+
+    let plan = desk.ok(&format!("copy --dry-run {source} {target}")).await.stdout;
+    assert!(!plan.contains(digest.as_ref()) && !plan.contains("referrer"), "{plan}");
+    desk.ok(&format!("copy --referrers {source} {target}")).await;
+    let plan = desk.ok(&format!("copy --dry-run --referrers {source} {target}")).await.stdout;
+    assert_eq!(plan, format!("nothing to do: {} is there\n", image.manifest.digest()));
 }
 
 #[tokio::test]

@@ -23,14 +23,7 @@ impl Copy {
             return Ok(Report { root, unchanged: true, blobs: Vec::new(), manifests: 0, referrers: 0 });
         }
         let root = self.read_root().await?;
-        let mut unset = Vec::new();
-        for name in &self.names {
-            if !self.target.vouches_for_blobs()
-                || self.target.resolve(name).await?.as_ref() != Some(root.digest())
-            {
-                unset.push(name.clone());
-            }
-        }
+        let unset = self.unset(&root).await?;
         let mut report = Report {
             root: root.digest().clone(),
             unchanged: unset.is_empty(),
@@ -38,18 +31,18 @@ impl Copy {
             manifests: 0,
             referrers: 0,
         };
-        if !unset.is_empty() {
-            let graph = self.bring_below(&root, &mut report).await?;
-            if self.options.referrers {
+        if !unset.is_empty() || self.takes_referrers() {
+            let graph = Graph::below(self.source.as_ref(), &root, self.options.concurrency).await?;
+            if !unset.is_empty() {
+                self.bring(&graph, &mut report).await?;
+            }
+            if self.takes_referrers() {
                 self.bring_referrers(&root, &graph, &mut report).await?;
             }
-            for name in &unset {
-                self.target.put_manifest(&root, name).await?;
-                report.manifests += 1;
-            }
-        } else if self.options.referrers {
-            let graph = Graph::below(self.source.as_ref(), &root, self.options.concurrency).await?;
-            self.bring_referrers(&root, &graph, &mut report).await?;
+        }
+        for name in &unset {
+            self.target.put_manifest(&root, name).await?;
+            report.manifests += 1;
         }
         self.target.finish().await?;
         Ok(report)
@@ -74,9 +67,33 @@ impl Copy {
         Ok(Some(digest))
     }
 
-    /// Brings everything below `root`: blobs first, then child manifests, deepest first.
-    pub(super) async fn bring_below(&self, root: &Manifest, report: &mut Report) -> Result<Graph> {
-        let graph = Graph::below(self.source.as_ref(), root, self.options.concurrency).await?;
+    /// The names under which the target does not have `root` yet, or not surely all of it.
+    pub(super) async fn unset(&self, root: &Manifest) -> Result<Vec<Name>> {
+        let mut unset = Vec::new();
+        for name in &self.names {
+            if !self.target.vouches_for_blobs()
+                || self.target.resolve(name).await?.as_ref() != Some(root.digest())
+            {
+                unset.push(name.clone());
+            }
+        }
+        Ok(unset)
+    }
+
+    async fn bring_referrers(&self, root: &Manifest, graph: &Graph, report: &mut Report) -> Result<()> {
+        let mut referrers = self.referrers(root, graph);
+        while let Some(referrer) = referrers.next().await? {
+            self.bring(&referrer.graph, report).await?;
+            self.target.put_manifest(&referrer.manifest, &referrer.name).await?;
+            report.manifests += 1;
+            report.referrers += 1;
+            report.unchanged = false;
+        }
+        Ok(())
+    }
+
+    /// Brings everything below a manifest: blobs first, then child manifests, deepest first.
+    async fn bring(&self, graph: &Graph, report: &mut Report) -> Result<()> {
         report.blobs.extend(self.place_all(&graph.blobs).await?);
         // A level at a time would do; one after the other costs little, and no registry sees a child late.
         let depth = depths(&graph.children);
@@ -93,7 +110,7 @@ impl Copy {
             begin = end;
         }
         report.manifests += graph.children.len();
-        Ok(graph)
+        Ok(())
     }
 
     async fn put_child(&self, child: &Manifest) -> Result<()> {
@@ -101,7 +118,7 @@ impl Copy {
     }
 
     /// Places blobs, several at once, on all cores. The first failure ends the others.
-    pub(super) async fn place_all(&self, blobs: &[Descriptor]) -> Result<Vec<(Descriptor, Action)>> {
+    async fn place_all(&self, blobs: &[Descriptor]) -> Result<Vec<(Descriptor, Action)>> {
         let copy = Arc::new(self.clone());
         let cancel = tokio_util::sync::CancellationToken::new();
         let _withdraw = cancel.clone().drop_guard();

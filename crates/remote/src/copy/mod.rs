@@ -58,7 +58,7 @@ impl Default for Options {
 pub struct Report {
     /// The digest of the manifest that has the name at the target.
     pub root: Digest,
-    /// Nothing was to do: the name was there and complete.
+    /// Nothing was to do: the name was there and complete, and so was every referrer asked for.
     pub unchanged: bool,
     /// Every blob and what became of it.
     pub blobs: Vec<(Descriptor, Action)>,

@@ -6,6 +6,7 @@ use oci_spec::image::Descriptor;
 use super::graph::Graph;
 use super::{Action, Copy};
 use crate::error::Result;
+use crate::manifest::Manifest;
 
 /// What a copy would do.
 #[derive(Clone, Debug)]
@@ -14,10 +15,12 @@ pub struct Plan {
     pub root: Descriptor,
     /// Nothing is to do.
     pub unchanged: bool,
-    /// Every blob and what would become of it.
+    /// Every blob and what would become of it, those of referrers that would come along among them.
     pub blobs: Vec<(Descriptor, Action)>,
     /// Manifests that would be put, the root last.
     pub manifests: Vec<Descriptor>,
+    /// Referrers that would come along.
+    pub referrers: usize,
 }
 
 impl Plan {
@@ -47,32 +50,48 @@ impl Copy {
     /// As [`Copy::run`], as far as looking can find them.
     pub async fn plan(&self) -> Result<Plan> {
         let root = self.read_root().await?;
-        let mut unchanged = self.target.vouches_for_blobs();
-        let mut puts = Vec::new();
-        for name in &self.names {
-            if self.target.resolve(name).await?.as_ref() != Some(root.digest()) {
-                unchanged = false;
-                puts.push(root.descriptor().clone());
+        let unset = self.unset(&root).await?;
+        let mut plan = Plan {
+            root: root.descriptor().clone(),
+            unchanged: unset.is_empty(),
+            blobs: Vec::new(),
+            manifests: Vec::new(),
+            referrers: 0,
+        };
+        if !unset.is_empty() || self.takes_referrers() {
+            let graph = Graph::below(self.source.as_ref(), &root, self.options.concurrency).await?;
+            if !unset.is_empty() {
+                self.look_ahead(&graph, &mut plan).await?;
+            }
+            if self.takes_referrers() {
+                self.look_for_referrers(&root, &graph, &mut plan).await?;
             }
         }
-        if unchanged {
-            return Ok(Plan {
-                root: root.descriptor().clone(),
-                unchanged,
-                blobs: Vec::new(),
-                manifests: Vec::new(),
-            });
+        plan.manifests.extend(unset.iter().map(|_| root.descriptor().clone()));
+        Ok(plan)
+    }
+
+    async fn look_for_referrers(&self, root: &Manifest, graph: &Graph, plan: &mut Plan) -> Result<()> {
+        let mut referrers = self.referrers(root, graph);
+        while let Some(referrer) = referrers.next().await? {
+            self.look_ahead(&referrer.graph, plan).await?;
+            plan.manifests.push(referrer.manifest.descriptor().clone());
+            plan.referrers += 1;
+            plan.unchanged = false;
         }
-        let graph = Graph::below(self.source.as_ref(), &root, self.options.concurrency).await?;
-        let blobs = stream::iter(&graph.blobs)
+        Ok(())
+    }
+
+    /// Adds to `plan` what would become of everything below a manifest.
+    async fn look_ahead(&self, graph: &Graph, plan: &mut Plan) -> Result<()> {
+        let forecasts: Vec<_> = stream::iter(&graph.blobs)
             .map(|blob| self.forecast(blob))
             .buffered(self.options.concurrency.max(1))
             .try_collect()
             .await?;
-        let mut manifests: Vec<Descriptor> =
-            graph.children.iter().map(|child| child.descriptor().clone()).collect();
-        manifests.extend(puts);
-        Ok(Plan { root: root.descriptor().clone(), unchanged, blobs, manifests })
+        plan.blobs.extend(forecasts);
+        plan.manifests.extend(graph.children.iter().map(|child| child.descriptor().clone()));
+        Ok(())
     }
 
     async fn forecast(&self, blob: &Descriptor) -> Result<(Descriptor, Action)> {

@@ -1,11 +1,11 @@
-//! Taking signatures, attestations and other referrers along: those the registry lists, and cosign's tags.
+//! Finding signatures, attestations and other referrers to take along: those the registry lists, and cosign's tags.
 
 use std::collections::{HashSet, VecDeque};
 
 use oci_spec::image::Digest;
 
+use super::Copy;
 use super::graph::Graph;
-use super::{Copy, Report};
 use crate::endpoint::Name;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
@@ -15,61 +15,103 @@ const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 /// More referrers than this to one image are absurd.
 const MAX_REFERRERS: usize = 10_000;
 
+/// A referrer that the target lacks.
+pub(super) struct Referrer {
+    pub(super) manifest: Manifest,
+    /// What the target shall have it under.
+    pub(super) name: Name,
+    /// What hangs from it, without blobs that came up before in the same copy.
+    pub(super) graph: Graph,
+}
+
+/// The way through the referrers of an image, of the manifests below it, and of those referrers in turn. It only looks:
+/// a plan and a copy go the same way.
+pub(super) struct Referrers<'a> {
+    copy: &'a Copy,
+    root: &'a Digest,
+    subjects: VecDeque<Digest>,
+    /// Names that the subjects so far may have, or have, referrers under.
+    candidates: VecDeque<Name>,
+    seen: HashSet<Digest>,
+    /// Referrers share blobs, most often an empty config; one request for each is enough.
+    blobs: HashSet<Digest>,
+}
+
 impl Copy {
-    /// Brings the referrers of `root` and of the manifests below it, and the referrers of those in turn.
-    pub(super) async fn bring_referrers(
-        &self,
-        root: &Manifest,
-        graph: &Graph,
-        report: &mut Report,
-    ) -> Result<()> {
-        if self.source.origin() == self.target.origin() {
-            // They are there.
-            return Ok(());
-        }
+    /// Whether referrers are to be looked for. Within one repository they are there.
+    pub(super) fn takes_referrers(&self) -> bool {
+        self.options.referrers && self.source.origin() != self.target.origin()
+    }
+
+    /// The referrers of `root` and of what hangs from it, as far as the target lacks them.
+    pub(super) fn referrers<'a>(&'a self, root: &'a Manifest, graph: &Graph) -> Referrers<'a> {
         let subjects = std::iter::once(root).chain(&graph.children);
-        let mut subjects: VecDeque<Digest> = subjects.map(|manifest| manifest.digest().clone()).collect();
-        let mut seen: HashSet<Digest> = subjects.iter().cloned().collect();
-        while let Some(subject) = subjects.pop_front() {
-            for kind in COSIGN {
-                self.bring_tagged(&subject, kind, report).await?;
-            }
-            for referrer in self.source.referrers(&subject).await? {
-                if !seen.insert(referrer.digest().clone()) {
-                    continue;
+        let subjects: VecDeque<Digest> = subjects.map(|manifest| manifest.digest().clone()).collect();
+        Referrers {
+            copy: self,
+            root: root.digest(),
+            seen: subjects.iter().cloned().collect(),
+            subjects,
+            candidates: VecDeque::new(),
+            blobs: graph.blobs.iter().map(|blob| blob.digest().clone()).collect(),
+        }
+    }
+}
+
+impl Referrers<'_> {
+    /// The next one that the target lacks; it is read, what it has beside it is not touched.
+    ///
+    /// # Errors
+    /// Those of both ends; [`Error::Refused`] where there are absurdly many.
+    pub(super) async fn next(&mut self) -> Result<Option<Referrer>> {
+        loop {
+            while let Some(name) = self.candidates.pop_front() {
+                if let Some(referrer) = self.lacking(name).await? {
+                    return Ok(Some(referrer));
                 }
-                if seen.len() > MAX_REFERRERS {
-                    let reason = format!("it has more than {MAX_REFERRERS} referrers");
-                    return Err(Error::refused("copy referrers of", root.digest(), reason));
-                }
-                let manifest = self.source.manifest(&Name::Digest(referrer.digest().clone())).await?;
-                self.bring_below(&manifest, report).await?;
-                self.target.put_manifest(&manifest, &Name::Digest(manifest.digest().clone())).await?;
-                report.manifests += 1;
-                report.referrers += 1;
-                subjects.push_back(referrer.digest().clone());
             }
+            let Some(subject) = self.subjects.pop_front() else { return Ok(None) };
+            self.look_at(&subject).await?;
+        }
+    }
+
+    async fn look_at(&mut self, subject: &Digest) -> Result<()> {
+        for kind in COSIGN {
+            let tag = format!("{}-{}.{kind}", subject.algorithm(), subject.digest());
+            self.candidates.push_back(Name::Tag(tag));
+        }
+        for referrer in self.copy.source.referrers(subject).await? {
+            let digest = referrer.digest();
+            if !self.seen.insert(digest.clone()) {
+                continue;
+            }
+            if self.seen.len() > MAX_REFERRERS {
+                let reason = format!("it has more than {MAX_REFERRERS} referrers");
+                return Err(Error::refused("copy referrers of", self.root, reason));
+            }
+            self.candidates.push_back(Name::Digest(digest.clone()));
+            self.subjects.push_back(digest.clone());
         }
         Ok(())
     }
 
-    /// Brings the manifest that cosign keeps under a tag made of the subject's digest, if there is one.
-    async fn bring_tagged(&self, subject: &Digest, kind: &str, report: &mut Report) -> Result<()> {
-        let name = Name::Tag(format!("{}-{}.{kind}", subject.algorithm(), subject.digest()));
-        let manifest = match self.source.manifest(&name).await {
-            Ok(manifest) => manifest,
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
+    /// The referrer called `name`, unless there is none or the target has it. HEADs tell, which no registry meters.
+    async fn lacking(&mut self, name: Name) -> Result<Option<Referrer>> {
+        let Copy { source, target, options, .. } = self.copy;
+        let digest = match &name {
+            Name::Digest(digest) => digest.clone(),
+            name => match source.resolve(name).await {
+                Ok(digest) => digest,
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error),
+            },
         };
-        if self.target.vouches_for_blobs()
-            && self.target.resolve(&name).await?.as_ref() == Some(manifest.digest())
-        {
-            return Ok(());
+        if target.vouches_for_blobs() && target.resolve(&name).await?.as_ref() == Some(&digest) {
+            return Ok(None);
         }
-        self.bring_below(&manifest, report).await?;
-        self.target.put_manifest(&manifest, &name).await?;
-        report.manifests += 1;
-        report.referrers += 1;
-        Ok(())
+        let manifest = source.manifest(&Name::Digest(digest)).await?;
+        let mut graph = Graph::below(source.as_ref(), &manifest, options.concurrency).await?;
+        graph.blobs.retain(|blob| self.blobs.insert(blob.digest().clone()));
+        Ok(Some(Referrer { manifest, name, graph }))
     }
 }

@@ -40,7 +40,14 @@ impl Repository {
                 Err(other) => return Err(other),
             }
         }
-        let index = found(self.get_manifest(&Name::Tag(fallback_tag(subject))).await)?;
+        // Most have none, and that should not cost a GET, which some hosts meter.
+        let tag = Name::Tag(fallback_tag(subject));
+        match self.head_manifest(&tag).await {
+            Ok(_) => {}
+            Err(Error::NotFound { .. }) => return Ok(Vec::new()),
+            Err(other) => return Err(other),
+        }
+        let index = found(self.get_manifest(&tag).await)?;
         Ok(index.map(|index| descriptors(&index).collect()).unwrap_or_default())
     }
 

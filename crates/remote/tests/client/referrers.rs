@@ -1,7 +1,7 @@
 //! Signatures and attestations go along: by the API, by the fallback tag, by cosign's tags.
 
 use bytes::Bytes;
-use lazyblob_remote::copy::{Options, Report};
+use lazyblob_remote::copy::{Action, Copy, Options, Report};
 use lazyblob_remote::registry::fallback_tag;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::testing::{Image, TestRegistry, Toxic};
@@ -31,10 +31,34 @@ fn list(manifests: &[&Manifest]) -> Manifest {
     Manifest::parse(Bytes::from(index.to_string()), None, None, "the test").unwrap()
 }
 
-async fn run(client: &Registry) -> Report {
+fn promotion(client: &Registry) -> Copy {
     let options = Options { referrers: true, ..Options::default() };
     let access = Access::anonymous();
-    copy(client, ("from.test/a", "1"), ("to.test/b", "1"), &access).with_options(options).run().await.unwrap()
+    copy(client, ("from.test/a", "1"), ("to.test/b", "1"), &access).with_options(options)
+}
+
+async fn run(client: &Registry) -> Report {
+    promotion(client).run().await.unwrap()
+}
+
+/// An image with two signatures, one of them signed in turn, and a tag of cosign's, at a registry that lists them by
+/// its API or by fallback tags.
+async fn seed_signed(from: &TestRegistry, api: bool) -> Image {
+    let image = from.seed_image("a", "1", &layers(2)).await;
+    let signatures = [referring(&image.manifest, 1), referring(&image.manifest, 2)];
+    let of_signature = referring(&signatures[0].manifest, 3);
+    for image in signatures.iter().chain([&of_signature]) {
+        from.seed("a", image.manifest.digest().as_ref(), image).await;
+    }
+    if !api {
+        let first = &signatures[0].manifest;
+        let both = list(&[first, &signatures[1].manifest]);
+        from.seed_manifest("a", &fallback_tag(image.manifest.digest()), &both).await;
+        from.seed_manifest("a", &fallback_tag(first.digest()), &list(&[&of_signature.manifest])).await;
+    }
+    let tag = format!("sha256-{}.sig", image.manifest.digest().digest());
+    from.seed_image("a", &tag, &layers(3)).await;
+    image
 }
 
 async fn listed(registry: &TestRegistry, subject: &Digest) -> Vec<Digest> {
@@ -157,6 +181,80 @@ async fn cosign_s_tags_go_along() {
     to.reset();
     assert!(run(&client).await.unchanged);
     assert_eq!(to.requests(Kind::ManifestPut), 0);
+}
+
+#[tokio::test]
+async fn the_same_copy_again_brings_nothing() {
+    for api in [true, false] {
+        let (from, to) = (registry("from.test", api).await, registry("to.test", api).await);
+        seed_signed(&from, api).await;
+        let client = client(from.transport().with(&to));
+        let first = run(&client).await;
+        assert_eq!((first.referrers, first.unchanged), (4, false));
+
+        from.reset();
+        to.reset();
+        let again = run(&client).await;
+
+        assert_eq!((again.referrers, again.manifests, again.unchanged), (0, 0, true));
+        assert!(again.blobs.is_empty());
+        // The name, three listed referrers and a tag of cosign's.
+        assert_eq!((to.requests(Kind::ManifestHead), to.counter().total()), (5, 5), "{:?}", to.lines());
+        // The root and, without an API, the two lists that there are.
+        assert_eq!(from.requests(Kind::ManifestGet), if api { 1 } else { 3 }, "{:?}", from.lines());
+        assert_eq!(from.requests(Kind::Referrers), if api { 4 } else { 0 });
+        assert_eq!(from.requests(Kind::BlobGet) + from.requests(Kind::BlobHead), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_one_referrer_lacks_is_brought_and_no_more() {
+    let (from, to) = (registry("from.test", true).await, registry("to.test", true).await);
+    let image = seed_signed(&from, true).await;
+    let client = client(from.transport().with(&to));
+    run(&client).await;
+    let late = referring(&image.manifest, 50);
+    from.seed("a", late.manifest.digest().as_ref(), &late).await;
+    to.reset();
+
+    let report = run(&client).await;
+
+    assert_eq!((report.referrers, report.manifests, report.unchanged), (1, 1, false));
+    assert_eq!(to.requests(Kind::ManifestPut), 1, "{:?}", to.lines());
+    assert!(listed(&to, image.manifest.digest()).await.contains(late.manifest.digest()));
+}
+
+#[tokio::test]
+async fn a_plan_says_what_referrers_would_come_along() {
+    for api in [true, false] {
+        let (from, to) = (registry("from.test", api).await, registry("to.test", api).await);
+        let image = seed_signed(&from, api).await;
+        let client = client(from.transport().with(&to));
+
+        let plan = promotion(&client).plan().await.unwrap();
+
+        for registry in [&from, &to] {
+            let changes = |line: &&String| !line.starts_with("GET ") && !line.starts_with("HEAD ");
+            assert_eq!(registry.lines().iter().find(changes), None);
+            assert_eq!(registry.requests(Kind::BlobGet), 0);
+        }
+        assert_eq!((plan.referrers, plan.unchanged), (4, false));
+        assert_eq!(plan.manifests.len(), 4 + 1);
+        assert_eq!(plan.manifests.last().unwrap().digest(), image.manifest.digest());
+        assert!(plan.blobs.iter().all(|(_, action)| *action == Action::Transfer));
+        let report = run(&client).await;
+        let (mut planned, mut done) = (plan.blobs.clone(), report.blobs.clone());
+        for blobs in [&mut planned, &mut done] {
+            blobs.sort_by(|a, b| a.0.digest().as_ref().cmp(b.0.digest().as_ref()));
+        }
+        // Each blob once, though all referrers share a config.
+        assert_eq!(planned, done);
+        assert_eq!(report.manifests, plan.manifests.len());
+
+        let plan = promotion(&client).plan().await.unwrap();
+        assert_eq!((plan.referrers, plan.unchanged, plan.bytes()), (0, true, 0));
+        assert!(plan.manifests.is_empty() && plan.blobs.is_empty());
+    }
 }
 
 #[tokio::test]
