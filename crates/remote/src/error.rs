@@ -1,5 +1,6 @@
 //! What can go wrong, as outcomes a caller handles differently.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -275,6 +276,39 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     line
 }
 
+/// Text of somebody else's as it may be shown: without what would steer a terminal or turn the direction of writing.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| match c {
+        '\t' | '\n' | '\r' => ' ',
+        c if steers(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    if text.contains(steers) { text.chars().map(harmless).collect::<String>().into() } else { text.into() }
+}
+
+/// Control characters, and those that end a line or turn text about (UAX #9).
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn detail(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_steers_no_terminal() {
+        assert_eq!(printable("\u{1b}[2Jx\r\ny\u{9b}\u{7f}"), "\u{fffd}[2Jx  y\u{fffd}\u{fffd}");
+        for c in ['\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\0'] {
+            assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b");
+        }
+        for text in ["", "plain", "größe 大 …"] {
+            assert!(matches!(printable(text), Cow::Borrowed(same) if same == text));
+        }
+    }
 }

@@ -105,7 +105,8 @@ async fn an_unknown_name_does_not_resolve() {
         let error = failed(&route, "http://no-such-host.invalid/v2/").await;
         assert_eq!(error.phase, Phase::Resolve, "{error}");
     }
-    assert!(!transport().is_public("no-such-host.invalid").await);
+    // Nothing says that it is private, so it may not lead into a private network.
+    assert!(transport().is_public("no-such-host.invalid").await);
 }
 
 #[tokio::test]

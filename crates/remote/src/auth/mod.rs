@@ -3,6 +3,7 @@
 
 mod challenge;
 mod scope;
+mod secrets;
 mod token;
 mod tokens;
 
@@ -13,6 +14,7 @@ use url::Url;
 
 pub(crate) use challenge::{Challenge, parse as parse_challenges};
 pub use scope::Scopes;
+pub(crate) use secrets::Secrets;
 use tokens::{TokenKey, Tokens};
 
 pub(crate) use token::{Token, TokenRequest, basic, read as read_token};

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
+use super::Secrets;
 use crate::body;
 use crate::error::{Error, Result, What};
 use crate::keychain::{Credential, Secret};
@@ -104,14 +105,11 @@ impl TokenRequest {
         request.body(body).map_err(|error| Error::invalid("get token", self.server(), error))
     }
 
-    /// `text` without the secrets of this request, should the server have repeated them.
-    pub(crate) fn without_secrets(&self, text: &str) -> String {
-        let secret = match &self.credential {
-            Credential::Basic { password, .. } => password,
-            Credential::IdentityToken(token) | Credential::RegistryToken(token) => token,
-            Credential::Anonymous => return text.to_owned(),
-        };
-        if secret.expose().is_empty() { text.to_owned() } else { text.replace(secret.expose(), "…") }
+    /// What must not come out of the token server's answers.
+    pub(crate) fn secrets(&self) -> Secrets {
+        let mut secrets = Secrets::default();
+        secrets.add_credential(&self.credential);
+        secrets
     }
 
     /// The token server without the query.

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::response::Answer;
 use super::{Registry, Repository};
-use crate::auth::{self, Asker, Challenge, Token, TokenRequest};
+use crate::auth::{self, Asker, Challenge, Secrets, Token, TokenRequest};
 use crate::body::{self, Body};
 use crate::error::{Error, Result, What, chain};
 use crate::hosts::Address;
@@ -132,6 +132,8 @@ impl Repository {
         let mut url = url;
         // Whoever it was handed to once does not send it back with our name on it.
         let mut home = true;
+        // After a 303, what is asked for is elsewhere, and the request was heard (RFC 9110, section 15.4.4).
+        let mut see_other = false;
         for hop in 0..=MAX_REDIRECTS {
             let mut headers = call.headers.clone();
             home &= same_origin(&url, &at.base);
@@ -147,11 +149,18 @@ impl Repository {
                 }
             }
             let route = self.route(at, &url, &call.what).await?;
-            let (body, length) = take_body(&mut call.payload, &call.method);
+            let see = see_other && !matches!(call.method, Method::GET | Method::HEAD);
+            let method = if see { Method::GET } else { call.method.clone() };
+            let (body, length) =
+                if see { (body::empty(), None) } else { take_body(&mut call.payload, &method) };
+            if see {
+                headers.remove(header::CONTENT_TYPE);
+                headers.remove(header::CONTENT_RANGE);
+            }
             if let Some(length) = length {
                 headers.insert(header::CONTENT_LENGTH, length.into());
             }
-            let mut request = Request::builder().method(call.method.clone()).uri(url.as_str());
+            let mut request = Request::builder().method(method).uri(url.as_str());
             if let Some(all) = request.headers_mut() {
                 *all = headers;
             }
@@ -160,12 +169,14 @@ impl Repository {
             })?;
             let kind = if hop == 0 { call.kind } else { Kind::Redirect };
             let response = self.registry.send(kind, request, &route, &call.what).await?;
-            self.registry.warnings(response.headers(), &self.access);
+            let secrets = self.secrets(at, shown, response.status()).await;
+            self.registry.warnings(response.headers(), &secrets, &self.access);
+            see_other |= response.status() == StatusCode::SEE_OTHER;
             let Some(next) = redirect(&response, &url) else {
                 let (parts, body) = response.into_parts();
                 let elsewhere = !same_origin(&url, &at.base);
                 let (status, headers) = (parts.status, parts.headers);
-                return Ok(Answer { status, headers, body, url, elsewhere, hint: String::new() });
+                return Ok(Answer { status, headers, body, url, elsewhere, hint: String::new(), secrets });
             };
             let next =
                 next.map_err(|reason| Error::refused(call.what.operation, &call.what.object, reason))?;
@@ -177,6 +188,24 @@ impl Repository {
         }
         let reason = format!("more than {MAX_REDIRECTS} redirects");
         Err(Error::refused(call.what.operation, &call.what.object, reason))
+    }
+
+    /// What a request that shows `shown` gives away, and must not come out of the answer of this status.
+    async fn secrets(&self, at: &Address, shown: Option<&HeaderValue>, status: StatusCode) -> Secrets {
+        let mut secrets = Secrets::default();
+        for (name, value) in &at.headers {
+            secrets.add_header(name, value);
+        }
+        let Some(shown) = shown else { return secrets };
+        secrets.add_authorization(shown);
+        if !status.is_success() {
+            // It was asked for already; the host that takes tokens may be the one that sells them.
+            let host = credential_host(at, &self.host.upstream, self.name.host());
+            if let Ok(credential) = self.access.keychain.credential(&host, self.name.path()).await {
+                secrets.add_credential(&credential);
+            }
+        }
+        secrets
     }
 
     /// TLS and reach for `url`: wherever a public host leads must be public, too.
@@ -269,17 +298,16 @@ impl Repository {
         }
         let (parts, body) = response.into_parts();
         let (status, headers) = (parts.status, parts.headers);
-        let (url, hint) = (request.realm.clone(), String::new());
-        let answer = Answer { status, headers, body, url, elsewhere: false, hint };
+        let (url, hint, secrets) = (request.realm.clone(), String::new(), request.secrets());
+        let answer = Answer { status, headers, body, url, elsewhere: false, hint, secrets };
         let (what, reason) = match answer.into_error(what).await {
             Error::Unauthorized { what, reason } | Error::Rejected { what, reason, .. } => (what, reason),
             Error::NotFound { what, reason } => (what, format!("{status}: {reason}")),
             other => return Err(other),
         };
-        // Whatever else a token server says, it says no. What it was shown must not come into a log by its answer.
-        let said = request.without_secrets(&reason);
+        // Whatever else a token server says, it says no.
         let hint = self.hint(host, true).await;
-        Err(Error::Unauthorized { what, reason: format!("the token server answers {said}{hint}") })
+        Err(Error::Unauthorized { what, reason: format!("the token server answers {reason}{hint}") })
     }
 }
 

@@ -35,8 +35,8 @@ pub use source::RegistrySource;
 pub use target::RegistryTarget;
 
 use crate::access::Access;
-use crate::auth::{Authority, Scopes};
-use crate::error::Result;
+use crate::auth::{Authority, Scopes, Secrets};
+use crate::error::{Result, printable};
 use crate::hosts::{Host, Hosts};
 use crate::reference::RepositoryName;
 use crate::stats::Stats;
@@ -124,10 +124,11 @@ impl Registry {
     }
 
     /// Shows each warning of a host once. distribution-spec "Warnings": clients must not act on them.
-    fn warnings(&self, headers: &HeaderMap, access: &Access) {
+    fn warnings(&self, headers: &HeaderMap, secrets: &Secrets, access: &Access) {
         for value in headers.get_all(http::header::WARNING) {
             let text = value.to_str().ok().and_then(|value| value.strip_prefix("299 - "));
-            let Some(text) = text.map(|text| text.trim_matches('"').to_owned()) else { continue };
+            let text = text.map(|text| secrets.redact(text.trim_matches('"')));
+            let Some(text) = text.map(|text| printable(&text).into_owned()) else { continue };
             let new = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone());
             if new {
                 access.progress.note(&format!("warning from the registry: {text}"));

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
+use crate::auth::Secrets;
 use crate::body::{self, Body};
-use crate::error::{Error, What};
+use crate::error::{Error, What, printable};
 
 /// Longer error documents are cut off: they are for people.
 const MAX_DOCUMENT: u64 = 64 * 1024;
@@ -27,6 +28,8 @@ pub(crate) struct Answer {
     pub(crate) elsewhere: bool,
     /// What the user may do about a refusal; may be empty.
     pub(crate) hint: String,
+    /// What the host was shown; it is taken out of whatever it says.
+    pub(crate) secrets: Secrets,
 }
 
 /// distribution-spec "Error Codes".
@@ -54,10 +57,10 @@ impl Answer {
 
     /// Reads the error document and makes an error of the whole.
     pub(crate) async fn into_error(self, what: What) -> Error {
-        let Self { status, headers, body, url, elsewhere, hint } = self;
+        let Self { status, headers, body, url, elsewhere, hint, secrets } = self;
         // A document that does not arrive changes nothing about the status.
         let document = body::collect(body, MAX_DOCUMENT).await.unwrap_or_default();
-        let (codes, said) = read_document(&document);
+        let (codes, said) = read_document(&document, &secrets);
         let place =
             if elsewhere { format!(" from {}", url.host_str().unwrap_or_default()) } else { String::new() };
         let reason =
@@ -96,31 +99,26 @@ impl Answer {
     }
 }
 
-/// Codes, and everything that was said in one line, without what would steer a terminal.
-fn read_document(bytes: &[u8]) -> (Vec<String>, String) {
-    let (codes, said) = parse_document(bytes);
-    let said = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_SAID);
-    (codes, said.collect())
-}
-
-fn parse_document(bytes: &[u8]) -> (Vec<String>, String) {
+/// Codes, and everything that was said in one line, without `secrets` and without what would steer a terminal.
+fn read_document(bytes: &[u8], secrets: &Secrets) -> (Vec<String>, String) {
+    let clean = |text: &str| printable(&secrets.redact(text)).into_owned();
     let document: Document = serde_json::from_slice(bytes).unwrap_or_default();
     if document.errors.is_empty() {
-        let text = String::from_utf8_lossy(bytes);
+        // Before anything is cut off: half a secret would not be known for one.
+        let text = secrets.redact(&String::from_utf8_lossy(bytes));
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         // An HTML page tells a person nothing.
-        let shown =
-            if line.starts_with('<') { String::new() } else { line.chars().take(MAX_SHOWN).collect() };
+        let shown = if line.starts_with('<') { String::new() } else { cut(&printable(&line), MAX_SHOWN) };
         return (Vec::new(), shown);
     }
     let say = |entry: &Entry| {
         let detail = match &entry.detail {
             serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => format!(" ({text})"),
-            other => format!(" ({other})"),
+            serde_json::Value::String(text) => format!(" ({})", clean(text)),
+            other => format!(" ({})", clean(&other.to_string())),
         };
-        let detail: String = detail.chars().take(MAX_SHOWN).collect();
-        match (entry.code.as_str(), entry.message.as_str()) {
+        let (code, message, detail) = (clean(&entry.code), clean(&entry.message), cut(&detail, MAX_SHOWN));
+        match (code.as_str(), message.as_str()) {
             ("", message) => format!("{message}{detail}"),
             (code, "") => format!("{code}{detail}"),
             (code, message) => format!("{code}: {message}{detail}"),
@@ -128,7 +126,12 @@ fn parse_document(bytes: &[u8]) -> (Vec<String>, String) {
     };
     let mut said: Vec<String> = document.errors.iter().map(say).collect();
     said.dedup();
-    (document.errors.into_iter().map(|entry| entry.code).collect(), said.join("; "))
+    let codes = document.errors.iter().map(|entry| clean(&entry.code)).collect();
+    (codes, cut(&said.join("; "), MAX_SAID))
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 /// A used-up quota, as against too many requests in this second.
@@ -176,10 +179,10 @@ mod tests {
         #[test]
         fn no_field_and_no_document_makes_it_panic(field in "[ -~]{0,40}", document in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = asked(&field, SystemTime::now());
-            let (_, said) = read_document(&document);
+            let (_, said) = read_document(&document, &Secrets::default());
             prop_assert!(!said.contains(char::is_control));
             let message = String::from_utf8_lossy(&document).into_owned();
-            let (_, said) = read_document(serde_json::json!({"errors": [{"message": message}]}).to_string().as_bytes());
+            let (_, said) = read_document(serde_json::json!({"errors": [{"message": message}]}).to_string().as_bytes(), &Secrets::default());
             prop_assert!(!said.contains(char::is_control));
         }
 
@@ -195,10 +198,10 @@ mod tests {
     #[test]
     fn documents_are_told_in_one_line() {
         let document = br#"{"errors":[{"code":"DENIED","message":"no","detail":{"a":1}},{"code":"X"}]}"#;
-        let (codes, said) = read_document(document);
+        let (codes, said) = read_document(document, &Secrets::default());
         assert_eq!(codes, ["DENIED", "X"]);
         assert_eq!(said, "DENIED: no ({\"a\":1}); X");
-        assert_eq!(read_document(b"<html>oops</html>").1, "");
-        assert_eq!(read_document(b"plain\n text").1, "plain text");
+        assert_eq!(read_document(b"<html>oops</html>", &Secrets::default()).1, "");
+        assert_eq!(read_document(b"plain\n text", &Secrets::default()).1, "plain text");
     }
 }

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_RANGE, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_RANGE, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode, Uri};
 
 use super::broken_body;
 use super::storage::Storage;
 use super::toxic::{Effect, RetryAfter};
 use crate::body::{self, Body, TooLong};
-use crate::server::route;
 use crate::server::sync::lock;
 use crate::server::{Dropped, Problem};
+use crate::server::{htpasswd, route};
 
 /// `Range` of the first answer to a PATCH, by session.
 pub(super) type FirstRanges = Mutex<HashMap<String, HeaderValue>>;
@@ -45,6 +45,16 @@ pub(super) async fn before(effects: &[Effect], mut request: Request<Body>) -> Re
                 *response.status_mut() = *status;
                 response.headers_mut().extend(headers.iter().cloned());
                 return Ok(Before::Answer(response));
+            }
+            Effect::Echo(status) => {
+                let sent = request.headers().get(AUTHORIZATION);
+                let decoded = sent.and_then(htpasswd::basic).map_or_else(String::new, |(user, password)| {
+                    let encoded: String = url::form_urlencoded::byte_serialize(password.as_bytes()).collect();
+                    format!(" for {user}:{password} or {encoded}")
+                });
+                let sent = sent.and_then(|value| value.to_str().ok()).unwrap_or("nothing");
+                let problem = Problem::new(*status, "DENIED", format!("you sent {sent}{decoded}"));
+                return Ok(Before::Answer(problem.about(format!("{sent}{decoded}")).into_response()));
             }
             Effect::CutRequest(after) => request = request.map(|body| broken_body::cut(body, *after)),
             Effect::SlowRequest { piece, pause } => {

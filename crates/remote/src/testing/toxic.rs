@@ -42,6 +42,8 @@ pub enum Effect {
         /// The body.
         body: Bytes,
     },
+    /// An error document of this status that repeats the request's `Authorization`, for Basic decoded, too.
+    Echo(StatusCode),
     /// The connection ends before an answer; the registry does not see the request.
     Drop,
     /// The connection ends before the answer, but the registry has done what was asked.

@@ -158,6 +158,7 @@ impl Transport for HttpTransport {
         if route.reach == Reach::Public {
             self.check_reach(request.url()).await?;
         }
+        let host = request.url().host_str().unwrap_or_default().to_owned();
         let needs_roots = request.url().scheme() == "https" && !route.tls.insecure;
         let (answer, ()) = tokio::join!(
             watch.bounded(self.settings.response_timeout, client.execute(request)),
@@ -173,12 +174,15 @@ impl Transport for HttpTransport {
             Ok(Err(error)) => return Err(classified(error)),
             Err(silence) => return Err(TransportError::new(Phase::Exchange, silence)),
         };
+        if let Some(address) = answer.remote_addr() {
+            self.hosts.meet(&host, address.ip());
+        }
         let limit = self.settings.read_timeout;
         Ok(Response::from(answer).map(|body| PacedBody::new(body, limit).boxed()))
     }
 
     async fn is_public(&self, host: &str) -> bool {
-        matches!(self.hosts.check(host).await, Ok(Ok(())))
+        !self.hosts.is_private(host).await
     }
 }
 

@@ -121,7 +121,8 @@ pub trait Transport: Send + Sync + fmt::Debug {
         route: &Route,
     ) -> Result<::http::Response<Body>, TransportError>;
 
-    /// Whether `host` (no port) is a public address, or a name of which every address is public. A name that does
-    /// not resolve is not public.
+    /// Whether what `host` (no port) names must be public: true unless `host` is private for certain, that is, a
+    /// private or loopback address, or a name with addresses of which each is one. Whoever owns a name decides what
+    /// it resolves to, so a name with any public address is public, and so is one that does not resolve.
     async fn is_public(&self, host: &str) -> bool;
 }

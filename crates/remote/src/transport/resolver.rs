@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::{Spelling, is_public};
@@ -10,12 +10,21 @@ use crate::body::BoxError;
 
 /// A host that was about to lead a request to an address that is not public.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("host `{host}` leads to {address}, which is not a public address")]
+#[error("{}", said(.host, .address))]
 pub(crate) struct ForbiddenAddress {
     /// The host as in the request.
     pub(crate) host: String,
     /// The first of its addresses that is not public.
     pub(crate) address: String,
+}
+
+fn said(host: &str, address: &str) -> String {
+    // An address that is written where a name could be leads nowhere: it is the address.
+    if host.trim_matches(['[', ']']) == address {
+        format!("{address} is not a public address")
+    } else {
+        format!("host `{host}` leads to {address}, which is not a public address")
+    }
 }
 
 /// Resolves to public addresses only. It runs for the connection itself, so no second look-up can give a different
@@ -52,40 +61,83 @@ async fn addresses(host: &str) -> std::io::Result<Vec<IpAddr>> {
     Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
 }
 
+/// What the addresses of a name are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    /// The first that is not public.
+    private: Option<IpAddr>,
+    /// Whether there is a public one.
+    public: bool,
+}
+
+impl Found {
+    fn of(addresses: &[IpAddr]) -> Self {
+        Self {
+            private: addresses.iter().copied().find(|address| !is_public(*address)),
+            public: addresses.iter().any(|address| is_public(*address)),
+        }
+    }
+}
+
 /// Which hosts are public, as far as asked. What was found is kept for the process; what was not found is asked again.
 #[derive(Debug, Default)]
 pub(crate) struct Publicness {
-    known: DashMap<String, Option<ForbiddenAddress>>,
+    known: DashMap<String, Found>,
+    /// Names that a public address has answered for. A later look-up that finds none does not take that back.
+    met: DashSet<String>,
 }
 
 impl Publicness {
-    /// The first address of `host` that is not public, if there is one.
+    /// The first address of `host` that is not public, if there is one: for a host that somebody else has named.
     ///
     /// # Errors
     /// The name does not resolve.
     pub(crate) async fn check(&self, host: &str) -> std::io::Result<Result<(), ForbiddenAddress>> {
-        let forbidden = |address: String| ForbiddenAddress { host: host.to_owned(), address };
-        let name = match Spelling::of(host) {
-            Spelling::Literal(address) if is_public(address) => return Ok(Ok(())),
-            Spelling::Literal(address) => return Ok(Err(forbidden(address.to_string()))),
-            Spelling::Loopback => return Ok(Err(forbidden("this machine".to_owned()))),
-            Spelling::Name(name) => name,
+        let forbidden = |address: String| Err(ForbiddenAddress { host: host.to_owned(), address });
+        let found = match Spelling::of(host) {
+            Spelling::Literal(address) => Found::of(&[address]),
+            Spelling::Loopback => return Ok(forbidden("this machine".to_owned())),
+            Spelling::Name(name) => self.find(name).await?,
             Spelling::Malformed => {
                 return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "malformed host"));
             }
         };
-        let known = self.known.get(&name).map(|entry| entry.value().clone());
-        let answer = match known {
-            Some(answer) => answer,
-            None => {
-                let found = addresses(&name).await?;
-                let private = found.into_iter().find(|address| !is_public(*address));
-                let answer = private.map(|address| forbidden(address.to_string()));
-                self.known.insert(name, answer.clone());
-                answer
+        Ok(found.private.map_or(Ok(()), |address| forbidden(address.to_string())))
+    }
+
+    /// Whether `host` is for certain a private one, which may name private hosts. Whoever owns a name decides what
+    /// it resolves to, so one public address makes it public, and so does no address at all.
+    pub(crate) async fn is_private(&self, host: &str) -> bool {
+        match Spelling::of(host) {
+            Spelling::Literal(address) => !is_public(address),
+            Spelling::Loopback => true,
+            Spelling::Malformed => false,
+            Spelling::Name(name) if self.met.contains(&name) => false,
+            Spelling::Name(name) => {
+                self.find(name).await.is_ok_and(|found| found.private.is_some() && !found.public)
             }
-        };
-        Ok(answer.map_or(Ok(()), Err))
+        }
+    }
+
+    /// Takes note of the address that answered for `host`.
+    pub(crate) fn meet(&self, host: &str, address: IpAddr) {
+        if !is_public(address) {
+            return;
+        }
+        if let Spelling::Name(name) = Spelling::of(host)
+            && !self.met.contains(&name)
+        {
+            self.met.insert(name);
+        }
+    }
+
+    async fn find(&self, name: String) -> std::io::Result<Found> {
+        if let Some(found) = self.known.get(&name).map(|found| *found) {
+            return Ok(found);
+        }
+        let found = Found::of(&addresses(&name).await?);
+        self.known.insert(name, found);
+        Ok(found)
     }
 }
 
@@ -111,5 +163,47 @@ mod tests {
         }
         assert!(hosts.check("not a host").await.is_err());
         assert!(hosts.known.is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_public_address_makes_a_host_public_whatever_else_it_adds() {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        let hosts = Publicness::default();
+        for (name, found, private) in [
+            ("private.test", &["10.0.0.1", "fd00::1"][..], true),
+            ("public.test", &["8.8.8.8"], false),
+            ("mixed.test", &["10.0.0.1", "8.8.8.8"], false),
+            ("empty.test", &[], false),
+        ] {
+            hosts.known.insert(name.to_owned(), Found::of(&addresses(found)));
+            assert_eq!(hosts.is_private(name).await, private, "{name}");
+        }
+        for (host, private) in
+            [("127.0.0.1", true), ("x.localhost", true), ("8.8.8.8", false), ("a b", false)]
+        {
+            assert_eq!(hosts.is_private(host).await, private, "{host}");
+        }
+        // As a host that somebody else names, the mixed one is no better than a private one.
+        assert!(hosts.check("mixed.test").await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_answered_at_a_public_address_is_not_private_by_a_later_look_up() {
+        let hosts = Publicness::default();
+        hosts.known.insert("h.test".to_owned(), Found::of(&["10.0.0.1".parse().unwrap()]));
+        hosts.meet("h.test", "10.0.0.1".parse().unwrap());
+        assert!(hosts.is_private("h.test").await);
+        hosts.meet("H.test", "8.8.8.8".parse().unwrap());
+        assert!(!hosts.is_private("h.test").await);
+    }
+
+    #[test]
+    fn an_address_is_said_once() {
+        let said = |host: &str, address: &str| {
+            ForbiddenAddress { host: host.to_owned(), address: address.to_owned() }.to_string()
+        };
+        assert_eq!(said("169.254.169.254", "169.254.169.254"), "169.254.169.254 is not a public address");
+        assert_eq!(said("[::1]", "::1"), "::1 is not a public address");
+        assert!(said("h.test", "10.0.0.1").contains("`h.test` leads to 10.0.0.1"));
     }
 }

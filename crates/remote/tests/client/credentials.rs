@@ -5,14 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::header::LOCATION;
 use http::{HeaderValue, Request, Response, StatusCode};
-use lazyblob_remote::Access;
 use lazyblob_remote::body::Body;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::server::Action::{Pull, Push};
 use lazyblob_remote::server::{Dropped, Service};
 use lazyblob_remote::testing::{Effect, Expiry, TestRegistry, TokenServer, Toxic};
+use lazyblob_remote::{Access, Error, Scopes};
 
-use crate::support::{Keys, answer, basic, bytes, client, copy, layers};
+use crate::support::{Keys, answer, basic, bytes, client, copy, layers, name, tag};
 
 async fn guarded(host: &str) -> TestRegistry {
     let tokens = TokenServer::new(host).user("alice", "s3cret").allow("alice", "*", &[Pull, Push]);
@@ -104,4 +104,84 @@ async fn who_was_sent_away_and_back_comes_without_credentials() {
 
     let came: Vec<_> = from.log().into_iter().filter(|entry| entry.target.contains("/secret/")).collect();
     assert!(!came.is_empty() && came.iter().all(|entry| !entry.authorized), "{came:?}");
+}
+
+/// Everything that can be read off an error.
+fn told(error: &Error) -> String {
+    format!("{error} {error:?} {:?} {}", error.root(), error.what())
+}
+
+#[tokio::test]
+async fn a_registry_that_repeats_the_authorization_is_not_repeated() {
+    for status in [400, 401, 403, 404, 418, 429, 503] {
+        let registry = guarded("h.test").await;
+        registry.seed_image("a", "1", &layers(1)).await;
+        let client = client(registry.transport());
+        let repository =
+            client.repository(&name("h.test/a"), Scopes::pull(&name("h.test/a")), &alice("h.test")).unwrap();
+        repository.get_manifest(&tag("1")).await.unwrap();
+        registry.add(Toxic::new(Effect::Echo(StatusCode::from_u16(status).unwrap())).on(Kind::ManifestGet));
+        let error = told(&repository.get_manifest(&tag("1")).await.unwrap_err());
+        assert!(error.contains("you sent …"), "{status}: {error}");
+        assert!(!error.contains("opaque-"), "{status}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_repeats_a_password_is_not_repeated() {
+    let password = "p w\"/%";
+    let registry = TestRegistry::in_memory("h.test").await;
+    let basic_only = answer(401, &[("www-authenticate", "Basic realm=\"h\"")], "").times(1);
+    registry.add(basic_only.on(Kind::ManifestGet));
+    registry.add(Toxic::new(Effect::Echo(StatusCode::FORBIDDEN)).on(Kind::ManifestGet));
+    let access = Access::new(Keys::of("h.test", basic("alice", password)));
+    let client = client(registry.transport());
+    let repository = client.repository(&name("h.test/a"), Scopes::default(), &access).unwrap();
+    let error = told(&repository.get_manifest(&tag("1")).await.unwrap_err());
+    assert!(error.contains("DENIED: you sent … for … or …"), "{error}");
+    for secret in [password, "YWxpY2U6cCB3Ii8l", "p+w%22%2F%25", r#"p w\"/"#] {
+        assert!(!error.contains(secret), "{secret} in {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_server_that_repeats_a_credential_is_not_repeated() {
+    let refresh =
+        lazyblob_remote::Credential::IdentityToken(lazyblob_remote::keychain::Secret::new("r3fresh/"));
+    for (credential, secrets) in [
+        (basic("alice", "wr0ng&"), &["wr0ng", "YWxpY2U6d3Iwbmcm"][..]),
+        (refresh, &["r3fresh", "OnIzZnJlc2gv"]),
+    ] {
+        for status in [400, 401, 403, 429, 503] {
+            let registry = guarded("h.test").await;
+            registry.add(Toxic::new(Effect::Echo(StatusCode::from_u16(status).unwrap())).on(Kind::Token));
+            let access = Access::new(Keys::of("h.test", credential.clone()));
+            let client = client(registry.transport());
+            let repository =
+                client.repository(&name("h.test/a"), Scopes::pull(&name("h.test/a")), &access).unwrap();
+            let error = told(&repository.get_manifest(&tag("1")).await.unwrap_err());
+            assert!(error.contains("you sent"), "{status}: {error}");
+            for secret in secrets {
+                assert!(!error.contains(secret), "{status}: {error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_303_is_followed_with_a_get_that_carries_nothing() {
+    let registry = TestRegistry::in_memory("h.test").await;
+    let image = registry.seed_image("a", "1", &layers(1)).await;
+    let see = answer(303, &[("location", "/v2/a/manifests/1")], "").times(1);
+    registry.add(see.on(Kind::ManifestPut));
+    let client = client(registry.transport());
+    let _ = crate::support::pushing(&client, "h.test/a").put_manifest(&image.manifest, &tag("2")).await;
+    let methods: Vec<_> = registry.log().iter().map(|entry| entry.method.to_string()).collect();
+    assert_eq!(methods, ["PUT", "GET"]);
+
+    registry.reset();
+    registry.add(answer(303, &[("location", "/v2/a/manifests/1")], "").times(1).on(Kind::ManifestHead));
+    crate::support::pulling(&client, "h.test/a").head_manifest(&tag("2")).await.unwrap();
+    let methods: Vec<_> = registry.log().iter().map(|entry| entry.method.to_string()).collect();
+    assert_eq!(methods, ["HEAD", "HEAD"]);
 }

@@ -75,6 +75,16 @@ async fn not_by_a_location() {
 }
 
 #[tokio::test]
+async fn not_by_a_host_that_has_a_private_address_beside_a_public_one() {
+    let scene = Scene::new().await;
+    scene.from.add(Toxic::new(Effect::RedirectToStorage(Expiry::Never)).on(Kind::BlobGet));
+    let mixed = scene.transport.clone().host("from.test:81", scene.from.service()).private("from.test:81");
+    let scene = Scene { transport: mixed.private("storage.from.test"), ..scene };
+    refused(scene.run().await, "storage.from.test");
+    assert_eq!(scene.asked("storage.from.test"), 0);
+}
+
+#[tokio::test]
 async fn a_private_registry_may_lead_to_private_hosts() {
     let scene = Scene::new().await;
     scene.from.add(Toxic::new(Effect::RedirectToStorage(Expiry::Never)).on(Kind::BlobGet));
