@@ -1,5 +1,7 @@
 //! `lazyblob copy SRC DST`
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use indicatif::HumanBytes;
@@ -39,13 +41,14 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> Result<(), Failure
         "referrers": report.referrers,
         "blobs": blobs(&report.blobs),
     });
-    if let Some(path) = &args.metadata_file {
-        write_metadata(path, &document)?;
-    }
+    // The copy is done: its digest is said even where the file cannot be written.
+    let kept = args.metadata_file.as_deref().map_or(Ok(()), |path| write_metadata(path, &document));
     if context.json() {
-        return output::json(&document);
+        output::json(&document)?;
+    } else {
+        output::lines(report.root.as_ref())?;
     }
-    output::lines(report.root.as_ref())
+    kept
 }
 
 fn show(args: &CopyArgs, context: &Context, plan: &Plan) -> Result<(), Failure> {
@@ -105,7 +108,21 @@ fn describe(descriptor: &Descriptor) -> Value {
     json!({"mediaType": descriptor.media_type(), "digest": descriptor.digest(), "size": descriptor.size()})
 }
 
+/// Writes the document beside its final name first, so that a reader finds the old one or the whole new one.
 fn write_metadata(path: &Path, document: &Value) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::Local(format!("write {}: {error}", path.display()));
     let text = format!("{document:#}\n");
-    std::fs::write(path, text).map_err(|error| Failure::Local(format!("write {}: {error}", path.display())))
+    // A pipe or a device takes the text itself.
+    if path.metadata().is_ok_and(|kind| !kind.is_file()) {
+        return std::fs::write(path, text).map_err(failed);
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.partial", std::process::id()));
+    let beside = Path::new(&beside);
+    let written = File::create(beside).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(beside, path)
+    });
+    written.inspect_err(|_| drop(std::fs::remove_file(beside))).map_err(failed)
 }

@@ -63,7 +63,17 @@ async fn json_is_one_document() {
     );
     let actions = copied["blobs"].as_array().unwrap().iter().map(|blob| blob["action"].clone());
     assert_eq!(actions.collect::<Vec<_>>(), ["mount", "mount", "mount"]);
-    let kept: Value = serde_json::from_slice(&std::fs::read(metadata).unwrap()).unwrap();
+    let kept: Value = serde_json::from_slice(&std::fs::read(&metadata).unwrap()).unwrap();
+    let beside = std::fs::read_dir(metadata.parent().unwrap()).unwrap().flatten();
+    assert!(!beside.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("partial")));
+    let words =
+        format!("copy {host}/app:1 {host}/c:1 --metadata-file {}", desk.path("no/such/file").display());
+    let failed = desk.run(&words).await.exits(1);
+    assert!(
+        failed.stdout.starts_with("sha256:") && failed.stderr.contains("no/such/file"),
+        "{}",
+        failed.stderr
+    );
     assert_eq!(kept, copied);
 
     let listed = desk.ok(&format!("--json tags {host}/app")).await.json();

@@ -104,3 +104,18 @@ impl Copy {
         Ok((blob.clone(), action))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::sha256;
+
+    #[test]
+    fn absurd_sizes_do_not_wrap() {
+        let blob = |size| Descriptor::new("x".into(), size, sha256(b"x"));
+        let blobs =
+            vec![(blob(u64::MAX), Action::Transfer), (blob(5), Action::Transfer), (blob(7), Action::Mount)];
+        let plan = Plan { root: blob(1), unchanged: false, blobs, manifests: Vec::new(), referrers: 0 };
+        assert_eq!((plan.bytes(), plan.bytes_if_refused()), (u64::MAX, u64::MAX));
+    }
+}
