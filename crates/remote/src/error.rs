@@ -220,24 +220,24 @@ impl Error {
 
     /// A malformed input.
     pub fn invalid(operation: &'static str, object: impl fmt::Display, reason: impl fmt::Display) -> Self {
-        Self::Invalid { what: What::new(operation, object), reason: reason.to_string() }
+        Self::Invalid { what: What::new(operation, object), reason: shown(&reason) }
     }
 
     /// Something that is not there.
     pub fn not_found(operation: &'static str, object: impl fmt::Display, reason: impl fmt::Display) -> Self {
-        Self::NotFound { what: What::new(operation, object), reason: reason.to_string() }
+        Self::NotFound { what: What::new(operation, object), reason: shown(&reason) }
     }
 
     /// Something a rule of ours forbids.
     pub fn refused(operation: &'static str, object: impl fmt::Display, reason: impl fmt::Display) -> Self {
-        Self::Refused { what: What::new(operation, object), reason: reason.to_string() }
+        Self::Refused { what: What::new(operation, object), reason: shown(&reason) }
     }
 
     /// A connection that failed or a body that ended early; another try may help.
     pub fn broken(operation: &'static str, object: impl fmt::Display, cause: &BoxError) -> Self {
         Self::Unavailable {
             what: What::new(operation, object),
-            reason: chain(cause.as_ref()),
+            reason: shown(&chain(cause.as_ref())),
             retry_after: None,
             transient: true,
         }
@@ -293,6 +293,11 @@ fn steers(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// A reason may quote what somebody else has written.
+fn shown(reason: &impl fmt::Display) -> String {
+    printable(&reason.to_string()).into_owned()
+}
+
 fn detail(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
@@ -300,6 +305,21 @@ fn detail(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_steer_no_terminal() {
+        let written = "unknown variant `\u{1b}]0;x\u{7}\u{202e}`";
+        let cause = BoxError::from(written);
+        for error in [
+            Error::invalid("read", "x", written),
+            Error::not_found("read", "x", written),
+            Error::refused("read", "x", written),
+            Error::broken("read", "x", &cause),
+        ] {
+            let said = error.to_string();
+            assert!(said.contains("`\u{fffd}]0;x\u{fffd}\u{fffd}`") && !said.contains(steers), "{said:?}");
+        }
+    }
 
     #[test]
     fn what_is_shown_steers_no_terminal() {

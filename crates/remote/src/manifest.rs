@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest;
-use crate::error::{Error, Mismatch, Result, What};
+use crate::error::{Error, Mismatch, Result, What, printable};
 use crate::media::{self, Class};
 
 /// The largest manifest we accept, in bytes (distribution-spec: clients and registries should allow 4 MiB). Larger
@@ -203,9 +203,9 @@ impl View {
     }
 }
 
-/// Text of somebody else's as it may be shown: not endless, and without what would steer a terminal.
+/// Text of somebody else's as it may be shown, not endless.
 fn shown(text: &str) -> String {
-    text.chars().take(100).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    printable(text).chars().take(100).collect()
 }
 
 /// An index or manifest past the limit.

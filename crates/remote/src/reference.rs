@@ -278,10 +278,15 @@ fn is_component(component: &str) -> bool {
     }
 }
 
-fn check_tag(text: &str, tag: &str) -> Result<()> {
+/// Whether `text` is a tag (distribution-spec "Pulling manifests").
+pub(crate) fn is_tag(text: &str) -> bool {
     let legal =
         |(at, c): (usize, char)| c.is_ascii_alphanumeric() || c == '_' || (at > 0 && matches!(c, '.' | '-'));
-    if tag.is_empty() || tag.len() > 128 || !tag.char_indices().all(legal) {
+    !text.is_empty() && text.len() <= 128 && text.char_indices().all(legal)
+}
+
+fn check_tag(text: &str, tag: &str) -> Result<()> {
+    if !is_tag(tag) {
         return Err(malformed(text, &format!("`{tag}` is not a tag (1 to 128 of A-Z a-z 0-9 _ . -)")));
     }
     Ok(())

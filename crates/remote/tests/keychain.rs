@@ -224,6 +224,7 @@ async fn helpers_come_before_the_file_and_the_host_s_before_the_common_one() {
 async fn a_helper_that_fails_is_no_anonymity() {
     let home = Home::new();
     home.helper("angry", "echo 'the vault is locked' >&2; exit 3");
+    home.helper("loud", "printf '\\033[2Jlocked\\342\\200\\256\\n' >&2; exit 3");
     home.helper("silent", "exit 1");
     home.helper("leaky", "echo '{\"Username\":\"u\",\"Secret\":\"s3cr3t\"'; exit 1");
     home.helper("garbage", "echo 's3cr3t is not JSON'");
@@ -231,6 +232,7 @@ async fn a_helper_that_fails_is_no_anonymity() {
     home.helper("typed", "echo '{\"Username\":1,\"Secret\":\"s3cr3t\"}'");
     for (name, reason) in [
         ("angry", "the vault is locked"),
+        ("loud", "\u{fffd}[2Jlocked\u{fffd}"),
         ("silent", "without a word"),
         ("leaky", "without a word"),
         ("garbage", "not the JSON of a credential"),

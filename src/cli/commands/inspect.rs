@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use indicatif::HumanBytes;
+use lazyblob::remote::error::printable;
 use lazyblob::remote::{Descriptor, Manifest};
 use serde_json::{Value, json};
 
@@ -52,7 +53,7 @@ fn text(location: &str, manifest: &Manifest, referrers: Option<&[Descriptor]>) -
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{location}");
     let _ = writeln!(text, "  digest  {}", manifest.digest());
-    let _ = writeln!(text, "  type    {} ({})", kind(manifest), manifest.media_type());
+    let _ = writeln!(text, "  type    {} ({})", kind(manifest), printable(manifest.media_type()));
     if let Some(subject) = manifest.subject() {
         let _ = writeln!(text, "  subject {}", subject.digest());
     }
@@ -79,9 +80,34 @@ fn text(location: &str, manifest: &Manifest, referrers: Option<&[Descriptor]>) -
 fn line(text: &mut String, what: &str, descriptor: &Descriptor) {
     let platform = descriptor.platform().as_ref().map(|platform| {
         let variant = platform.variant().as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
-        format!(" {}/{}{variant}", platform.os(), platform.architecture())
+        printable(&format!(" {}/{}{variant}", platform.os(), platform.architecture())).into_owned()
     });
     let size = HumanBytes(descriptor.size()).to_string();
-    let (digest, media_type) = (descriptor.digest(), descriptor.media_type());
+    let (digest, media_type) = (descriptor.digest(), printable(descriptor.media_type().as_ref()));
     let _ = writeln!(text, "  {what:7} {digest} {size:>10}{} {media_type}", platform.unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_manifest_says_steers_no_terminal() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let document = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [{
+                "mediaType": "x/\u{1b}]0;title\u{7}",
+                "digest": digest,
+                "size": 1,
+                "platform": {"os": "linux\u{202e}", "architecture": "a\nb", "variant": "\u{2066}v"},
+            }],
+        });
+        let manifest = Manifest::parse(document.to_string().into(), None, None, "the test").unwrap();
+        let text = text("h.test/a:1", &manifest, None);
+        assert_eq!(text.lines().count(), 5, "{text:?}");
+        assert!(text.contains("linux\u{fffd}/a b/\u{fffd}v x/\u{fffd}]0;title\u{fffd}"), "{text:?}");
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{2066}']), "{text:?}");
+    }
 }

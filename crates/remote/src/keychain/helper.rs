@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::memo::Answers;
 use super::{Credential, Environment, Secret};
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Result, What, printable};
 
 /// More than this many bytes of a helper's output are not read.
 const LONGEST_OUTPUT: u64 = 1 << 20;
@@ -181,7 +181,7 @@ impl Outcome {
         let said = [&self.stdout, &self.stderr].into_iter().map(|output| String::from_utf8_lossy(output));
         said.filter(|text| !text.contains(['{', '}']))
             .filter_map(|text| text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned))
-            .map(|line| line.chars().filter(|c| !c.is_control()).take(200).collect())
+            .map(|line| printable(&line).chars().take(200).collect())
             .next()
             .unwrap_or_else(|| "it failed without a word".to_owned())
     }

@@ -13,6 +13,9 @@ use crate::verify::Verified;
 /// No host refuses a chunk of this size for its size.
 const SMALLEST: u64 = 64 * 1024;
 
+/// A host that stores less than [`SMALLEST`] of what a chunk has, this often in a row, would take a blob byte by byte.
+const MOST_CRUMBS: u32 = 16;
+
 /// An upload under way, one chunk in memory at a time.
 struct Chunked<'a> {
     repository: &'a Repository,
@@ -24,6 +27,8 @@ struct Chunked<'a> {
     said: Option<u64>,
     size: u64,
     failures: u32,
+    /// Chunks in a row of which the host stored next to nothing.
+    crumbs: u32,
     /// It answered 416 to the last chunk.
     out_of_range: bool,
 }
@@ -46,6 +51,7 @@ impl Repository {
             said: None,
             size,
             failures: 0,
+            crumbs: 0,
             out_of_range: false,
         };
         let mut ahead = Bytes::new();
@@ -107,11 +113,24 @@ impl Chunked<'_> {
                             format!("the host has {said} bytes after a chunk, before it {}", self.offset);
                         return Err(self.broken(reason));
                     }
-                    Some(said) if !stuck && said < expected => self.offset = said,
-                    _ => self.offset = expected,
+                    Some(said) if !stuck && said < expected => {
+                        self.crumbs = if said - self.offset < SMALLEST { self.crumbs + 1 } else { 0 };
+                        self.offset = said;
+                    }
+                    _ => {
+                        self.crumbs = 0;
+                        self.offset = expected;
+                    }
                 }
                 self.failures = 0;
-                Ok(())
+                if self.crumbs < MOST_CRUMBS {
+                    return Ok(());
+                }
+                let what = self.repository.about_blob("upload chunk of", descriptor);
+                let reason = format!(
+                    "{MOST_CRUMBS} times in a row the host stored less than {SMALLEST} bytes of a chunk"
+                );
+                Err(Error::refused(what.operation, what.object, reason))
             }
             StatusCode::PAYLOAD_TOO_LARGE if sent > self.smallest() => {
                 self.size = (sent / 2).max(self.smallest());

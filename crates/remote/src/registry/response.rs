@@ -196,6 +196,15 @@ mod tests {
     }
 
     #[test]
+    fn documents_turn_no_text_about() {
+        let document = r#"{"errors":[{"code":"\u001bX","message":"a\u202eb\n","detail":"\u2066\u009b"}]}"#;
+        let (codes, said) = read_document(document.as_bytes(), &Secrets::default());
+        assert_eq!(codes, ["\u{fffd}X"]);
+        assert_eq!(said, "\u{fffd}X: a\u{fffd}b  (\u{fffd}\u{fffd})");
+        assert_eq!(read_document("a\u{202e}b".as_bytes(), &Secrets::default()).1, "a\u{fffd}b");
+    }
+
+    #[test]
     fn documents_are_told_in_one_line() {
         let document = br#"{"errors":[{"code":"DENIED","message":"no","detail":{"a":1}},{"code":"X"}]}"#;
         let (codes, said) = read_document(document, &Secrets::default());

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::Repository;
 use crate::error::{Result, What};
+use crate::reference::is_tag;
 use crate::request::Kind;
 
 #[derive(Deserialize)]
@@ -14,7 +15,8 @@ struct Page {
 }
 
 impl Repository {
-    /// All tags, page by page, in the registry's order.
+    /// All tags, page by page, in the registry's order. What is listed among them and is no tag, which no one could
+    /// ask for, is left out: digests, and texts that would steer a terminal.
     ///
     /// # Errors
     /// [`crate::Error::NotFound`] where there is no such repository, and those of the way.
@@ -22,6 +24,6 @@ impl Repository {
         let what = What::new("list tags", &self.name);
         let pages: Vec<Page> = self.pages(Kind::Tags, &what, "tags/list").await?;
         let tags = pages.into_iter().flat_map(|page| page.tags.unwrap_or_default()).flatten();
-        Ok(tags.filter(|tag| !tag.contains(':')).collect())
+        Ok(tags.filter(|tag| is_tag(tag)).collect())
     }
 }

@@ -58,6 +58,12 @@ async fn odd_lists_are_read() {
         (r#"{"name":"a","tags":null}"#.to_owned(), &[][..]),
         (r#"{"name":"a"}"#.to_owned(), &[]),
         (format!(r#"{{"tags":[null,"1","sha256:{}"]}}"#, "a".repeat(64)), &["1"]),
+        (
+            r#"{"tags":["1","\u001b]0;x\u0007","a\nb","\u202ea","a\u2066","",".a","a b","v1_0-rc.1"]}"#
+                .to_owned(),
+            &["1", "v1_0-rc.1"],
+        ),
+        (format!(r#"{{"tags":["1","{}"]}}"#, "a".repeat(129)), &["1"]),
     ] {
         let registry = paged(100).await;
         registry.add(answer(200, &[], page).on(Kind::Tags));

@@ -387,3 +387,22 @@ async fn who_may_look_up_but_not_write_is_told_when_writing() {
     let error = job().run().await.unwrap_err();
     assert!(matches!(error.root(), Error::Unauthorized { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn a_host_that_stores_a_byte_of_every_chunk_is_given_up() {
+    let registry = TestRegistry::in_memory(HOST).await;
+    registry.add(
+        Toxic::new(Effect::BodyCap { bytes: 100_000, status: http::StatusCode::PAYLOAD_TOO_LARGE })
+            .on(Kind::Upload),
+    );
+    // After the POST and the PATCH of everything, which is too much for it.
+    for nth in 2..100_u32 {
+        let range = format!("0-{nth}");
+        let crumb = answer(202, &[("range", &range), ("location", "/v2/b/blobs/uploads/x")], "");
+        registry.add(crumb.on(Kind::Upload).after(nth).times(1));
+    }
+    let error = put(&chunking_client(registry.transport(), 100_000), &bytes(300_000)).await.unwrap_err();
+    assert!(matches!(error.root(), Error::Refused { .. }), "{error:?}");
+    assert!(error.to_string().contains("16 times in a row"), "{error}");
+    assert_eq!(pieces(&registry).len(), 1 + 16, "{:?}", registry.lines());
+}
