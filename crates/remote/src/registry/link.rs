@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::Repository;
-use super::exchange::{Call, authority, resolve};
+use super::exchange::Call;
+use super::hops::{authority, resolve};
 use crate::body;
 use crate::error::{Error, Result, What};
 use crate::request::Kind;

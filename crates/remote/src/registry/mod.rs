@@ -10,6 +10,7 @@ mod blobs;
 mod chunks;
 mod exchange;
 mod facts;
+mod hops;
 mod link;
 mod login;
 mod manifests;

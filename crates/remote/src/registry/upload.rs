@@ -6,7 +6,8 @@ use oci_spec::image::Descriptor;
 use url::Url;
 
 use super::Repository;
-use super::exchange::{Call, Payload, resolve};
+use super::exchange::{Call, Payload};
+use super::hops::resolve;
 use super::outgoing::watched;
 use super::response::Answer;
 use crate::body;

@@ -4,6 +4,7 @@
 
 mod auth;
 mod cancel;
+mod chunks;
 mod copy_requests;
 mod credentials;
 mod manifests;
@@ -11,6 +12,7 @@ mod mirrors;
 mod mounts;
 mod names;
 mod platforms;
+mod redirects;
 mod referrers;
 mod resume;
 mod retries;

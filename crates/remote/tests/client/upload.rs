@@ -58,7 +58,7 @@ fn blob_of(content: &Bytes, breaks_at: Option<usize>) -> Blob {
     Blob::new(descriptor, vec![Arc::new(source)], ladder(), Access::anonymous())
 }
 
-async fn put(client: &Registry, content: &Bytes) -> Result<()> {
+pub(crate) async fn put(client: &Registry, content: &Bytes) -> Result<()> {
     RegistryTarget::new(pushing(client, "to.test/b")).put_blob(&blob_of(content, None), None).await
 }
 
@@ -71,7 +71,7 @@ fn methods(registry: &TestRegistry) -> Vec<String> {
     registry.log().into_iter().map(|entry| entry.method.to_string()).collect()
 }
 
-fn pieces(registry: &TestRegistry) -> Vec<Option<String>> {
+pub(crate) fn pieces(registry: &TestRegistry) -> Vec<Option<String>> {
     registry.log().into_iter().filter(|entry| entry.method == "PATCH").map(|entry| entry.range).collect()
 }
 
@@ -386,23 +386,4 @@ async fn who_may_look_up_but_not_write_is_told_when_writing() {
     from.seed_image("a", "1", &layers(2)).await;
     let error = job().run().await.unwrap_err();
     assert!(matches!(error.root(), Error::Unauthorized { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn a_host_that_stores_a_byte_of_every_chunk_is_given_up() {
-    let registry = TestRegistry::in_memory(HOST).await;
-    registry.add(
-        Toxic::new(Effect::BodyCap { bytes: 100_000, status: http::StatusCode::PAYLOAD_TOO_LARGE })
-            .on(Kind::Upload),
-    );
-    // After the POST and the PATCH of everything, which is too much for it.
-    for nth in 2..100_u32 {
-        let range = format!("0-{nth}");
-        let crumb = answer(202, &[("range", &range), ("location", "/v2/b/blobs/uploads/x")], "");
-        registry.add(crumb.on(Kind::Upload).after(nth).times(1));
-    }
-    let error = put(&chunking_client(registry.transport(), 100_000), &bytes(300_000)).await.unwrap_err();
-    assert!(matches!(error.root(), Error::Refused { .. }), "{error:?}");
-    assert!(error.to_string().contains("16 times in a row"), "{error}");
-    assert_eq!(pieces(&registry).len(), 1 + 16, "{:?}", registry.lines());
 }
