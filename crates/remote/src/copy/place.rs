@@ -40,10 +40,14 @@ impl Action {
 }
 
 impl Copy {
+    /// Whether both ends are one place that keeps what it has. An archive is none: it is written anew, even onto itself.
+    pub(super) fn within_one_place(&self) -> bool {
+        self.target.vouches_for_blobs() && self.source.origin() == self.target.origin()
+    }
+
     /// Whether no request is needed to know what becomes of `blob`.
     pub(super) fn known(&self, blob: &Descriptor) -> Option<Action> {
-        // Only a place that keeps what it has: an archive is written anew, even onto itself.
-        if self.target.vouches_for_blobs() && self.source.origin() == self.target.origin() {
+        if self.within_one_place() {
             return Some(Action::Present);
         }
         let elsewhere = blob.urls().as_ref().is_some_and(|urls| !urls.is_empty());

@@ -38,9 +38,9 @@ pub(super) struct Referrers<'a> {
 }
 
 impl Copy {
-    /// Whether referrers are to be looked for. Within one repository they are there.
+    /// Whether referrers are to be looked for. Within one place they are there.
     pub(super) fn takes_referrers(&self) -> bool {
-        self.options.referrers && self.source.origin() != self.target.origin()
+        self.options.referrers && !self.within_one_place()
     }
 
     /// The referrers of `root` and of what hangs from it, as far as the target lacks them.

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lazyblob_remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, OciArchiveTarget};
-use lazyblob_remote::copy::{Copy, Report};
+use lazyblob_remote::copy::{Copy, Options, Report};
 use lazyblob_remote::endpoint::Name;
 use lazyblob_remote::layout::Layout;
 use lazyblob_remote::transfer::Tasks;
-use lazyblob_remote::{Access, Manifest, Result, Source, Target};
+use lazyblob_remote::{Access, Manifest, Result, Source, Target, media};
+use serde_json::json;
 
 use crate::support::{Memory, put, small_image, tag};
 
@@ -75,4 +76,35 @@ async fn a_layout_gets_another_name_and_no_other_blob() {
     let report = copy(layout.clone(), layout.clone(), "u").await.unwrap();
     assert!(report.blobs.iter().all(|(_, action)| *action == lazyblob_remote::copy::Action::Present));
     assert_eq!(layout.roots().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_oci_archive_keeps_its_referrers() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.tar");
+    let (mut memory, target) = (Memory::default(), OciArchiveTarget::create(&file).await.unwrap());
+    let image = small_image(&mut memory, 1);
+    put(&memory, &image, &target, &tag("t")).await.unwrap();
+    let config = memory.add(media::OCI_EMPTY, "{}");
+    let signature = crate::support::manifest(&json!({
+        "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "artifactType": "application/x.signature",
+        "config": config, "layers": [config], "subject": image.descriptor(),
+    }));
+    put(&memory, &signature, &target, &Name::Digest(signature.digest().clone())).await.unwrap();
+    target.finish().await.unwrap();
+
+    let source = OciArchive::open(&file).await.unwrap();
+    let target = OciArchiveTarget::create(&file).await.unwrap();
+    let (access, tasks) = (Access::anonymous(), Tasks::default());
+    let options = Options { referrers: true, ..Options::default() };
+    let copy = Copy::new(Arc::new(source), tag("t"), Arc::new(target), vec![tag("u")], access, tasks);
+    let report = copy.with_options(options).run().await.unwrap();
+
+    assert_eq!(report.referrers, 1);
+    let kept = OciArchive::open(&file).await.unwrap();
+    let referrers = kept.referrers(image.digest()).await.unwrap();
+    assert_eq!(
+        referrers.iter().map(lazyblob_remote::Descriptor::digest).collect::<Vec<_>>(),
+        [signature.digest()]
+    );
 }
