@@ -15,6 +15,7 @@ use super::problem::{Answer, Problem};
 use super::range;
 use super::registry::Registry;
 use super::route::{self, parameter};
+use super::session::Turn;
 use super::sync::lock;
 use crate::body::{self, Body, BoxError};
 use crate::digest::Hasher;
@@ -59,6 +60,17 @@ impl Registry {
         id: &str,
         request: Request<Body>,
     ) -> Answer {
+        let turn = self.receive(repository, id, request).await?;
+        Ok(self.session_response(StatusCode::ACCEPTED, repository, id, turn.position()))
+    }
+
+    /// Takes the body of a PATCH or PUT into the session, where it is its turn and in order.
+    async fn receive(
+        &self,
+        repository: &RepositoryName,
+        id: &str,
+        request: Request<Body>,
+    ) -> Result<Turn, Problem> {
         let turn = self.sessions.turn(repository.path(), id).await;
         let mut turn = turn.ok_or_else(|| Problem::upload_unknown(id))?;
         let before = turn.position();
@@ -66,11 +78,10 @@ impl Registry {
         let stop = turn.stop();
         let ingest = turn.ingest().ok_or_else(|| Problem::upload_unknown(id))?;
         self.take(ingest.as_mut(), request.into_body(), &stop).await?;
-        let position = turn.position();
-        if chunk.is_some_and(|length| length != position - before) {
+        if chunk.is_some_and(|length| length != turn.position() - before) {
             return Err(Problem::size_invalid("the chunk is not as long as its Content-Range says"));
         }
-        Ok(self.session_response(StatusCode::ACCEPTED, repository, id, position))
+        Ok(turn)
     }
 
     pub(super) async fn finish_upload(
@@ -82,16 +93,7 @@ impl Registry {
         let digest = parameter(request.uri(), "digest")
             .ok_or_else(|| Problem::digest_invalid("the digest parameter is missing"))?;
         let digest = computable(&digest)?;
-        let turn = self.sessions.turn(repository.path(), id).await;
-        let mut turn = turn.ok_or_else(|| Problem::upload_unknown(id))?;
-        let before = turn.position();
-        let chunk = self.in_order(repository, id, before, &request)?;
-        let stop = turn.stop();
-        let ingest = turn.ingest().ok_or_else(|| Problem::upload_unknown(id))?;
-        self.take(ingest.as_mut(), request.into_body(), &stop).await?;
-        if chunk.is_some_and(|length| length != turn.position() - before) {
-            return Err(Problem::size_invalid("the chunk is not as long as its Content-Range says"));
-        }
+        let turn = self.receive(repository, id, request).await?;
         let ingest = self.sessions.end(id, turn).ok_or_else(|| Problem::upload_unknown(id))?;
         self.commit(repository, ingest, &digest).await
     }
