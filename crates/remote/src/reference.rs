@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 
 /// Docker Hub's name in references.
 pub const DOCKER_HUB: &str = "docker.io";
+/// The host of Docker Hub's API.
+pub(crate) const DOCKER_HUB_API: &str = "registry-1.docker.io";
 
 /// A repository: a registry's `HOST[:PORT]` and a path in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -178,7 +180,7 @@ fn parse(text: &str) -> Result<Reference> {
         Some(_) => (DOCKER_HUB, name.to_owned()),
         None => (DOCKER_HUB, format!("library/{name}")),
     };
-    let host = if matches!(host, "index.docker.io" | "registry-1.docker.io") { DOCKER_HUB } else { host };
+    let host = if matches!(host, "index.docker.io" | DOCKER_HUB_API) { DOCKER_HUB } else { host };
     let path = if host == DOCKER_HUB && !path.contains('/') { format!("library/{path}") } else { path };
     let repository = RepositoryName::new(host, &path).map_err(|error| match error {
         Error::Invalid { reason, .. } => malformed(text, &reason),

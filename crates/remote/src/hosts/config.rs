@@ -11,10 +11,8 @@ use super::file::{self, endpoint};
 use super::toml::{HostsFile, Section};
 use super::{Address, Host, Mirror};
 use crate::error::{Error, Result};
+use crate::reference::DOCKER_HUB_API;
 use crate::transport::Tls;
-
-/// Where Docker Hub's API is.
-const DOCKER_HUB_API: &str = "registry-1.docker.io";
 
 /// How every host is reached. Files are read when a host is first asked for, and once.
 #[derive(Debug, Default)]

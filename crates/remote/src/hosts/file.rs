@@ -7,6 +7,7 @@ use url::Url;
 
 use super::toml::{self, HostsFile};
 use crate::error::{Error, Result};
+use crate::reference::DOCKER_HUB_API;
 use crate::transport::address::is_loopback;
 
 const OPERATION: &str = "read hosts configuration";
@@ -83,7 +84,7 @@ pub(super) fn endpoint(text: &str, override_path: bool) -> Result<Url, &'static 
     }
     // Docker Hub's name is not where its API is.
     if matches!(url.host_str(), Some("docker.io" | "index.docker.io")) {
-        url.set_host(Some("registry-1.docker.io")).map_err(|_| "it is not a URL")?;
+        url.set_host(Some(DOCKER_HUB_API)).map_err(|_| "it is not a URL")?;
     }
     let path = url.path().trim_end_matches('/').to_owned();
     let path = if override_path || path.ends_with("/v2") { path } else { format!("{path}/v2") };

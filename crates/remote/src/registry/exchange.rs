@@ -15,7 +15,7 @@ use crate::auth::{self, Asker, Challenge, Secrets, Token, TokenRequest};
 use crate::body::{self, Body};
 use crate::error::{Error, Result, What, chain};
 use crate::hosts::Address;
-use crate::reference::DOCKER_HUB;
+use crate::reference::{DOCKER_HUB, DOCKER_HUB_API};
 use crate::request::Kind;
 use crate::transport::{Phase, Reach, Route};
 
@@ -56,8 +56,6 @@ impl Call {
     }
 }
 
-/// Where the API of Docker Hub is.
-const DOCKER_HUB_API: &str = "registry-1.docker.io";
 /// Follows no more redirects than this.
 const MAX_REDIRECTS: usize = 8;
 
