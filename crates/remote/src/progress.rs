@@ -12,15 +12,28 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// Queued behind others.
+    /// Queued behind others. A blob that gets its slot at once is never in this state.
     Waiting,
-    /// Bytes are coming in, or going from one host to another.
-    Transferring,
+    /// Bytes come in, to stay here.
+    Downloading,
+    /// Bytes go to a registry, straight from where they are.
+    Uploading,
+    /// Something went wrong; it is tried again after this many seconds.
+    Retrying {
+        /// Seconds left, rounded up.
+        seconds: u64,
+    },
+    /// All bytes are there and are checked against the digest.
+    Verifying,
+    /// The blob is whole, verified and durable; it is still to be unpacked.
+    Complete,
+    /// The blob is being unpacked.
+    Extracting,
     /// The target had it; no byte moved.
     Present,
     /// The target took it from another of its repositories; no byte moved.
     Mounted,
-    /// All bytes arrived and were verified.
+    /// All that was to happen to it has happened.
     Done,
     /// It ended without success; the error is the caller's.
     Failed,
@@ -28,11 +41,12 @@ pub enum State {
 
 /// Takes the events of blobs. Implementations must return at once: they are called on the way of the bytes.
 pub trait Progress: Send + Sync + fmt::Debug {
-    /// A blob enters `state` at its beginning: [`State::Waiting`] or [`State::Transferring`].
+    /// A blob enters `state`, one of those it does not stay in.
     fn start(&self, blob: &Descriptor, state: State);
     /// `position` bytes of the blob are through. It may fall back once, when a source starts over.
     fn advance(&self, blob: &Descriptor, position: u64);
-    /// The blob has ended: [`State::Present`], [`State::Mounted`], [`State::Done`] or [`State::Failed`].
+    /// The blob has ended: [`State::Present`], [`State::Mounted`], [`State::Done`] or
+    /// [`State::Failed`].
     fn finish(&self, blob: &Descriptor, state: State);
     /// Something worth a line: a source dropped, a server's warning.
     fn note(&self, message: &str);

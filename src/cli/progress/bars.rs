@@ -44,7 +44,7 @@ impl Bars {
 impl Show for Bars {
     fn start(&self, blob: &Descriptor, state: State) {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).start(blob, state, Instant::now());
-        if state != State::Transferring {
+        if !matches!(state, State::Downloading | State::Uploading) {
             return;
         }
         let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);

@@ -50,7 +50,7 @@ impl Show for Events {
 
     fn advance(&self, blob: &Descriptor, position: u64) {
         if self.due(blob) {
-            Self::tell(blob, State::Transferring, Some(position));
+            Self::tell(blob, State::Uploading, Some(position));
         }
     }
 

@@ -122,7 +122,12 @@ impl Show for Quiet {
 fn word(state: State) -> &'static str {
     match state {
         State::Waiting => "waiting",
-        State::Transferring => "transferring",
+        State::Downloading => "downloading",
+        State::Uploading => "uploading",
+        State::Retrying { .. } => "retrying",
+        State::Verifying => "verifying",
+        State::Complete => "complete",
+        State::Extracting => "extracting",
         State::Present => "present",
         State::Mounted => "mounted",
         State::Done => "done",

@@ -21,7 +21,7 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn start(&mut self, blob: &Descriptor, state: State, now: Instant) {
         self.began.get_or_insert(now);
-        if state == State::Transferring {
+        if matches!(state, State::Downloading | State::Uploading) {
             self.moving.insert(blob.digest().to_string(), (0, blob.size()));
         } else {
             self.known += 1;
@@ -102,7 +102,7 @@ mod tests {
             tally.start(&blob(at), State::Waiting, now);
         }
         tally.finish(&blob(0), State::Mounted);
-        tally.start(&blob(1), State::Transferring, now);
+        tally.start(&blob(1), State::Uploading, now);
         tally.advance(&blob(1), 512);
         let later = now + Duration::from_secs(1);
         assert_eq!(tally.standing(later), "1 of 3 blobs, 512 B of 1.00 KiB, 512 B/s, 1 second left");

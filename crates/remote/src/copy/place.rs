@@ -96,7 +96,7 @@ impl Copy {
         if self.target.has_blob(blob).await? {
             return Ok(Action::Present);
         }
-        self.access.progress.start(blob, State::Transferring);
+        self.access.progress.start(blob, State::Uploading);
         let source = self.blob(blob);
         let mut put = self.target.put_blob(&source, session).await;
         // What is wrong at a mirror may be right at the next one. Nothing of it has become visible.

@@ -62,32 +62,40 @@ impl Blob {
         self.sources.iter().any(|source| source.distrust(&self.descriptor))
     }
 
-    /// Reads the whole blob from the beginning. Returns once the first bytes are there, so that a caller opens nothing
-    /// at a target before its source has answered. A connection that breaks is resumed at the offset reached; bytes
-    /// already passed on are not asked for again, except where a source ignores ranges.
+    /// Reads the whole blob from the beginning and verifies it. See [`Blob::read_from`].
+    ///
+    /// # Errors
+    /// Those of [`Blob::read_from`]; the stream ends with [`Error::Integrity`] where the bytes are not the blob's.
+    pub async fn read(&self) -> Result<Verified> {
+        let source = self.sources.first().map(|source| source.origin().to_string()).unwrap_or_default();
+        Verified::new(&self.descriptor, source, self.read_from(0).await?)
+    }
+
+    /// Reads the blob from `offset` to its end; whoever takes the bytes verifies them together with those before.
+    /// Returns once the first bytes are there, so that a caller opens nothing at a target before its source has
+    /// answered. A connection that breaks is resumed at the offset reached; bytes already passed on are not asked for
+    /// again, except where a source ignores ranges: then they come again and are dropped here.
     ///
     /// # Errors
     /// The last source's error when no source is left; all sources are named in the trace.
-    pub async fn read(&self) -> Result<Verified> {
+    pub async fn read_from(&self, offset: u64) -> Result<ByteStream> {
         let mut reading = Reading {
             blob: self.clone(),
             remaining: self.sources.iter().rev().map(Arc::clone).collect(),
-            offset: 0,
+            offset,
             failures: 0,
-            proven: 0,
+            proven: offset,
             promised: 0..0,
             body: None,
         };
-        let source = reading.name();
         let first = reading.next().await?;
         let rest = futures::stream::try_unfold(reading, |mut reading| async move {
             Ok(reading.next().await?.map(|bytes| (bytes, reading)))
         });
-        let stream = match first {
+        Ok(match first {
             Some(bytes) => body::once(bytes).chain(rest).boxed(),
             None => body::once(Bytes::new()),
-        };
-        Verified::new(&self.descriptor, source, stream)
+        })
     }
 
     /// Reads the whole blob into memory; for configs and other small ones of at most `limit` bytes.
