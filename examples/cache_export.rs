@@ -11,7 +11,6 @@ use lazyblob::remote::buildcache::Form;
 use lazyblob::remote::copy::{Copy, Options};
 use lazyblob::remote::endpoint::{Name, Source as _, Target as _};
 use lazyblob::remote::layout::Layout;
-use lazyblob::remote::transfer::Tasks;
 use lazyblob::remote::{Access, media};
 use serde_json::json;
 
@@ -25,7 +24,7 @@ async fn main() -> Outcome<()> {
 
     let registry = Embedded::start().await?;
     let (branch, main) = (registry.repository("cache/pr-17")?, registry.repository("cache/main")?);
-    let tasks = Tasks::default();
+    let transfers = registry.client.transfers();
     let mut table = Table::begin(registry.traffic());
 
     let (source, target) = registry.ends(&branch, &branch)?;
@@ -36,7 +35,7 @@ async fn main() -> Outcome<()> {
         Arc::clone(&target) as _,
         names.clone(),
         Access::anonymous(),
-        tasks.clone(),
+        transfers.clone(),
     );
     export.run().await?;
     table.row("export to cache/pr-17:build", registry.traffic());
@@ -47,7 +46,7 @@ async fn main() -> Outcome<()> {
 
     let (source, target) = registry.ends(&branch, &main)?;
     let promote =
-        Copy::new(source, Name::Tag("green".into()), target, names, Access::anonymous(), tasks.clone());
+        Copy::new(source, Name::Tag("green".into()), target, names, Access::anonymous(), transfers.clone());
     let promoted = promote.clone().run().await?;
     table.row("promote to cache/main:build", registry.traffic());
 
@@ -56,7 +55,6 @@ async fn main() -> Outcome<()> {
     table.row("the same in index form", registry.traffic());
 
     println!("\ncache/main:build was {}\n          and is {} in index form.", promoted.root, converted.root);
-    tasks.close().await;
     registry.close().await;
     Ok(())
 }

@@ -12,7 +12,6 @@ use lazyblob::remote::Access;
 use lazyblob::remote::copy::Copy;
 use lazyblob::remote::endpoint::{Name, Source as _, Target as _};
 use lazyblob::remote::layout::Layout;
-use lazyblob::remote::transfer::Tasks;
 
 use support::{Embedded, Outcome, Table};
 
@@ -27,7 +26,7 @@ async fn main() -> Outcome<()> {
 
     let registry = Embedded::start().await?;
     let (dev, prod) = (registry.repository("team/dev")?, registry.repository("team/prod")?);
-    let tasks = Tasks::default();
+    let transfers = registry.client.transfers();
     let mut table = Table::begin(registry.traffic());
 
     // The bytes have to get there once.
@@ -39,7 +38,7 @@ async fn main() -> Outcome<()> {
         Arc::clone(&target) as _,
         names.clone(),
         Access::anonymous(),
-        tasks.clone(),
+        transfers.clone(),
     );
     push.run().await?;
     table.row("push to team/dev:1", registry.traffic());
@@ -52,7 +51,7 @@ async fn main() -> Outcome<()> {
     // Copy: every blob is mounted.
     let (source, target) = registry.ends(&dev, &prod)?;
     let copy =
-        Copy::new(source, Name::Tag("stable".into()), target, names, Access::anonymous(), tasks.clone());
+        Copy::new(source, Name::Tag("stable".into()), target, names, Access::anonymous(), transfers.clone());
     let report = copy.run().await?;
     table.row("copy to team/prod:1", registry.traffic());
     copy.run().await?;
@@ -62,7 +61,6 @@ async fn main() -> Outcome<()> {
         "\nteam/prod:1 is {}: the same to the byte, and 0 layer bytes moved to get it there.",
         report.root
     );
-    tasks.close().await;
     registry.close().await;
     Ok(())
 }

@@ -10,7 +10,7 @@ use lazyblob::remote::hosts::Hosts;
 use lazyblob::remote::layout::Layout;
 use lazyblob::remote::location::{LocalImage, LocalKind};
 use lazyblob::remote::registry::{RegistrySource, RegistryTarget, Repository, Settings};
-use lazyblob::remote::transfer::{Retry, Tasks};
+use lazyblob::remote::transfer::{self, Limits, Retry, Transfers};
 use lazyblob::remote::transport::{self, HttpTransport};
 use lazyblob::remote::{Access, Location, Reference, Registry, RepositoryName, Scopes, Transport};
 
@@ -23,13 +23,12 @@ use super::progress::Watch;
 /// Work that was told to end gets this long before the process does.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A run: its client, its credentials, its display and its tasks.
+/// A run: its client, its credentials and its display.
 #[derive(Debug)]
 pub(crate) struct Context {
     registry: Registry,
     access: Access,
     watch: Arc<Watch>,
-    tasks: Tasks,
     json: bool,
     from_registry: AtomicBool,
     to_registry: AtomicBool,
@@ -63,12 +62,12 @@ impl Context {
             known = known.hosts_dir(directory);
         }
         let retry = Retry { tries: global.tries, ..Retry::default() };
-        let registry = Registry::new(transport, known.build(), Settings { retry, ..Settings::default() });
+        let transfers = transfer::Settings { retry, ..transfer::Settings::default() };
+        let registry = Registry::new(transport, known.build(), Settings { transfers, ..Settings::default() });
         let watch = Watch::new(global.progress);
         let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
         let (from_registry, to_registry) = Default::default();
-        let tasks = Tasks::default();
-        Ok(Self { registry, access, watch, tasks, json: global.json, from_registry, to_registry })
+        Ok(Self { registry, access, watch, json: global.json, from_registry, to_registry })
     }
 
     /// The client for all registries.
@@ -76,9 +75,9 @@ impl Context {
         &self.registry
     }
 
-    /// The values the client was made with.
-    pub(crate) fn settings(&self) -> &Settings {
-        self.registry.settings()
+    /// The ladder of retries.
+    pub(crate) fn retry(&self) -> &Retry {
+        &self.registry.transfers().settings().retry
     }
 
     /// On whose behalf the run works.
@@ -91,9 +90,11 @@ impl Context {
         &self.watch
     }
 
-    /// The owner of all tasks.
-    pub(crate) fn tasks(&self) -> Tasks {
-        self.tasks.clone()
+    /// The engine that blobs move with, at most `concurrency` of them at once.
+    pub(crate) fn transfers(&self, concurrency: usize) -> Transfers {
+        let transfers = self.registry.transfers();
+        transfers.set_limits(Limits::at_once(concurrency));
+        transfers.clone()
     }
 
     /// Whether standard output gets JSON.
@@ -167,11 +168,7 @@ impl Context {
     /// Waits for all work to end, but not for ever.
     pub(crate) async fn close(&self) {
         self.watch.end();
-        let ended = async {
-            self.tasks.close().await;
-            self.registry.close().await;
-        };
-        if tokio::time::timeout(GRACE, ended).await.is_err() {
+        if tokio::time::timeout(GRACE, self.registry.close()).await.is_err() {
             self.watch.say("some work has not ended in time");
         }
     }

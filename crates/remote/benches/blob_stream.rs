@@ -13,7 +13,7 @@ use futures::StreamExt;
 use futures::stream;
 use lazyblob_remote::digest::{self, Hasher};
 use lazyblob_remote::provider::{BlobInfo, Origin, Provider};
-use lazyblob_remote::transfer::{Blob, Retry};
+use lazyblob_remote::transfer::{Blob, Retry, Settings};
 use lazyblob_remote::verify::{Unverified, Verifier};
 use lazyblob_remote::{Access, Descriptor, Error};
 use oci_spec::image::{DigestAlgorithm, MediaType};
@@ -67,7 +67,8 @@ fn read_from(bencher: Bencher<'_, '_>, chunk: usize, breaks_after: Option<usize>
     let (bytes, descriptor) = content();
     let source: Arc<dyn Provider> = Arc::new(Memory { bytes, chunk, breaks_after });
     let retry = Retry { first: Duration::ZERO, ..Retry::default() };
-    let blob = Blob::new(descriptor, vec![source], retry, Access::anonymous());
+    let blob =
+        Blob::new(descriptor, &[source], Settings { retry, ..Settings::default() }, Access::anonymous());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     bencher.counter(BytesCount::new(SIZE)).bench_local(|| {
         runtime.block_on(async {

@@ -112,7 +112,8 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// Whatever the way to it brings; a refusal is not an error.
     async fn mount(&self, blob: &Descriptor, from: &Origin) -> Result<Mounted>;
 
-    /// Reads `blob` and stores it, in the session that a refused mount opened if there is one.
+    /// Reads `blob` and stores it, in the session that a refused mount opened if there is one. Returns soon after
+    /// [`Blob::cancelled`] is signalled, with everything cleaned up.
     ///
     /// # Errors
     /// Those of the source, [`crate::Error::Integrity`] before anything becomes visible, and the target's own.
@@ -137,4 +138,19 @@ pub trait Target: Send + Sync + fmt::Debug {
 
     /// Where this is.
     fn origin(&self) -> Origin;
+
+    /// The host whose slots writing takes; nothing where the bytes stay here.
+    fn host(&self) -> Option<&str> {
+        None
+    }
+
+    /// Keeps a blob that is here readable for as long as the provider lives, whatever is pruned meanwhile. Nothing where
+    /// there is no such hold.
+    ///
+    /// # Errors
+    /// The target's own.
+    async fn hold(&self, blob: &Descriptor) -> Result<Option<Arc<dyn Provider>>> {
+        let _ = blob;
+        Ok(None)
+    }
 }

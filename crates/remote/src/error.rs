@@ -193,6 +193,37 @@ impl Error {
         }
     }
 
+    /// The same error once more, for somebody else who needs to hear of it.
+    #[must_use]
+    pub(crate) fn duplicate(&self) -> Self {
+        let what = self.what().clone();
+        match self.root() {
+            Self::NotFound { reason, .. } => Self::NotFound { what, reason: reason.clone() },
+            Self::Unauthorized { reason, .. } => Self::Unauthorized { what, reason: reason.clone() },
+            Self::RateLimited { reason, retry_after, quota, .. } => {
+                let (reason, retry_after, quota) = (reason.clone(), *retry_after, *quota);
+                Self::RateLimited { what, reason, retry_after, quota }
+            }
+            Self::Integrity { mismatch, .. } => Self::Integrity { what, mismatch: mismatch.clone() },
+            Self::Invalid { reason, .. } => Self::Invalid { what, reason: reason.clone() },
+            Self::Refused { reason, .. } => Self::Refused { what, reason: reason.clone() },
+            Self::Rejected { status, codes, reason, .. } => {
+                Self::Rejected { what, status: *status, codes: codes.clone(), reason: reason.clone() }
+            }
+            Self::Unavailable { reason, retry_after, transient, .. } => {
+                let (reason, retry_after, transient) = (reason.clone(), *retry_after, *transient);
+                Self::Unavailable { what, reason, retry_after, transient }
+            }
+            Self::Io { path, source, .. } => {
+                let system = source.raw_os_error().map(std::io::Error::from_raw_os_error);
+                let source = system.unwrap_or_else(|| std::io::Error::new(source.kind(), source.to_string()));
+                Self::Io { what, path: path.clone(), source }
+            }
+            Self::Cancelled { .. } => Self::Cancelled { what },
+            Self::Shared(error) => Self::Shared(Arc::clone(error)),
+        }
+    }
+
     /// Whether the same request may succeed a little later. The one place that decides it.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use oci_spec::image::Descriptor;
 
-use crate::error::Error;
-
 /// The state a blob is in, in the words of the peers' own displays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -51,7 +49,7 @@ pub trait Progress: Send + Sync + fmt::Debug {
     /// Something worth a line: a source dropped, a server's warning.
     fn note(&self, message: &str);
     /// `failed` went wrong and is tried again after `wait`. Called once for each retry.
-    fn retry(&self, failed: &Error, wait: Duration) {
+    fn retry(&self, failed: &str, wait: Duration) {
         self.note(&format!("{failed}; trying again in {:.1} s", wait.as_secs_f64()));
     }
 }
@@ -71,4 +69,19 @@ impl Progress for Silent {
 #[must_use]
 pub fn silent() -> Arc<dyn Progress> {
     Arc::new(Silent)
+}
+
+/// Temporary.
+#[derive(Debug)]
+pub struct Pulse;
+impl Pulse {
+    /// x
+    #[must_use]
+    pub fn new(_: Duration) -> Self {
+        Self
+    }
+    /// x
+    pub fn beat(&mut self, _: u64, _: tokio::time::Instant) -> bool {
+        true
+    }
 }

@@ -54,4 +54,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Where the bytes come from. Costs nothing.
     fn origin(&self) -> Origin;
+
+    /// The host whose slots reading takes; nothing where the bytes are here, or where reading takes slots of its own.
+    fn host(&self) -> Option<&str> {
+        None
+    }
 }

@@ -20,14 +20,16 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> Result<(), Failure
     context.between(registry(&args.source), registry(&args.target));
     let (source, name) = context.source(&args.source, Some(&args.target)).await?;
     let (target, target_name) = context.target(&args.target, &args.source).await?;
-    let options = Options {
-        platforms: args.platform.clone(),
-        referrers: args.referrers,
-        cache_form: args.cache_form,
-        concurrency: args.concurrency,
-        retry: context.settings().retry,
-    };
-    let copy = Copy::new(source, name, target, vec![target_name], context.access().clone(), context.tasks());
+    let options =
+        Options { platforms: args.platform.clone(), referrers: args.referrers, cache_form: args.cache_form };
+    let copy = Copy::new(
+        source,
+        name,
+        target,
+        vec![target_name],
+        context.access().clone(),
+        context.transfers(args.concurrency),
+    );
     let copy = copy.with_options(options);
     if args.dry_run {
         return show(&args, context, &copy.plan().await?);

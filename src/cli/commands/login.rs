@@ -25,7 +25,7 @@ pub(super) async fn login(args: LoginArgs, context: &Context) -> Result<(), Fail
     let keychain = Fixed::default().with(&args.host, credential.clone());
     let access = Access::new(Arc::new(keychain)).watched_by(Arc::clone(&context.access().progress));
     let check = || context.registry().check_login(&args.host, &access);
-    let asked = context.settings().retry.run(&access, check).await?;
+    let asked = context.retry().run(&access, check).await?;
     let (environment, helpers) = credentials::environment();
     Login::of(&environment, helpers)?.store(&args.host, &credential).await?;
     if context.json() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lazyblob::remote::copy::{Copy, Options};
+use lazyblob::remote::copy::Copy;
 use lazyblob::remote::endpoint::{Name, Source};
 use lazyblob::remote::registry::{RegistrySource, RegistryTarget};
 use lazyblob::remote::{Digest, Manifest, Reference, Scopes, Target};
@@ -136,12 +136,17 @@ impl<'a> Retag<'a> {
         if complete {
             return Ok(place.put_manifest(&self.manifest, &name).await?);
         }
-        let (concurrency, retry) = (self.args.concurrency, context.settings().retry);
-        let options = Options { concurrency, retry, ..Options::default() };
         let (source, names) = (Arc::clone(&self.source), vec![name]);
         let access = context.access().clone();
-        let copy = Copy::new(source, name_of(&self.args.source), place, names, access, context.tasks());
-        copy.with_options(options).of(self.manifest.clone()).run().await?;
+        let copy = Copy::new(
+            source,
+            name_of(&self.args.source),
+            place,
+            names,
+            access,
+            context.transfers(self.args.concurrency),
+        );
+        copy.of(self.manifest.clone()).run().await?;
         Ok(())
     }
 }

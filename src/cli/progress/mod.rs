@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lazyblob::remote::progress::State;
-use lazyblob::remote::{Descriptor, Error, Progress};
+use lazyblob::remote::{Descriptor, Progress};
 
 use super::args::ProgressMode;
 use super::output;
@@ -99,7 +99,7 @@ impl Progress for Watch {
         self.show.note(message);
     }
 
-    fn retry(&self, failed: &Error, wait: Duration) {
+    fn retry(&self, failed: &str, wait: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.show.note(&format!("{failed}; trying again in {:.1} s", wait.as_secs_f64()));
     }

@@ -1,15 +1,14 @@
 //! Doing a copy.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use oci_spec::image::{Descriptor, Digest};
+use oci_spec::image::Digest;
 
 use super::graph::Graph;
-use super::{Action, Copy, Report};
+use super::{Copy, MANIFESTS, Report};
 use crate::endpoint::Name;
-use crate::error::{Result, What};
+use crate::error::Result;
 use crate::manifest::Manifest;
 
 impl Copy {
@@ -32,7 +31,7 @@ impl Copy {
             referrers: 0,
         };
         if !unset.is_empty() || self.takes_referrers() {
-            let graph = Graph::below(self.source.as_ref(), &root, self.options.concurrency).await?;
+            let graph = Graph::below(self.source.as_ref(), &root).await?;
             if !unset.is_empty() {
                 self.bring(&graph, &mut report).await?;
             }
@@ -104,7 +103,7 @@ impl Copy {
                 (begin..graph.children.len()).find(|at| depth[*at] != level).unwrap_or(graph.children.len());
             stream::iter(&graph.children[begin..end])
                 .map(|child| self.put_child(child))
-                .buffer_unordered(self.options.concurrency.max(1))
+                .buffer_unordered(MANIFESTS)
                 .try_collect::<Vec<()>>()
                 .await?;
             begin = end;
@@ -115,21 +114,6 @@ impl Copy {
 
     async fn put_child(&self, child: &Manifest) -> Result<()> {
         self.target.put_manifest(child, &Name::Digest(child.digest().clone())).await
-    }
-
-    /// Places blobs, several at once, on all cores. The first failure ends the others.
-    async fn place_all(&self, blobs: &[Descriptor]) -> Result<Vec<(Descriptor, Action)>> {
-        let copy = Arc::new(self.clone());
-        let cancel = tokio_util::sync::CancellationToken::new();
-        let _withdraw = cancel.clone().drop_guard();
-        stream::iter(blobs)
-            .map(|blob| {
-                let what = What::new("copy blob", blob.digest());
-                self.tasks.run(&cancel, what, Arc::clone(&copy).place(blob.clone()))
-            })
-            .buffer_unordered(self.options.concurrency.max(1))
-            .try_collect()
-            .await
     }
 }
 

@@ -1,6 +1,6 @@
 //! All that hangs from a manifest: the manifests below it and their blobs, each once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use oci_spec::image::{Descriptor, Digest};
@@ -22,7 +22,17 @@ pub(super) struct Graph {
     /// Manifests below the root, children before those that name them.
     pub(super) children: Vec<Manifest>,
     /// Blobs of all manifests, those of the first manifest first.
-    pub(super) blobs: Vec<Descriptor>,
+    pub(super) blobs: Vec<Part>,
+}
+
+/// A blob of an image, or of several.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) blob: Descriptor,
+    /// Its lowest place in a manifest: the config and the bottom layer are at zero.
+    pub(super) height: u32,
+    /// Manifests that name it.
+    pub(super) shared: u32,
 }
 
 impl Graph {
@@ -30,7 +40,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Refused`] for an image past the limits; those of the source.
-    pub(super) async fn below(source: &dyn Source, root: &Manifest, concurrency: usize) -> Result<Self> {
+    pub(super) async fn below(source: &dyn Source, root: &Manifest) -> Result<Self> {
         let mut levels: Vec<Vec<Manifest>> = Vec::new();
         let mut seen: HashSet<Digest> = HashSet::from([root.digest().clone()]);
         let mut bytes: u64 = 0;
@@ -55,7 +65,7 @@ impl Graph {
             }
             let level: Vec<Manifest> = stream::iter(wanted)
                 .map(|child| fetch(source, child))
-                .buffered(concurrency.max(1))
+                .buffered(super::MANIFESTS)
                 .try_collect()
                 .await?;
             // Each was as long as announced.
@@ -79,8 +89,25 @@ async fn fetch(source: &dyn Source, child: Descriptor) -> Result<Manifest> {
     Ok(manifest)
 }
 
-fn distinct_blobs<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<Descriptor> {
-    let mut seen = HashSet::new();
-    let blobs = manifests.flat_map(Manifest::child_blobs);
-    blobs.filter(|blob| seen.insert(blob.digest().clone())).cloned().collect()
+fn distinct_blobs<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<Part> {
+    let mut places: HashMap<&Digest, usize> = HashMap::new();
+    let mut parts: Vec<Part> = Vec::new();
+    for manifest in manifests {
+        let config = usize::from(manifest.config().is_some());
+        for (at, blob) in manifest.child_blobs().into_iter().enumerate() {
+            let height = u32::try_from(at.saturating_sub(config)).unwrap_or(u32::MAX);
+            match places.get(blob.digest()) {
+                Some(known) => {
+                    let part = &mut parts[*known];
+                    part.height = part.height.min(height);
+                    part.shared += 1;
+                }
+                None => {
+                    places.insert(blob.digest(), parts.len());
+                    parts.push(Part { blob: blob.clone(), height, shared: 1 });
+                }
+            }
+        }
+    }
+    parts
 }

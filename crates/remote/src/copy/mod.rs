@@ -15,19 +15,20 @@ use std::sync::Arc;
 
 use oci_spec::image::{Descriptor, Digest};
 
-pub use place::Action;
 pub use plan::Plan;
 pub use platform::Platform;
+
+pub use crate::transfer::Action;
 
 use crate::access::Access;
 use crate::buildcache::{self, Form};
 use crate::endpoint::{Name, Source, Target};
 use crate::error::{Error, Mismatch, Result, What};
 use crate::manifest::Manifest;
-use crate::transfer::{Retry, Tasks};
+use crate::transfer::{Blob, Transfers};
 
 /// How to copy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The platforms to keep; all where empty.
     pub platforms: Vec<Platform>,
@@ -35,23 +36,10 @@ pub struct Options {
     pub referrers: bool,
     /// The form a build cache gets at the target.
     pub cache_form: Option<Form>,
-    /// Blobs under way at once.
-    pub concurrency: usize,
-    /// The ladder for sources that break.
-    pub retry: Retry,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            platforms: Vec::new(),
-            referrers: false,
-            cache_form: None,
-            concurrency: 6,
-            retry: Retry::default(),
-        }
-    }
-}
+/// Manifests read, put or looked for at once; how many requests a host gets at once is the scheduler's to say.
+const MANIFESTS: usize = 16;
 
 /// What a copy has done.
 #[derive(Clone, Debug)]
@@ -77,13 +65,13 @@ pub struct Copy {
     names: Vec<Name>,
     options: Options,
     access: Access,
-    tasks: Tasks,
+    transfers: Transfers,
     root: Option<Manifest>,
 }
 
 impl Copy {
     /// A copy of `name` in `source` to `target` under each of `names`. Nothing happens before [`Copy::plan`] or
-    /// [`Copy::run`]; `tasks` owns the work.
+    /// [`Copy::run`]; `transfers` moves the blobs.
     #[must_use]
     pub fn new(
         source: Arc<dyn Source>,
@@ -91,9 +79,9 @@ impl Copy {
         target: Arc<dyn Target>,
         names: Vec<Name>,
         access: Access,
-        tasks: Tasks,
+        transfers: Transfers,
     ) -> Self {
-        Self { source, target, name, names, options: Options::default(), access, tasks, root: None }
+        Self { source, target, name, names, options: Options::default(), access, transfers, root: None }
     }
 
     /// The same copy with `options`.
@@ -113,6 +101,12 @@ impl Copy {
     /// Whether what arrives is what the source has under the name.
     fn is_verbatim(&self) -> bool {
         self.options.platforms.is_empty() && self.options.cache_form.is_none()
+    }
+
+    /// A blob of the source to look into.
+    fn blob(&self, descriptor: &Descriptor) -> Blob {
+        let settings = self.transfers.settings().clone();
+        Blob::new(descriptor.clone(), &[self.source.blobs()], settings, self.access.clone())
     }
 
     /// The manifest to arrive at the target.

@@ -1,43 +1,16 @@
-//! One blob to its target, moving as little as possible: present? mount? and only then its bytes.
+//! Blobs to their target.
 
 use std::sync::Arc;
 
+use futures::future::TryFutureExt;
+use futures::stream::{FuturesUnordered, TryStreamExt};
 use oci_spec::image::Descriptor;
 
 use super::Copy;
-use crate::endpoint::Mounted;
-use crate::error::{Error, Result};
+use super::graph::Part;
+use crate::error::Result;
 use crate::media;
-use crate::progress::State;
-use crate::transfer::Blob;
-
-/// What became of a blob, or will.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Action {
-    /// The target has it.
-    Present,
-    /// The target takes it from another of its repositories. In a plan a forecast: it may refuse, and then the bytes
-    /// move.
-    Mount,
-    /// Its bytes move from source to target.
-    Transfer,
-    /// It must not be distributed (image-spec "Non-Distributable Layers"); whoever needs it follows its `urls`.
-    Foreign,
-}
-
-impl Action {
-    /// The name used in output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Present => "present",
-            Self::Mount => "mount",
-            Self::Transfer => "transfer",
-            Self::Foreign => "foreign",
-        }
-    }
-}
+use crate::transfer::{Action, Wanted};
 
 impl Copy {
     /// Whether both ends are one place that keeps what it has. An archive is none: it is written anew, even onto itself.
@@ -59,54 +32,30 @@ impl Copy {
         self.target.mounts() && self.source.origin().host == self.target.origin().host
     }
 
-    /// The blob as it is read from the source.
-    pub(super) fn blob(&self, descriptor: &Descriptor) -> Blob {
-        let sources = vec![self.source.blobs()];
-        Blob::new(descriptor.clone(), sources, self.options.retry, self.access.clone())
+    /// Brings blobs to the target. All are wanted at once; the engine says which moves when. The first failure
+    /// withdraws from the others.
+    pub(super) async fn place_all(&self, parts: &[Part]) -> Result<Vec<(Descriptor, Action)>> {
+        let placing =
+            parts.iter().enumerate().map(|(at, part)| self.place(part).map_ok(move |placed| (at, placed)));
+        let mut placed: Vec<_> = placing.collect::<FuturesUnordered<_>>().try_collect().await?;
+        placed.sort_unstable_by_key(|(at, _)| *at);
+        Ok(placed.into_iter().map(|(_, placed)| placed).collect())
     }
 
-    /// Brings one blob to the target.
-    pub(super) async fn place(self: Arc<Self>, blob: Descriptor) -> Result<(Descriptor, Action)> {
-        let progress = &self.access.progress;
-        progress.start(&blob, State::Waiting);
-        let outcome = self.place_watched(&blob).await;
-        progress.finish(
-            &blob,
-            match &outcome {
-                Ok(Action::Present | Action::Foreign) => State::Present,
-                Ok(Action::Mount) => State::Mounted,
-                Ok(Action::Transfer) => State::Done,
-                Err(_) => State::Failed,
-            },
-        );
-        outcome.map(|action| (blob, action))
-    }
-
-    async fn place_watched(&self, blob: &Descriptor) -> Result<Action> {
-        if let Some(action) = self.known(blob) {
-            return Ok(action);
+    async fn place(&self, part: &Part) -> Result<(Descriptor, Action)> {
+        let blob = part.blob.clone();
+        if let Some(action) = self.known(&blob) {
+            self.access.progress.finish(&blob, action.state());
+            return Ok((blob, action));
         }
-        let mut session = None;
-        if self.may_mount() {
-            match self.target.mount(blob, &self.source.origin()).await? {
-                Mounted::Yes => return Ok(Action::Mount),
-                Mounted::No { session: opened } => session = opened,
-            }
-        }
-        if self.target.has_blob(blob).await? {
-            return Ok(Action::Present);
-        }
-        self.access.progress.start(blob, State::Uploading);
-        let source = self.blob(blob);
-        let mut put = self.target.put_blob(&source, session).await;
-        // What is wrong at a mirror may be right at the next one. Nothing of it has become visible.
-        while let Err(error) = &put
-            && matches!(error.root(), Error::Integrity { .. })
-            && source.distrust()
-        {
-            self.access.progress.note(&format!("{error}; going on with the next source"));
-            put = self.target.put_blob(&source, None).await;
-        }
-        put.map(|()| Action::Transfer)
+        let wanted = Wanted {
+            blob: blob.clone(),
+            sources: vec![self.source.blobs()],
+            target: Arc::clone(&self.target),
+            height: part.height,
+            shared: part.shared,
+            access: self.access.clone(),
+        };
+        Ok((blob, self.transfers.bring(wanted).await?.action))
     }
 }

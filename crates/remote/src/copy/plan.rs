@@ -59,7 +59,7 @@ impl Copy {
             referrers: 0,
         };
         if !unset.is_empty() || self.takes_referrers() {
-            let graph = Graph::below(self.source.as_ref(), &root, self.options.concurrency).await?;
+            let graph = Graph::below(self.source.as_ref(), &root).await?;
             if !unset.is_empty() {
                 self.look_ahead(&graph, &mut plan).await?;
             }
@@ -85,8 +85,8 @@ impl Copy {
     /// Adds to `plan` what would become of everything below a manifest.
     async fn look_ahead(&self, graph: &Graph, plan: &mut Plan) -> Result<()> {
         let forecasts: Vec<_> = stream::iter(&graph.blobs)
-            .map(|blob| self.forecast(blob))
-            .buffered(self.options.concurrency.max(1))
+            .map(|part| self.forecast(&part.blob))
+            .buffered(super::MANIFESTS)
             .try_collect()
             .await?;
         plan.blobs.extend(forecasts);

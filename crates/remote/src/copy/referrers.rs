@@ -53,7 +53,7 @@ impl Copy {
             seen: subjects.iter().cloned().collect(),
             subjects,
             candidates: VecDeque::new(),
-            blobs: graph.blobs.iter().map(|blob| blob.digest().clone()).collect(),
+            blobs: graph.blobs.iter().map(|part| part.blob.digest().clone()).collect(),
         }
     }
 }
@@ -97,7 +97,7 @@ impl Referrers<'_> {
 
     /// The referrer called `name`, unless there is none or the target has it. HEADs tell, which no registry meters.
     async fn lacking(&mut self, name: Name) -> Result<Option<Referrer>> {
-        let Copy { source, target, options, .. } = self.copy;
+        let Copy { source, target, .. } = self.copy;
         let digest = match &name {
             Name::Digest(digest) => digest.clone(),
             name => match source.resolve(name).await {
@@ -110,8 +110,8 @@ impl Referrers<'_> {
             return Ok(None);
         }
         let manifest = source.manifest(&Name::Digest(digest)).await?;
-        let mut graph = Graph::below(source.as_ref(), &manifest, options.concurrency).await?;
-        graph.blobs.retain(|blob| self.blobs.insert(blob.digest().clone()));
+        let mut graph = Graph::below(source.as_ref(), &manifest).await?;
+        graph.blobs.retain(|part| self.blobs.insert(part.blob.digest().clone()));
         Ok(Some(Referrer { manifest, name, graph }))
     }
 }

@@ -78,8 +78,7 @@ impl Chunked<'_> {
             let before = self.offset;
             if let Err(error) = self.step(piece, sent).await {
                 self.failures += 1;
-                let (retry, access) = (*self.blob.retry(), self.blob.access().clone());
-                retry.pause(&access, self.failures, error).await?;
+                self.blob.back_off(self.failures, error).await?;
                 self.resync(begin).await?;
                 // A host that is where we are says 416 for another reason: some mean that the chunk is too large.
                 if std::mem::take(&mut self.out_of_range) && self.offset == before {

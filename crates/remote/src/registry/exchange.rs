@@ -167,7 +167,7 @@ impl Repository {
                 Error::invalid(call.what.operation, &call.what.object, format_args!("address: {error}"))
             })?;
             let kind = if hop == 0 { call.kind } else { Kind::Redirect };
-            let response = self.registry.send(kind, request, &route, &call.what).await?;
+            let response = self.dispatch(kind, request, &url, &route, &call.what).await?;
             let secrets = self.secrets(at, shown, response.status()).await;
             self.registry.warnings(response.headers(), &secrets, &self.access);
             see_other |= response.status() == StatusCode::SEE_OTHER;
@@ -284,13 +284,13 @@ impl auth::Minter for Minting<'_> {
 
 impl Repository {
     async fn mint(&self, at: &Address, host: &str, request: TokenRequest) -> Result<Token> {
-        let registry = &self.registry;
         let what = What::new("get token", format_args!("for {} from {}", self.name, request.server()));
         let route = self.route(at, &request.realm, &what).await?;
         // One try, and one more where the server does not know the POST: whoever asked has the ladder.
-        let mut response = registry.send(Kind::Token, request.build()?, &route, &what).await?;
+        let mut response =
+            self.dispatch(Kind::Token, request.build()?, &request.realm, &route, &what).await?;
         if let Some(fallback) = request.fallback(response.status()) {
-            response = registry.send(Kind::Token, fallback?, &route, &what).await?;
+            response = self.dispatch(Kind::Token, fallback?, &request.realm, &route, &what).await?;
         }
         if response.status() == StatusCode::OK {
             return auth::read_token(&request, response.into_body()).await;

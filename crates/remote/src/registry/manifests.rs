@@ -171,8 +171,13 @@ impl Repository {
         read: impl Fn(Answer) -> BoxFuture<'a, Result<T>>,
     ) -> Result<(String, T)> {
         let mut failed: Option<Error> = None;
-        for address in addresses {
+        let mut addresses = addresses.into_iter().peekable();
+        while let Some(address) = addresses.next() {
             let url = self.url_for(address, path, what)?;
+            // The last one is waited for.
+            if addresses.peek().is_some() && self.is_paused(&url) {
+                continue;
+            }
             let outcome = match self.exchange(address, url, ask()).await {
                 Ok(answer) => read(answer).await,
                 Err(error) => Err(error),

@@ -22,6 +22,7 @@ mod response;
 mod source;
 mod tags;
 mod target;
+mod turn;
 mod upload;
 
 use std::collections::HashSet;
@@ -41,16 +42,16 @@ use crate::error::{Result, printable};
 use crate::hosts::{Host, Hosts};
 use crate::reference::RepositoryName;
 use crate::stats::Stats;
-use crate::transfer::Retry;
+use crate::transfer::{self, Lease, Transfers};
 use crate::transport::Transport;
 
 use facts::Facts;
 
 /// Values that steer the client.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
-    /// The ladder for transient failures.
-    pub retry: Retry,
+    /// How its transfers go.
+    pub transfers: transfer::Settings,
     /// The size of an upload chunk in bytes, where a host does not take a blob in one request. The largest that the
     /// known registries take is 4 MiB.
     pub chunk: u64,
@@ -58,7 +59,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { retry: Retry::default(), chunk: 4 * 1024 * 1024 }
+        Self { transfers: transfer::Settings::default(), chunk: 4 * 1024 * 1024 }
     }
 }
 
@@ -71,6 +72,7 @@ struct Inner {
     transport: Arc<dyn Transport>,
     hosts: Hosts,
     settings: Settings,
+    transfers: Transfers,
     authority: Authority,
     facts: DashMap<String, Arc<Facts>>,
     stats: Arc<Stats>,
@@ -82,10 +84,12 @@ impl Registry {
     /// A client that sends through `transport` and reaches hosts as `hosts` says.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, hosts: Hosts, settings: Settings) -> Self {
+        let transfers = Transfers::new(settings.transfers.clone());
         Self(Arc::new(Inner {
             transport,
             hosts,
             settings,
+            transfers,
             authority: Authority::default(),
             facts: DashMap::new(),
             stats: Arc::new(Stats::default()),
@@ -105,6 +109,12 @@ impl Registry {
         &self.0.settings
     }
 
+    /// The engine that its blobs move with and its requests take their slots from.
+    #[must_use]
+    pub fn transfers(&self) -> &Transfers {
+        &self.0.transfers
+    }
+
     /// The verbs of `name` on behalf of `access`. `scopes` is what the whole operation needs of this registry, so that
     /// one token serves it. Sends nothing.
     ///
@@ -112,11 +122,19 @@ impl Registry {
     /// A malformed host configuration.
     pub fn repository(&self, name: &RepositoryName, scopes: Scopes, access: &Access) -> Result<Repository> {
         let host = self.0.hosts.resolve(name.host())?;
-        Ok(Repository { registry: self.clone(), name: name.clone(), host, scopes, access: access.clone() })
+        Ok(Repository {
+            registry: self.clone(),
+            name: name.clone(),
+            host,
+            scopes,
+            access: access.clone(),
+            lease: None,
+        })
     }
 
-    /// Waits for what goes on though nobody waits for it any more: a token being minted.
+    /// Waits for what goes on though nobody waits for it any more: transfers that wind down, a token being minted.
     pub async fn close(&self) {
+        self.0.transfers.close().await;
         self.0.authority.close().await;
     }
 
@@ -146,6 +164,8 @@ pub struct Repository {
     host: Arc<Host>,
     scopes: Scopes,
     access: Access,
+    /// The transfer that its requests are a part of, if any.
+    lease: Option<Lease>,
 }
 
 impl Repository {

@@ -41,4 +41,8 @@ impl Provider for RepositoryProvider {
     fn origin(&self) -> Origin {
         Origin { host: self.0.name.host().to_owned(), repository: self.0.name.path().to_owned() }
     }
+
+    fn host(&self) -> Option<&str> {
+        Some(self.0.name.host())
+    }
 }

@@ -28,7 +28,7 @@ impl RegistryTarget {
 
     /// One try: everything in one request, or in chunks of the size given.
     async fn upload(&self, blob: &Blob, session: Option<Session>, chunk: Option<u64>) -> Result<(), Failure> {
-        let repository = &self.0;
+        let repository = &self.0.under(blob.lease());
         let descriptor = blob.descriptor();
         // The source answers first: a session that nothing goes into is never opened.
         let mut source = blob.read().await.map_err(Failure::Source)?;
@@ -69,17 +69,6 @@ impl RegistryTarget {
     }
 }
 
-impl Repository {
-    /// One verb with the ladder of retries.
-    pub(super) async fn retried<T, F>(&self, verb: impl Fn() -> F) -> Result<T>
-    where
-        F: Future<Output = Result<T>>,
-    {
-        let retry = self.registry.0.settings.retry;
-        retry.run(&self.access, verb).await
-    }
-}
-
 #[async_trait]
 impl Target for RegistryTarget {
     async fn resolve(&self, name: &Name) -> Result<Option<Digest>> {
@@ -91,7 +80,7 @@ impl Target for RegistryTarget {
     }
 
     async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
-        self.0.retried(|| self.0.holds_blob(blob)).await
+        self.0.asked(|| self.0.holds_blob(blob)).await
     }
 
     fn mounts(&self) -> bool {
@@ -104,7 +93,7 @@ impl Target for RegistryTarget {
             return Ok(Mounted::No { session: None });
         }
         let facts = self.0.facts();
-        let mount = || self.0.retried(|| self.0.mount_blob(blob, &from.repository));
+        let mount = || self.0.asked(|| self.0.mount_blob(blob, &from.repository));
         let mut own = None;
         let mounts = facts
             .mounts()
@@ -152,7 +141,7 @@ impl Target for RegistryTarget {
                 Err(Failure::Target(error)) => error,
             };
             failures += 1;
-            blob.retry().pause(blob.access(), failures, error).await?;
+            blob.back_off(failures, error).await?;
         }
     }
 
@@ -174,5 +163,9 @@ impl Target for RegistryTarget {
 
     fn origin(&self) -> Origin {
         Origin { host: self.0.name.host().to_owned(), repository: self.0.name.path().to_owned() }
+    }
+
+    fn host(&self) -> Option<&str> {
+        Some(self.0.name.host())
     }
 }

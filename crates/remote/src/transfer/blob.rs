@@ -2,64 +2,158 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::StreamExt;
 use oci_spec::image::Descriptor;
+use tokio_util::sync::CancellationToken;
 
-use super::Retry;
+use super::lease::Lease;
+use super::pace::Paced;
+use super::retry::Retry;
+use super::settings::Settings;
+use super::sources::{SourceId, Sources};
 use crate::access::Access;
 use crate::body::{self, ByteStream};
 use crate::error::{Error, Result, What};
-use crate::provider::Provider;
+use crate::progress::State;
+use crate::provider::{Origin, Provider};
 use crate::verify::Verified;
 
 /// A source that brings fewer bytes than this between its failures is not getting anywhere.
 const OF_USE: u64 = 64 * 1024;
 
-/// One blob and where it may be had. Reading it costs nothing until the first byte is asked for.
+/// One blob and where it may be had. Reading it costs nothing until the first byte is asked for. Clones are of the same.
 #[derive(Clone, Debug)]
 pub struct Blob {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     descriptor: Descriptor,
-    sources: Vec<Arc<dyn Provider>>,
-    retry: Retry,
+    sources: Arc<Sources>,
+    settings: Settings,
     access: Access,
+    cancel: CancellationToken,
+    lease: Option<Lease>,
+    /// What is shown while bytes come.
+    moving: State,
+    trail: Mutex<Trail>,
+}
+
+/// Where the bytes of one reading came from.
+#[derive(Debug, Default)]
+struct Trail {
+    /// The source asked last.
+    last: Option<(SourceId, Origin)>,
+    /// Answers it took, and whether it began behind the beginning.
+    answers: u32,
+    resumed: bool,
 }
 
 impl Blob {
-    /// A blob that the first of `sources` is asked for, the others if that one fails for good.
+    /// A blob that the first of `sources` is asked for, the others if that one fails for good. It is read without a
+    /// place in the queue; see [`super::Transfers`] for blobs that are.
     #[must_use]
     pub fn new(
         descriptor: Descriptor,
-        sources: Vec<Arc<dyn Provider>>,
-        retry: Retry,
+        sources: &[Arc<dyn Provider>],
+        settings: Settings,
         access: Access,
     ) -> Self {
-        Self { descriptor, sources, retry, access }
+        let all = Arc::new(Sources::default());
+        all.add(0, sources);
+        Self::of(descriptor, all, settings, access, CancellationToken::new(), None, State::Downloading)
+    }
+
+    pub(super) fn of(
+        descriptor: Descriptor,
+        sources: Arc<Sources>,
+        settings: Settings,
+        access: Access,
+        cancel: CancellationToken,
+        lease: Option<Lease>,
+        moving: State,
+    ) -> Self {
+        let trail = Mutex::default();
+        Self {
+            inner: Arc::new(Inner { descriptor, sources, settings, access, cancel, lease, moving, trail }),
+        }
     }
 
     /// What the blob must be.
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {
-        &self.descriptor
+        &self.inner.descriptor
     }
 
     /// How often it is tried.
     #[must_use]
     pub fn retry(&self) -> &Retry {
-        &self.retry
+        &self.inner.settings.retry
     }
 
-    /// On whose behalf it is read.
+    /// On whose behalf it is read, and who watches.
     #[must_use]
     pub fn access(&self) -> &Access {
-        &self.access
+        &self.inner.access
     }
 
-    /// Tells the sources that one of them brought something else. Says whether reading the blob once more is of use.
-    pub(crate) fn distrust(&self) -> bool {
-        self.sources.iter().any(|source| source.distrust(&self.descriptor))
+    /// The slot it is read with, if it has a place in the queue.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.inner.lease.as_ref()
+    }
+
+    /// Signalled when nobody wants it any more. The stream then ends with [`Error::Cancelled`]; whoever waits for
+    /// something else meanwhile waits for this, too.
+    #[must_use]
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.inner.cancel
+    }
+
+    /// Says what happens to it, to all who watch.
+    pub fn enter(&self, state: State) {
+        self.inner.access.progress.start(&self.inner.descriptor, state);
+    }
+
+    /// Waits after the last of `failures` failures in a row, as long as the ladder or the host says, without a slot;
+    /// or returns `error` where trying again is no use.
+    ///
+    /// # Errors
+    /// `error`, or [`Error::Cancelled`] that says what was waited for.
+    pub(crate) async fn back_off(&self, failures: u32, error: Error) -> Result<()> {
+        let Inner { descriptor, settings, access, cancel, lease, moving, .. } = &*self.inner;
+        let Some(wait) = settings.retry.wait_after(failures, &error) else { return Err(error) };
+        access.progress.retry(&error.to_string(), wait);
+        tracing::debug!(%error, ?wait, failures, "retrying");
+        let waited = async {
+            match lease {
+                Some(lease) => lease.aside(self.count_down(wait), || self.enter(State::Waiting)).await,
+                None => self.count_down(wait).await,
+            }
+        };
+        if cancel.run_until_cancelled(waited).await.is_none() {
+            let object = format!("{} (after: {error})", descriptor.digest());
+            return Err(Error::Cancelled { what: What::new("wait before another try to read blob", object) });
+        }
+        self.enter(*moving);
+        Ok(())
+    }
+
+    /// Waits, and says once a second how long still.
+    async fn count_down(&self, wait: Duration) {
+        let mut left = wait;
+        while !left.is_zero() {
+            let seconds = left.as_millis().div_ceil(1000);
+            self.enter(State::Retrying { seconds: u64::try_from(seconds).unwrap_or(u64::MAX) });
+            let whole = Duration::from_secs(left.as_secs());
+            let step = if left > whole { left - whole } else { Duration::from_secs(1) };
+            tokio::time::sleep(step).await;
+            left -= step;
+        }
     }
 
     /// Reads the whole blob from the beginning and verifies it. See [`Blob::read_from`].
@@ -67,8 +161,9 @@ impl Blob {
     /// # Errors
     /// Those of [`Blob::read_from`]; the stream ends with [`Error::Integrity`] where the bytes are not the blob's.
     pub async fn read(&self) -> Result<Verified> {
-        let source = self.sources.first().map(|source| source.origin().to_string()).unwrap_or_default();
-        Verified::new(&self.descriptor, source, self.read_from(0).await?)
+        let bytes = self.read_from(0).await?;
+        let source = self.trail().last.as_ref().map(|(_, origin)| origin.to_string());
+        Verified::new(&self.inner.descriptor, source.unwrap_or_else(|| self.inner.sources.to_string()), bytes)
     }
 
     /// Reads the blob from `offset` to its end; whoever takes the bytes verifies them together with those before.
@@ -79,14 +174,16 @@ impl Blob {
     /// # Errors
     /// The last source's error when no source is left; all sources are named in the trace.
     pub async fn read_from(&self, offset: u64) -> Result<ByteStream> {
+        *self.trail() = Trail { resumed: offset > 0, ..Trail::default() };
+        let (failures, body) = Default::default();
         let mut reading = Reading {
             blob: self.clone(),
-            remaining: self.sources.iter().rev().map(Arc::clone).collect(),
             offset,
-            failures: 0,
+            failures,
             proven: offset,
             promised: 0..0,
-            body: None,
+            source: None,
+            body,
         };
         let first = reading.next().await?;
         let rest = futures::stream::try_unfold(reading, |mut reading| async move {
@@ -103,25 +200,62 @@ impl Blob {
     /// # Errors
     /// [`Error::Refused`] for a larger blob, and those of [`Blob::read`].
     pub async fn read_whole(&self, limit: u64) -> Result<Bytes> {
-        let size = self.descriptor.size();
+        let size = self.inner.descriptor.size();
         if size > limit {
             let reason = format!("{size} bytes are past the limit of {limit}");
-            return Err(Error::refused("read blob", self.descriptor.digest(), reason));
+            return Err(Error::refused("read blob", self.inner.descriptor.digest(), reason));
         }
+        loop {
+            match self.collect().await {
+                Err(error) if self.may_read_again(&error) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn collect(&self) -> Result<Bytes> {
         let mut stream = self.read().await?;
-        let mut whole = bytes::BytesMut::with_capacity(usize::try_from(size).unwrap_or_default());
+        let size = usize::try_from(self.inner.descriptor.size()).unwrap_or_default();
+        let mut whole = bytes::BytesMut::with_capacity(size);
         while let Some(chunk) = stream.next().await {
             whole.extend_from_slice(&chunk?);
         }
         Ok(whole.freeze())
+    }
+
+    /// Whether reading once more may bring the blob after `error` has shown that what came was something else. What one
+    /// source brought in one piece is its fault: it is asked no more. What was put together from pieces says nothing
+    /// about any of them, so that it is read once more from the beginning.
+    pub(crate) fn may_read_again(&self, error: &Error) -> bool {
+        if !matches!(error.root(), Error::Integrity { .. }) {
+            return false;
+        }
+        let Inner { descriptor, sources, access, .. } = &*self.inner;
+        let (last, in_pieces) = {
+            let mut trail = self.trail();
+            (trail.last.take(), trail.resumed || trail.answers > 1)
+        };
+        let Some((source, _)) = last else { return false };
+        let again = if in_pieces && sources.may_start_afresh() || sources.distrust(descriptor) {
+            true
+        } else {
+            sources.refuse(source, error.duplicate());
+            !sources.is_exhausted()
+        };
+        if again {
+            access.progress.note(&format!("{error}; reading it once more"));
+        }
+        again
+    }
+
+    fn trail(&self) -> MutexGuard<'_, Trail> {
+        self.inner.trail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A read under way.
 struct Reading {
     blob: Blob,
-    /// Sources still worth asking, the current one last.
-    remaining: Vec<Arc<dyn Provider>>,
     /// Bytes handed on so far.
     offset: u64,
     /// Failures since the source last showed that it is of use.
@@ -130,32 +264,42 @@ struct Reading {
     proven: u64,
     /// What the open body is to bring of the blob.
     promised: Range<u64>,
-    body: Option<ByteStream>,
+    /// The source asked last.
+    source: Option<(SourceId, Arc<dyn Provider>)>,
+    body: Option<Paced>,
 }
 
 impl Reading {
     /// The next bytes, from whichever source has them.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            match self.step().await {
+            let blob = self.blob.clone();
+            let step = tokio::select! {
+                biased;
+                () = blob.cancelled().cancelled() => return Err(Error::Cancelled { what: self.what() }),
+                step = self.step() => step,
+            };
+            match step {
                 Ok(Some(bytes)) => {
                     self.offset += bytes.len() as u64;
                     if self.offset - self.proven >= OF_USE {
                         (self.failures, self.proven) = (0, self.offset);
                     }
-                    self.blob.access.progress.advance(&self.blob.descriptor, self.offset);
+                    blob.inner.access.progress.advance(blob.descriptor(), self.offset);
                     return Ok(Some(bytes));
                 }
                 // A host may answer with less than was asked for (RFC 9110 §15.3.7): that is no failure.
                 Ok(None) if self.kept_its_promise() => self.body = None,
                 // An early end without an error: the body was cut where its length was not known.
-                Ok(None) if self.offset < self.blob.descriptor.size() && self.offset > 0 => {
-                    let cause =
-                        format!("ended after {} of {} bytes", self.offset, self.blob.descriptor.size());
+                Ok(None) if self.offset < blob.descriptor().size() && self.offset > 0 => {
+                    let cause = format!("ended after {} of {} bytes", self.offset, blob.descriptor().size());
                     let what = self.what();
                     self.recover(Error::broken(what.operation, what.object, &cause.into())).await?;
                 }
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    self.ended();
+                    return Ok(None);
+                }
                 Err(error) => self.recover(error).await?,
             }
         }
@@ -164,7 +308,7 @@ impl Reading {
     /// Whether the body brought a part of the blob that it had announced, and that was worth a request.
     fn kept_its_promise(&self) -> bool {
         let Range { start, end } = self.promised;
-        self.offset == end && end < self.blob.descriptor.size() && end - start >= OF_USE
+        self.offset == end && end < self.blob.descriptor().size() && end - start >= OF_USE
     }
 
     async fn step(&mut self) -> Result<Option<Bytes>> {
@@ -178,17 +322,33 @@ impl Reading {
         body.next().await.transpose()
     }
 
-    async fn open(&mut self) -> Result<ByteStream> {
-        let size = self.blob.descriptor.size();
+    async fn open(&mut self) -> Result<Paced> {
+        let inner = Arc::clone(&self.blob.inner);
+        let size = inner.descriptor.size();
+        let (id, source) =
+            inner.sources.current().ok_or_else(|| inner.sources.exhausted(&inner.descriptor))?;
+        if self.source.as_ref().is_some_and(|(before, _)| *before != id) {
+            self.failures = 0;
+        }
+        self.source = Some((id, Arc::clone(&source)));
         // Nobody needs to be asked for nothing.
         if self.offset >= size {
-            return Ok(body::once(Bytes::new()));
+            return Ok(Paced::new(body::once(Bytes::new()), inner.settings.pace, self.what()));
         }
-        let Some(source) = self.remaining.last() else {
-            let what = self.what();
-            return Err(Error::not_found(what.operation, what.object, "no source is known"));
-        };
-        let opened = source.open(&self.blob.descriptor, self.offset..size).await?;
+        if let Some(lease) = &inner.lease {
+            // A source at a host is read with the slots of both ends. One that is here is asked first: it may have to
+            // fetch the blob itself, and a slot must not wait for that.
+            if let Some(host) = source.host() {
+                lease.hold(Some(host), || self.blob.enter(State::Waiting)).await;
+            }
+        }
+        self.blob.enter(inner.moving);
+        let opened = source.open(&inner.descriptor, self.offset..size).await?;
+        {
+            let mut trail = self.blob.trail();
+            trail.answers += 1;
+            trail.last = Some((id, source.origin()));
+        }
         let start = opened.range().start;
         self.promised = self.offset.max(start)..opened.range().end.max(self.offset);
         if start > self.offset {
@@ -196,34 +356,58 @@ impl Reading {
             let what = self.what();
             return Err(Error::invalid(what.operation, what.object, reason));
         }
-        Ok(skip(opened.into_stream(), self.offset - start))
+        let mut body = Paced::new(opened.into_stream(), inner.settings.pace, self.what());
+        body.drop_first(self.offset - start);
+        if let (Some(lease), None) = (&inner.lease, source.host()) {
+            let first = body.next().await.transpose()?;
+            lease.hold(None, || self.blob.enter(State::Waiting)).await;
+            self.blob.enter(inner.moving);
+            body.put_back(first);
+        }
+        Ok(body)
     }
 
     /// After a failure: the same source after a wait, else the next source at the same offset.
     async fn recover(&mut self, error: Error) -> Result<()> {
         self.body = None;
         self.failures += 1;
-        let error = match self.blob.retry.pause(&self.blob.access, self.failures, error).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        let dropped = self.remaining.pop();
-        if self.remaining.is_empty() {
+        if matches!(error.root(), Error::Cancelled { .. }) {
             return Err(error);
         }
+        let sources = &self.blob.inner.sources;
+        if sources.is_exhausted() {
+            return Err(error);
+        }
+        let said = error.to_string();
+        let error = match self.blob.back_off(self.failures, error).await {
+            Ok(()) => return Ok(()),
+            Err(error) if matches!(error.root(), Error::Cancelled { .. }) => return Err(error),
+            Err(error) => error,
+        };
+        let Some((id, _)) = &self.source else { return Err(error) };
         self.failures = 0;
-        let origin = dropped.map(|source| source.origin().to_string()).unwrap_or_default();
-        tracing::debug!(%error, origin, "source dropped");
-        self.blob.access.progress.note(&format!("{error}; going on with the next source"));
+        sources.refuse(*id, error);
+        if sources.is_exhausted() {
+            return Err(sources.exhausted(self.blob.descriptor()));
+        }
+        self.blob.access().progress.note(&format!("{said}; going on with the next source"));
         Ok(())
     }
 
-    fn name(&self) -> String {
-        self.remaining.last().map(|source| source.origin().to_string()).unwrap_or_default()
+    /// All bytes have come. Where they stay here no seat is needed any more: making them durable takes none.
+    fn ended(&mut self) {
+        self.body = None;
+        self.blob.enter(State::Verifying);
+        if self.blob.inner.moving == State::Downloading
+            && let Some(lease) = &self.blob.inner.lease
+        {
+            lease.give_back();
+        }
     }
 
     fn what(&self) -> What {
-        What::new("read blob", format_args!("{} from {}", self.blob.descriptor.digest(), self.name()))
+        let origin = self.source.as_ref().map(|(_, source)| source.origin().to_string()).unwrap_or_default();
+        What::new("read blob", format_args!("{} from {origin}", self.blob.descriptor().digest()))
     }
 }
 
@@ -231,24 +415,4 @@ impl fmt::Debug for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reading").field("offset", &self.offset).finish_non_exhaustive()
     }
-}
-
-/// Drops the first `skip` bytes: the source began earlier than asked.
-fn skip(stream: ByteStream, mut skip: u64) -> ByteStream {
-    if skip == 0 {
-        return stream;
-    }
-    stream
-        .filter_map(move |item| {
-            let item = item.map(|mut bytes| {
-                let cut = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
-                skip -= cut as u64;
-                bytes.split_off(cut)
-            });
-            std::future::ready(match item {
-                Ok(bytes) if bytes.is_empty() => None,
-                other => Some(other),
-            })
-        })
-        .boxed()
 }

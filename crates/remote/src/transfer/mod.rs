@@ -1,9 +1,46 @@
-//! Everything about a transfer that goes beyond one request: retries, resume, alternates, verification. Nowhere else.
+//! Everything about a transfer that goes beyond one request: the queue, limits, retries, resume, alternates,
+//! verification. Nowhere else.
+//!
+//! ```text
+//!  bring(Wanted) ─┐ joins: its sources are alternates, its rank raises the flight's
+//!  bring(Wanted) ─┼─▶ Flight of (digest, target) ─▶ one run in flightcontrol's group, ended by the last to leave
+//!  layers([…])   ─┘      │
+//!                        │ mount? present?            a question takes a slot for itself, for as long as it lasts
+//!                        ▼
+//!                  Lease ── slots of both ends in one step ──▶ Scheduler: limits, ranks, pauses of hosts
+//!                        │                                      (given back while it waits, or only commits)
+//!                        ▼
+//!                  Blob ── open(range) ──▶ current source ──▶ Paced ──▶ the target's put_blob, which verifies
+//!                        ▲      breaks: the ladder, then the same offset; refused: the next source, the same offset
+//!                        └────── wrong bytes: once more from the beginning, without the one who brought them
+//! ```
+//!
+//! Memory: a transfer holds what its connections buffer (about 0.4 MB at each end) and, where it ends on disk, one write
+//! of half a MB; so the whole is bounded by [`Limits::total`]. What waits in line holds a few hundred bytes.
 
 mod blob;
+mod board;
+mod carry;
+mod engine;
+mod flights;
+mod layers;
+mod lease;
+mod limits;
+mod pace;
+mod pauses;
+mod queue;
 mod retry;
-mod tasks;
+mod scheduler;
+mod settings;
+mod sources;
 
 pub use blob::Blob;
+pub use engine::{Action, Brought, Transfers, Wanted};
+pub use layers::{Layer, LayerError, Layers};
+pub use lease::Lease;
+pub use limits::{Limits, Need, Operation};
+pub use pace::Pace;
+pub use queue::Rank;
 pub use retry::Retry;
-pub use tasks::Tasks;
+pub use scheduler::{Place, Scheduler, Slot};
+pub use settings::Settings;

@@ -41,8 +41,7 @@ impl Retry {
         if !error.is_transient() || failures >= self.tries {
             return None;
         }
-        let ladder =
-            self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(self.cap);
+        let ladder = self.step(failures);
         let random = ladder.mul_f64(self.jitter.clamp(0.0, 1.0) * fastrand::f64());
         match error.retry_after() {
             Some(asked) if asked > self.longest_asked => None,
@@ -51,6 +50,11 @@ impl Retry {
             // Never earlier than asked; the jitter keeps the crowd apart.
             Some(asked) => Some(asked + random.min(asked)),
         }
+    }
+
+    /// The ladder's wait after `failures` failures in a row, without jitter.
+    pub(super) fn step(&self, failures: u32) -> Duration {
+        self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(self.cap)
     }
 
     /// Runs `attempt` until it succeeds, fails for good or the tries are used up. Dropping the future ends the wait.
@@ -75,7 +79,7 @@ impl Retry {
     /// Waits as the ladder says after `error`, or returns it where trying again is no use.
     pub(crate) async fn pause(&self, access: &Access, failures: u32, error: Error) -> Result<()> {
         let Some(wait) = self.wait_after(failures, &error) else { return Err(error) };
-        access.progress.retry(&error, wait);
+        access.progress.retry(&error.to_string(), wait);
         tracing::debug!(%error, ?wait, failures, "retrying");
         tokio::time::sleep(wait).await;
         Ok(())

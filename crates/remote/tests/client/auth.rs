@@ -106,9 +106,9 @@ async fn a_token_that_ends_under_an_upload_costs_that_upload_once_more() {
     let (to, _) = guarded(tokens().uses(3)).await;
     let client = client(from.transport().with(&to));
     let job = copy(&client, ("from.test/a", "1"), ("registry.test/b", "1"), &alice());
-    let options = lazyblob_remote::copy::Options { concurrency: 1, ..Default::default() };
+    crate::support::one_at_a_time(&client);
 
-    let report = job.with_options(options).run().await.unwrap();
+    let report = job.run().await.unwrap();
 
     assert_eq!(
         lines(&to, "PATCH").iter().filter(|line| line.ends_with(" 401")).count(),

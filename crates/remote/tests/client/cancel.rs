@@ -7,7 +7,6 @@ use lazyblob_remote::copy::{Copy, Options};
 use lazyblob_remote::registry::{RegistrySource, RegistryTarget};
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::testing::{Effect, TestRegistry, Toxic};
-use lazyblob_remote::transfer::Tasks;
 
 use crate::support::{bytes, client, pulling, pushing, tag, tagged};
 
@@ -18,21 +17,20 @@ async fn dropped_midway(toxic: Toxic) {
     from.add(toxic.clone().on(Kind::BlobGet));
     to.add(toxic.on(Kind::Upload));
     let client = client(from.transport().with(&to));
-    let tasks = Tasks::default();
     let job = Copy::new(
         std::sync::Arc::new(RegistrySource::new(pulling(&client, "from.test/a"))),
         tag("1"),
         std::sync::Arc::new(RegistryTarget::new(pushing(&client, "to.test/b"))),
         vec![tag("1")],
         Access::anonymous(),
-        tasks.clone(),
+        client.transfers().clone(),
     )
     .with_options(Options::default());
 
     let ended = tokio::time::timeout(Duration::from_secs(2), job.run()).await;
 
     assert!(ended.is_err(), "it was over before it could be dropped");
-    tasks.close().await;
+    client.transfers().close().await;
     let sent = (client.stats().requests.total(), to.traffic().bytes_in());
     assert!(client.stats().requests.of(Kind::BlobGet) > 0);
     tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -65,19 +63,18 @@ async fn the_first_failure_ends_the_others() {
     from.add(Toxic::status(404).on(Kind::BlobGet).path(last));
     from.add(Toxic::new(Effect::Hang).on(Kind::BlobGet));
     let client = client(from.transport().with(&to));
-    let tasks = Tasks::default();
     let job = Copy::new(
         std::sync::Arc::new(RegistrySource::new(pulling(&client, "from.test/a"))),
         tag("1"),
         std::sync::Arc::new(RegistryTarget::new(pushing(&client, "to.test/b"))),
         vec![tag("1")],
         Access::anonymous(),
-        tasks.clone(),
+        client.transfers().clone(),
     );
 
     let error = job.run().await.unwrap_err();
 
     assert!(error.is_not_found(), "{error}");
-    tasks.close().await;
+    client.transfers().close().await;
     assert_eq!(to.requests(Kind::ManifestPut), 0);
 }

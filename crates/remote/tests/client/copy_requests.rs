@@ -9,7 +9,6 @@ use lazyblob_remote::media;
 use lazyblob_remote::registry::{RegistrySource, RegistryTarget};
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::testing::{Image, TestRegistry};
-use lazyblob_remote::transfer::Tasks;
 use lazyblob_remote::{Access, Registry, Scopes};
 use serde_json::json;
 
@@ -23,7 +22,8 @@ fn copy(client: &Registry, source: &str, tag: &str, target: &str, new_tag: &str)
     let source = RegistrySource::new(client.repository(&from, scopes.clone(), &access).unwrap());
     let target = RegistryTarget::new(client.repository(&to, scopes, &access).unwrap());
     let names = vec![Name::Tag(new_tag.into())];
-    Copy::new(Arc::new(source), Name::Tag(tag.into()), Arc::new(target), names, access, Tasks::default())
+    let transfers = client.transfers().clone();
+    Copy::new(Arc::new(source), Name::Tag(tag.into()), Arc::new(target), names, access, transfers)
 }
 
 #[tokio::test]
@@ -187,7 +187,8 @@ async fn a_target_named_by_digest_takes_that_manifest_and_no_other() {
         let source = RegistrySource::new(client.repository(&from, scopes.clone(), &access).unwrap());
         let target = RegistryTarget::new(client.repository(&to, scopes, &access).unwrap());
         let names = vec![Name::Digest(digest.clone())];
-        Copy::new(Arc::new(source), Name::Tag("1".into()), Arc::new(target), names, access, Tasks::default())
+        let transfers = client.transfers().clone();
+        Copy::new(Arc::new(source), Name::Tag("1".into()), Arc::new(target), names, access, transfers)
     };
     registry.reset();
 

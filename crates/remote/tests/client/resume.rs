@@ -14,7 +14,9 @@ use lazyblob_remote::testing::{Effect, Expiry, MemoryTransport, TestRegistry, To
 use lazyblob_remote::transfer::Blob;
 use lazyblob_remote::{Access, Descriptor, Error, Mismatch};
 
-use crate::support::{Notes, answer, blob, bytes, client, copy, ladder, pulling, read, tagged};
+use crate::support::{
+    Notes, answer, blob, bytes, client, copy, lines, one_at_a_time, pulling, read, settings, tagged,
+};
 
 const SIZE: usize = 300_000;
 
@@ -144,18 +146,18 @@ async fn a_blob_that_is_shorter_than_its_descriptor_is_of_the_wrong_size() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_stays_broken_is_given_up() {
     for toxic in [Toxic::status(503), Toxic::new(Effect::Drop), Toxic::new(Effect::CutBody(10))] {
-        let (from, _) = seeded([toxic.clone().path("/blobs/")]).await;
+        let (from, layer) = seeded(None::<Toxic>).await;
+        from.add(toxic.clone().path(layer.digest().digest()));
         let to = TestRegistry::in_memory("to.test").await;
         let client = client(from.transport().with(&to));
-        let mut options = lazyblob_remote::copy::Options { retry: ladder(), ..Default::default() };
-        options.concurrency = 1;
+        one_at_a_time(&client);
         let job = copy(&client, ("from.test/a", "1"), ("to.test/b", "1"), &Access::anonymous());
 
-        let error = job.with_options(options).run().await.unwrap_err();
+        let error = job.run().await.unwrap_err();
 
         assert!(matches!(error.root(), Error::Unavailable { .. }), "{toxic:?}: {error}");
         // One blob's six tries, and not six for each try of the upload.
-        assert_eq!(from.requests(Kind::BlobGet), 6, "{toxic:?}");
+        assert_eq!(lines(&from, layer.digest().digest()).len(), 6, "{toxic:?}");
         assert_eq!(to.requests(Kind::ManifestPut), 0);
     }
 }
@@ -171,7 +173,7 @@ async fn the_next_source_goes_on_where_the_first_one_was_lost() {
         Arc::new(RepositoryProvider::new(pulling(&client, "from.test/a"))),
         Arc::new(RepositoryProvider::new(pulling(&client, "second.test/b"))),
     ];
-    let blob = Blob::new(layer, sources, ladder(), Access::anonymous());
+    let blob = Blob::new(layer, &sources, settings().transfers, Access::anonymous());
     assert_eq!(read(&blob).await.unwrap(), bytes(SIZE));
     assert_eq!(ranges(&second), [Some(format!("bytes=100000-{}", SIZE - 1))]);
 }
@@ -212,7 +214,7 @@ async fn a_host_that_answers_with_less_than_asked_for_is_asked_for_the_rest_at_o
     let notes = Arc::new(Notes::default());
     let access = Access::anonymous().watched_by(Arc::<Notes>::clone(&notes));
     let source = RepositoryProvider::new(pulling(&client, "from.test/a"));
-    let blob = Blob::new(layer, vec![Arc::new(source)], ladder(), access);
+    let blob = Blob::new(layer, &[Arc::new(source)], settings().transfers, access);
     assert_eq!(read(&blob).await.unwrap(), bytes(SIZE));
     // 50 000 bytes, and then three times as many as it gives.
     assert_eq!(service.0.requests(Kind::BlobGet), 1 + 3);

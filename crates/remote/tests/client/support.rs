@@ -16,7 +16,7 @@ use lazyblob_remote::keychain::Secret;
 use lazyblob_remote::progress::{Progress, State};
 use lazyblob_remote::registry::{RegistrySource, RegistryTarget, Repository, Settings};
 use lazyblob_remote::testing::{Effect, TestRegistry, Toxic};
-use lazyblob_remote::transfer::{Blob, Retry, Tasks};
+use lazyblob_remote::transfer::{self, Blob, Limits, Retry};
 use lazyblob_remote::{
     Access, Credential, Descriptor, Error, Keychain, Manifest, Registry, RepositoryName, Result, Scopes,
     Transport, media,
@@ -28,6 +28,17 @@ pub(crate) fn ladder() -> Retry {
     Retry { first: Duration::from_millis(2), cap: Duration::from_millis(20), ..Retry::default() }
 }
 
+/// The values of the tests' clients.
+pub(crate) fn settings() -> Settings {
+    let transfers = transfer::Settings { retry: ladder(), ..transfer::Settings::default() };
+    Settings { transfers, ..Settings::default() }
+}
+
+/// From now on `client` does one thing at a time.
+pub(crate) fn one_at_a_time(client: &Registry) {
+    client.transfers().set_limits(Limits { requests: 1, ..Limits::at_once(1) });
+}
+
 /// A client whose retries wait for milliseconds.
 pub(crate) fn client(transport: impl Transport + 'static) -> Registry {
     client_of(transport, Hosts::builder().meters_gets("hub.test").build())
@@ -35,13 +46,12 @@ pub(crate) fn client(transport: impl Transport + 'static) -> Registry {
 
 /// The same, which reaches hosts as `hosts` says.
 pub(crate) fn client_of(transport: impl Transport + 'static, hosts: Hosts) -> Registry {
-    Registry::new(Arc::new(transport), hosts, Settings { retry: ladder(), ..Settings::default() })
+    Registry::new(Arc::new(transport), hosts, settings())
 }
 
 /// The same with small upload chunks.
 pub(crate) fn chunking_client(transport: impl Transport + 'static, chunk: u64) -> Registry {
-    let settings = Settings { retry: ladder(), chunk };
-    Registry::new(Arc::new(transport), Hosts::default(), settings)
+    Registry::new(Arc::new(transport), Hosts::default(), Settings { chunk, ..settings() })
 }
 
 /// A repository's name.
@@ -90,17 +100,15 @@ pub(crate) fn copy(client: &Registry, from: (&str, &str), to: (&str, &str), acce
     };
     let reading = RegistrySource::new(client.repository(&source, scopes(&source), access).unwrap());
     let writing = RegistryTarget::new(client.repository(&target, scopes(&target), access).unwrap());
-    let options = Options { retry: ladder(), ..Options::default() };
     let tags = vec![tag(to.1)];
-    Copy::new(Arc::new(reading), tag(from.1), Arc::new(writing), tags, access.clone(), Tasks::default())
-        .with_options(options)
+    let transfers = client.transfers().clone();
+    Copy::new(Arc::new(reading), tag(from.1), Arc::new(writing), tags, access.clone(), transfers)
 }
 
 /// Copies `registry.test/a:1` to `registry.test/b:1`.
 pub(crate) async fn promote(registry: &TestRegistry, options: Options) -> Result<Report> {
     let client = client(registry.transport());
     let access = Access::anonymous();
-    let options = Options { retry: ladder(), ..options };
     copy(&client, ("registry.test/a", "1"), ("registry.test/b", "1"), &access)
         .with_options(options)
         .run()
@@ -131,7 +139,7 @@ pub(crate) fn index_of(entries: &[Value]) -> Manifest {
 /// A blob to be read from `repository`.
 pub(crate) fn blob(repository: &Repository, descriptor: &Descriptor) -> Blob {
     let provider = lazyblob_remote::registry::RepositoryProvider::new(repository.clone());
-    Blob::new(descriptor.clone(), vec![Arc::new(provider)], ladder(), Access::anonymous())
+    Blob::new(descriptor.clone(), &[Arc::new(provider)], settings().transfers, Access::anonymous())
 }
 
 /// All bytes of a blob, verified.
@@ -223,7 +231,7 @@ impl Progress for Notes {
     fn note(&self, message: &str) {
         self.notes.lock().unwrap().push(message.to_owned());
     }
-    fn retry(&self, _: &Error, wait: Duration) {
+    fn retry(&self, _: &str, wait: Duration) {
         self.waits.lock().unwrap().push(wait);
     }
 }

@@ -15,7 +15,7 @@ use lazyblob_remote::verify::Unverified;
 use lazyblob_remote::{Access, Descriptor, Error, Provider, Registry, Result, What};
 
 use crate::support::{
-    answer, bytes, chunking_client, client, copy, ladder, layers, lines, pulling, pushing, tagged,
+    answer, bytes, chunking_client, client, copy, layers, lines, pulling, pushing, settings, tagged,
 };
 
 const HOST: &str = "to.test";
@@ -55,7 +55,7 @@ fn blob_of(content: &Bytes, breaks_at: Option<usize>) -> Blob {
     let digest = lazyblob_remote::digest::sha256(content);
     let descriptor = Descriptor::new(kind, content.len() as u64, digest);
     let source = InMemory { bytes: content.clone(), breaks_at };
-    Blob::new(descriptor, vec![Arc::new(source)], ladder(), Access::anonymous())
+    Blob::new(descriptor, &[Arc::new(source)], settings().transfers, Access::anonymous())
 }
 
 pub(crate) async fn put(client: &Registry, content: &Bytes) -> Result<()> {

@@ -7,7 +7,7 @@ use lazyblob_remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, O
 use lazyblob_remote::copy::{Copy, Options, Report};
 use lazyblob_remote::endpoint::Name;
 use lazyblob_remote::layout::Layout;
-use lazyblob_remote::transfer::Tasks;
+use lazyblob_remote::transfer::Transfers;
 use lazyblob_remote::{Access, Manifest, Result, Source, Target, media};
 use serde_json::json;
 
@@ -15,8 +15,8 @@ use crate::support::{Memory, put, small_image, tag};
 
 async fn copy(source: impl Source + 'static, target: impl Target + 'static, to: &str) -> Result<Report> {
     let names = vec![tag(to)];
-    let (access, tasks) = (Access::anonymous(), Tasks::default());
-    Copy::new(Arc::new(source), Name::Only, Arc::new(target), names, access, tasks).run().await
+    let (access, transfers) = (Access::anonymous(), Transfers::default());
+    Copy::new(Arc::new(source), Name::Only, Arc::new(target), names, access, transfers).run().await
 }
 
 /// Reads every blob of the only image of `source`.
@@ -95,9 +95,9 @@ async fn an_oci_archive_keeps_its_referrers() {
 
     let source = OciArchive::open(&file).await.unwrap();
     let target = OciArchiveTarget::create(&file).await.unwrap();
-    let (access, tasks) = (Access::anonymous(), Tasks::default());
+    let (access, transfers) = (Access::anonymous(), Transfers::default());
     let options = Options { referrers: true, ..Options::default() };
-    let copy = Copy::new(Arc::new(source), tag("t"), Arc::new(target), vec![tag("u")], access, tasks);
+    let copy = Copy::new(Arc::new(source), tag("t"), Arc::new(target), vec![tag("u")], access, transfers);
     let report = copy.with_options(options).run().await.unwrap();
 
     assert_eq!(report.referrers, 1);

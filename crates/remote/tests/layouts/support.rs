@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lazyblob_remote::endpoint::Name;
 use lazyblob_remote::provider::{BlobInfo, Origin};
-use lazyblob_remote::transfer::{Blob, Retry};
+use lazyblob_remote::transfer::{Blob, Retry, Settings};
 use lazyblob_remote::verify::Unverified;
 use lazyblob_remote::{
     Access, Descriptor, Digest, Error, Manifest, Provider, Result, Source, Target, digest, media,
@@ -63,7 +63,8 @@ impl Provider for Memory {
 
 pub(crate) fn blob(source: Arc<dyn Provider>, descriptor: &Descriptor) -> Blob {
     let retry = Retry { tries: 1, ..Retry::default() };
-    Blob::new(descriptor.clone(), vec![source], retry, Access::anonymous())
+    let settings = Settings { retry, ..Settings::default() };
+    Blob::new(descriptor.clone(), &[source], settings, Access::anonymous())
 }
 
 pub(crate) fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {

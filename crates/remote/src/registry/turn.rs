@@ -1,0 +1,120 @@
+//! When a request may be sent: a slot for each verb, and no request to a host that asked to be left alone.
+
+use http::{HeaderMap, Request, Response, StatusCode};
+use tokio::time::Instant;
+use url::Url;
+
+use super::Repository;
+use super::hops::{authority, same_origin};
+use super::response::retry_after;
+use crate::body::Body;
+use crate::error::{Error, Result, What};
+use crate::request::Kind;
+use crate::transfer::{Lease, Need, Rank};
+use crate::transport::Route;
+
+impl Repository {
+    /// A verb about a manifest, with the ladder of retries.
+    pub(super) async fn retried<T, F>(&self, verb: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.in_turn(Need::manifest(self.name.host()), verb).await
+    }
+
+    /// A question about a blob, with the ladder of retries.
+    pub(super) async fn asked<T, F>(&self, verb: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.in_turn(Need::probe(self.name.host()), verb).await
+    }
+
+    /// One slot for each try; none is held between them.
+    async fn in_turn<T, F>(&self, need: Need, verb: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let transfers = &self.registry.0.transfers;
+        let rank = Rank { priority: self.access.priority, ..Rank::default() };
+        let mut place = transfers.scheduler().place(rank);
+        let mut failures = 0;
+        loop {
+            let slot = place.slot(&need, || ()).await;
+            let error = match verb().await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            drop(slot);
+            failures += 1;
+            transfers.settings().retry.pause(&self.access, failures, error).await?;
+        }
+    }
+
+    /// The same repository, whose requests are a part of the transfer that holds `lease`.
+    pub(super) fn under(&self, lease: Option<&Lease>) -> Self {
+        Self { lease: lease.cloned(), ..self.clone() }
+    }
+
+    /// Sends a request once its host may be asked, and takes note of what the host says about being asked.
+    pub(super) async fn dispatch(
+        &self,
+        kind: Kind,
+        request: Request<Body>,
+        url: &Url,
+        route: &Route,
+        what: &What,
+    ) -> Result<Response<Body>> {
+        let host = self.known_as(url);
+        self.wait_for(&host, what).await?;
+        let response = self.registry.send(kind, request, route, what).await?;
+        let scheduler = self.registry.0.transfers.scheduler();
+        match asks_for_peace(response.status(), response.headers()) {
+            true => scheduler.pause(&host, retry_after(response.headers(), std::time::SystemTime::now())),
+            false => scheduler.served(&host),
+        }
+        Ok(response)
+    }
+
+    /// Whether `url` is at a host that asked to be left alone for now.
+    pub(super) fn is_paused(&self, url: &Url) -> bool {
+        self.registry.0.transfers.scheduler().paused_until(&self.known_as(url)).is_some()
+    }
+
+    /// Waits until `host` may be asked again; without the slot of the transfer this is a part of. A wait that is too
+    /// long to be waited for is an error at once, and no request.
+    async fn wait_for(&self, host: &str, what: &What) -> Result<()> {
+        let transfers = &self.registry.0.transfers;
+        while let Some(until) = transfers.scheduler().paused_until(host) {
+            let wait = until.saturating_duration_since(Instant::now());
+            if wait > transfers.settings().retry.longest_asked {
+                let seconds = wait.as_secs();
+                let reason =
+                    format!("{host} asks to be left alone for {seconds} s; it is not asked before that");
+                return Err(Error::RateLimited {
+                    what: what.clone(),
+                    reason,
+                    retry_after: Some(wait),
+                    quota: false,
+                });
+            }
+            let over = tokio::time::sleep_until(until);
+            match &self.lease {
+                Some(lease) => lease.aside(over, || ()).await,
+                None => over.await,
+            }
+        }
+        Ok(())
+    }
+
+    /// The name by which limits and pauses know the host of `url`: the upstream goes by its registry's name.
+    fn known_as(&self, url: &Url) -> String {
+        if same_origin(url, &self.host.upstream.base) { self.name.host().to_owned() } else { authority(url) }
+    }
+}
+
+/// Whether a host asks all of us for fewer requests: by 429, or by a 503 that says how long.
+fn asks_for_peace(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(http::header::RETRY_AFTER)
+}

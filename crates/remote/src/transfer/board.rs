@@ -1,0 +1,153 @@
+//! Progress of a shared transfer: from the one who works to all who watch.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lazyblob_flightcontrol::{Context, Item};
+use oci_spec::image::Descriptor;
+use tokio::time::Instant;
+
+use crate::progress::{Progress, Pulse, State};
+
+/// So many notes are kept for those who read slowly.
+const NOTES: u8 = 32;
+
+/// What is put up on the board. Watchers see the last one of each [`Item::id`].
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// Where the blob is.
+    At { state: State, position: u64 },
+    /// Something worth a line.
+    Note { id: u8, text: Arc<str> },
+    /// Something went wrong and is tried again.
+    Retry { id: u8, error: Arc<str>, wait: Duration },
+}
+
+impl Item for Event {
+    type Id = u8;
+
+    fn id(&self) -> u8 {
+        match self {
+            Self::At { .. } => u8::MAX,
+            Self::Note { id, .. } | Self::Retry { id, .. } => *id,
+        }
+    }
+}
+
+/// The worker's end: what it is told goes to all who watch the transfer, now or later.
+pub(super) struct Board {
+    context: Context<Event>,
+    at: Mutex<At>,
+    notes: AtomicU8,
+}
+
+struct At {
+    state: State,
+    position: u64,
+    pulse: Pulse,
+}
+
+impl Board {
+    /// A board whose position is put up once in an `interval`.
+    pub(super) fn new(context: Context<Event>, interval: Duration) -> Self {
+        let at = At { state: State::Waiting, position: 0, pulse: Pulse::new(interval) };
+        Self { context, at: Mutex::new(at), notes: AtomicU8::new(0) }
+    }
+
+    fn note_id(&self) -> u8 {
+        self.notes.fetch_add(1, Ordering::Relaxed) % NOTES
+    }
+
+    fn put(&self, change: impl FnOnce(&mut At) -> bool) {
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        if change(&mut at) {
+            // Under the lock, so that the last one put up is the last one that was.
+            self.context.emit(Event::At { state: at.state, position: at.position });
+        }
+    }
+}
+
+impl Progress for Board {
+    fn start(&self, _: &Descriptor, state: State) {
+        self.put(|at| {
+            at.state = state;
+            true
+        });
+    }
+
+    fn advance(&self, _: &Descriptor, position: u64) {
+        self.put(|at| {
+            at.position = position;
+            at.pulse.beat(position, Instant::now())
+        });
+    }
+
+    /// The outcome is told to each watcher with the result.
+    fn finish(&self, _: &Descriptor, _: State) {}
+
+    fn note(&self, message: &str) {
+        self.context.emit(Event::Note { id: self.note_id(), text: message.into() });
+    }
+
+    fn retry(&self, failed: &str, wait: Duration) {
+        self.context.emit(Event::Retry { id: self.note_id(), error: failed.into(), wait });
+    }
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Board").finish_non_exhaustive()
+    }
+}
+
+/// A watcher's end: tells its own [`Progress`] what came, and how it ended even if nobody waits for that any more.
+pub(super) struct Telling {
+    blob: Descriptor,
+    progress: Arc<dyn Progress>,
+    told: Option<(State, u64)>,
+    ended: bool,
+}
+
+impl Telling {
+    pub(super) fn new(blob: Descriptor, progress: Arc<dyn Progress>) -> Self {
+        Self { blob, progress, told: None, ended: false }
+    }
+
+    pub(super) fn tell(&mut self, event: &Event) {
+        let progress = &self.progress;
+        match event {
+            Event::At { state, position } => {
+                let before = self.told.replace((*state, *position));
+                if before.map(|(state, _)| state) != Some(*state) {
+                    progress.start(&self.blob, *state);
+                }
+                if before.map_or(0, |(_, position)| position) != *position {
+                    progress.advance(&self.blob, *position);
+                }
+            }
+            Event::Note { text, .. } => progress.note(text),
+            Event::Retry { error, wait, .. } => progress.retry(error, *wait),
+        }
+    }
+
+    /// The blob has ended in `state`, with all its bytes told if they moved.
+    pub(super) fn end(mut self, state: State) {
+        let whole = self.blob.size();
+        if state == State::Done && self.told.is_some_and(|(_, position)| position != whole) {
+            self.progress.advance(&self.blob, whole);
+        }
+        self.ended = true;
+        self.progress.finish(&self.blob, state);
+    }
+}
+
+impl Drop for Telling {
+    /// Whoever asked has left.
+    fn drop(&mut self) {
+        if !self.ended && self.told.is_some() {
+            self.progress.finish(&self.blob, State::Failed);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Who wants which blob where: what joiners bring along, and what leavers take with them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use oci_spec::image::Digest;
+
+use super::queue::Rank;
+use super::scheduler::Standing;
+use super::sources::Sources;
+use crate::provider::{Origin, Provider};
+
+/// One transfer at a time has this: the blob, and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) blob: Digest,
+    pub(super) target: Origin,
+}
+
+/// All blobs that somebody wants somewhere.
+#[derive(Debug, Default)]
+pub(super) struct Flights(Mutex<HashMap<Key, Arc<Flight>>>);
+
+/// One blob that somebody wants somewhere: the sources of all who do, and the highest rank of theirs.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    sources: Arc<Sources>,
+    wanted: Mutex<Wanted>,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    next: u64,
+    ranks: BTreeMap<u64, Rank>,
+    /// The place in the queue of the run under way.
+    standing: Option<Standing>,
+}
+
+/// One asker's interest. Dropped, it takes its rank and its sources along.
+#[derive(Debug)]
+pub(super) struct Interest {
+    flights: Arc<Flights>,
+    key: Key,
+    id: u64,
+    flight: Arc<Flight>,
+}
+
+impl Flights {
+    /// Adds an interest in `key`.
+    pub(super) fn join(self: &Arc<Self>, key: &Key, rank: Rank, sources: &[Arc<dyn Provider>]) -> Interest {
+        let mut flights = self.table();
+        let flight = Arc::clone(flights.entry(key.clone()).or_default());
+        let id = flight.enter(rank);
+        drop(flights);
+        flight.sources.add(id, sources);
+        Interest { flights: Arc::clone(self), key: key.clone(), id, flight }
+    }
+
+    /// Blobs that somebody wants.
+    pub(super) fn len(&self) -> usize {
+        self.table().len()
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<Key, Arc<Flight>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Interest {
+    pub(super) fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.flight.sources.withdraw(self.id);
+        let mut flights = self.flights.table();
+        if self.flight.leave(self.id) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+impl Flight {
+    pub(super) fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
+
+    /// The rank of all interests together: the most urgent priority, the lowest height, the sum of what shares it.
+    pub(super) fn rank(&self) -> Rank {
+        self.wanted().rank()
+    }
+
+    /// From now on changes of the rank move `standing`.
+    pub(super) fn stand(&self, standing: Standing) {
+        let mut wanted = self.wanted();
+        standing.set_rank(wanted.rank());
+        wanted.standing = Some(standing);
+    }
+
+    fn enter(&self, rank: Rank) -> u64 {
+        let mut wanted = self.wanted();
+        let id = wanted.next;
+        wanted.next += 1;
+        wanted.ranks.insert(id, rank);
+        wanted.moved();
+        id
+    }
+
+    /// Says whether nobody is left.
+    fn leave(&self, id: u64) -> bool {
+        let mut wanted = self.wanted();
+        wanted.ranks.remove(&id);
+        wanted.moved();
+        wanted.ranks.is_empty()
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wanted {
+    fn rank(&self) -> Rank {
+        let ranks = self.ranks.values();
+        let together = |one: Rank, other: &Rank| Rank {
+            priority: one.priority.max(other.priority),
+            height: one.height.min(other.height),
+            shared: one.shared.saturating_add(other.shared),
+        };
+        ranks.copied().reduce(|one, other| together(one, &other)).unwrap_or_default()
+    }
+
+    fn moved(&self) {
+        if let Some(standing) = &self.standing {
+            standing.set_rank(self.rank());
+        }
+    }
+}
