@@ -16,11 +16,11 @@ const ROWS: usize = 8;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Columns of a bar of one blob, and of the word before it.
-const BAR: usize = 24;
+const BAR: usize = 20;
 const WORD: usize = 11;
 
 /// Columns of the bar for all.
-const ALL: usize = 16;
+const ALL: usize = 10;
 
 /// A line for each blob that is worth one, then one for all.
 pub(super) fn frame(tally: &Tally, now: Instant) -> Vec<String> {
@@ -121,7 +121,7 @@ mod tests {
         let (mut tally, now) = (Tally::default(), Instant::now());
         tally.start(&blob(0), State::Uploading, now);
         tally.start(&blob(0), State::Retrying { seconds: 3 }, now);
-        let said = |ms| frame(&tally, after(now, ms))[0][20..56].trim_end().to_owned();
+        let said = |ms| frame(&tally, after(now, ms))[0][20..52].trim_end().to_owned();
         assert_eq!(said(0), "retrying in 3 seconds");
         assert_eq!(said(999), "retrying in 3 seconds");
         assert_eq!(said(1_000), "retrying in 2 seconds");
@@ -139,11 +139,11 @@ mod tests {
         tally.advance(&blob(0), 2_048, after(now, 1_000));
         let lines = frame(&tally, after(now, 1_000));
         assert!(
-            lines[0].contains(&format!(" {}{} 2.00 KiB of 4.00 KiB", "━".repeat(12), " ".repeat(12))),
+            lines[0].contains(&format!(" {}{} 2.00 KiB of 4.00 KiB", "━".repeat(10), " ".repeat(10))),
             "{lines:?}"
         );
         let sum = "0 of 2 blobs, 2.00 KiB of 8.00 KiB, 2.00 KiB/s, 3s left, 1 waiting";
-        assert_eq!(lines[2], format!("{}{}  {sum}", "━".repeat(4), " ".repeat(12)));
+        assert_eq!(lines[2], format!("━━╸{}  {sum}", " ".repeat(7)));
         assert_eq!(bar(0.52, 4), "━━  ");
         assert_eq!(bar(0.65, 4), "━━╸ ");
         assert_eq!(bar(7.0, 4), "━━━━");
