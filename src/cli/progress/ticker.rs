@@ -35,3 +35,30 @@ impl Drop for Ticker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Row 97: it goes on by itself, and not beyond its end.
+    #[test]
+    fn it_ticks_until_it_is_dropped() {
+        let (sender, ticks) = mpsc::channel();
+        let ticker = Ticker::every(Duration::from_millis(1), move || sender.send(()).unwrap());
+        for _ in 0..3 {
+            ticks.recv().unwrap();
+        }
+        drop(ticker);
+        let rest = ticks.try_iter().count();
+        assert_eq!(
+            ticks.try_recv(),
+            Err(mpsc::TryRecvError::Disconnected),
+            "after {rest} more there is no thread"
+        );
+    }
+
+    #[test]
+    fn it_does_not_tick_at_once() {
+        drop(Ticker::every(Duration::from_secs(3600), || panic!("an hour has not passed")));
+    }
+}
