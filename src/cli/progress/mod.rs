@@ -1,17 +1,19 @@
 //! Showing what moves, on standard error.
 
-mod bars;
+mod frame;
 mod json;
 mod lines;
+mod screen;
 mod tally;
+mod ticker;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lazyblob::remote::progress::State;
-use lazyblob::remote::{Descriptor, Progress};
+use lazyblob::remote::progress::{State, retrying, seconds_left};
+use lazyblob::remote::{Descriptor, Error, Progress};
 
 use super::args::ProgressMode;
 use super::output;
@@ -40,9 +42,9 @@ impl Watch {
     /// A watch that shows in `mode`.
     pub(crate) fn new(mode: ProgressMode) -> Arc<Self> {
         let show: Box<dyn Show> = match mode {
-            // Bars that no terminal draws would swallow what is said between them.
+            // Lines that no terminal draws would swallow what is said between them.
             ProgressMode::Auto | ProgressMode::Tty if std::io::stderr().is_terminal() => {
-                Box::new(bars::Bars::new())
+                Box::new(screen::Screen::new())
             }
             ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Plain => Box::new(lines::Lines::default()),
             ProgressMode::Json => Box::new(json::Events::default()),
@@ -99,9 +101,9 @@ impl Progress for Watch {
         self.show.note(message);
     }
 
-    fn retry(&self, failed: &str, wait: Duration) {
+    fn retry(&self, failed: &Error, wait: Duration) {
         self.retries.fetch_add(1, Ordering::Relaxed);
-        self.show.note(&format!("{failed}; trying again in {:.1} s", wait.as_secs_f64()));
+        self.show.note(&format!("{failed}; {}", retrying(seconds_left(wait))));
     }
 }
 
@@ -115,23 +117,5 @@ impl Show for Quiet {
     fn finish(&self, _: &Descriptor, _: State) {}
     fn note(&self, message: &str) {
         output::note(message);
-    }
-}
-
-/// The word for a state.
-fn word(state: State) -> &'static str {
-    match state {
-        State::Waiting => "waiting",
-        State::Downloading => "downloading",
-        State::Uploading => "uploading",
-        State::Retrying { .. } => "retrying",
-        State::Verifying => "verifying",
-        State::Complete => "complete",
-        State::Extracting => "extracting",
-        State::Present => "present",
-        State::Mounted => "mounted",
-        State::Done => "done",
-        State::Failed => "failed",
-        _ => "unknown",
     }
 }

@@ -1,62 +1,147 @@
-//! What has become of the blobs of a run, in numbers.
+//! What has become of the blobs of a run, and in numbers.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration};
-use lazyblob::remote::Descriptor;
-use lazyblob::remote::progress::State;
+use lazyblob::remote::progress::{Meter, State};
+use lazyblob::remote::{Descriptor, Digest};
+use tokio::time::Instant;
 
-/// Counts blobs and bytes as events come in.
+/// Knows the state of each blob, and counts blobs and bytes, as events come in.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Position and size of blobs whose bytes are moving.
-    moving: HashMap<String, (u64, u64)>,
+    blobs: HashMap<Digest, Blob>,
     known: u64,
     ended: HashMap<State, u64>,
     moved: u64,
+    meter: Meter,
     began: Option<Instant>,
 }
 
+/// One blob of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Blob {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) state: State,
+    /// Since when it is in this state.
+    pub(super) since: Instant,
+    /// The newest position told.
+    pub(super) position: Option<u64>,
+    /// When its bytes began to move.
+    pub(super) moving_since: Option<Instant>,
+    /// Its number among the blobs of the run.
+    pub(super) order: u64,
+}
+
 impl Tally {
-    pub(super) fn start(&mut self, blob: &Descriptor, state: State, now: Instant) {
+    /// A blob enters `state`. Gives the blob, and whether that is another phase and not a second less of a countdown.
+    pub(super) fn start(&mut self, blob: &Descriptor, state: State, now: Instant) -> (Blob, bool) {
         self.began.get_or_insert(now);
-        if matches!(state, State::Downloading | State::Uploading) {
-            self.moving.insert(blob.digest().to_string(), (0, blob.size()));
-        } else {
-            self.known += 1;
+        self.meter.start(blob, state, now);
+        let (known, new) = self.blob(blob, state, now);
+        let other_phase = new || known.state.word() != state.word();
+        (known.state, known.since) = (state, now);
+        if state.is_moving() {
+            known.moving_since.get_or_insert(now);
+        }
+        (known.clone(), other_phase)
+    }
+
+    pub(super) fn advance(&mut self, blob: &Descriptor, position: u64, now: Instant) {
+        self.meter.advance(blob, position, now);
+        if let Some(known) = self.blobs.get_mut(blob.digest()) {
+            known.position = Some(position);
         }
     }
 
-    pub(super) fn advance(&mut self, blob: &Descriptor, position: u64) {
-        if let Some(moving) = self.moving.get_mut(blob.digest().as_ref()) {
-            moving.0 = position;
-        }
-    }
-
-    pub(super) fn finish(&mut self, blob: &Descriptor, state: State) {
-        if self.moving.remove(blob.digest().as_ref()).is_some() && state == State::Done {
+    /// A blob has ended; it is known still, so that a screen can show how.
+    pub(super) fn finish(&mut self, blob: &Descriptor, state: State, now: Instant) -> Blob {
+        self.meter.finish(blob, state);
+        let (known, _) = self.blob(blob, state, now);
+        (known.state, known.since) = (state, now);
+        let known = known.clone();
+        if state == State::Done {
             self.moved = self.moved.saturating_add(blob.size());
         }
         *self.ended.entry(state).or_default() += 1;
+        known
+    }
+
+    /// The blob, and whether it is a new one. One that has ended may come again: another image has it too.
+    fn blob(&mut self, blob: &Descriptor, state: State, now: Instant) -> (&mut Blob, bool) {
+        match self.blobs.entry(blob.digest().clone()) {
+            Entry::Occupied(known) if !known.get().state.is_final() => (known.into_mut(), false),
+            entry => {
+                self.known += 1;
+                let new = Blob {
+                    digest: blob.digest().clone(),
+                    size: blob.size(),
+                    state,
+                    since: now,
+                    position: None,
+                    moving_since: None,
+                    order: self.known,
+                };
+                (entry.insert_entry(new).into_mut(), true)
+            }
+        }
+    }
+
+    /// All blobs, ended ones included, in no order.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        self.blobs.values()
+    }
+
+    /// Whether some blob has begun and not ended.
+    pub(super) fn is_busy(&self) -> bool {
+        self.ended_in_all() < self.known
+    }
+
+    /// The part of all bytes that is there, 0 to 1, where that is known.
+    pub(super) fn part(&self, now: Instant) -> Option<f64> {
+        let reading = self.meter.read(now);
+        let total = reading.total.filter(|total| *total > 0)?;
+        Some(reading.position as f64 / total as f64)
+    }
+
+    /// `3 of 7`: blobs that have ended, of those known.
+    pub(super) fn count(&self) -> String {
+        format!("{} of {}", self.ended_in_all(), self.known)
+    }
+
+    fn ended_in_all(&self) -> u64 {
+        self.ended.values().sum()
     }
 
     fn of(&self, state: State) -> u64 {
         self.ended.get(&state).copied().unwrap_or_default()
     }
 
-    /// Where things stand: `3 of 7 blobs, 30 MiB of 120 MiB, 25 MiB/s, 4 seconds left`.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a speed for people")]
+    /// Where things stand: `3 of 7 blobs, 30.00 MiB of 120.00 MiB, 25.00 MiB/s, 4s left, 2 waiting`. What is not known
+    /// or nought is left out.
     pub(super) fn standing(&self, now: Instant) -> String {
-        let (ended, known) = (self.ended.values().sum::<u64>(), self.known);
-        let position =
-            self.moving.values().fold(self.moved, |sum, (position, _)| sum.saturating_add(*position));
-        let size = self.moving.values().fold(self.moved, |sum, (_, size)| sum.saturating_add(*size));
-        let speed = position as f64 / self.elapsed(now).as_secs_f64().max(0.001);
-        let left = Duration::try_from_secs_f64(size.saturating_sub(position) as f64 / speed);
-        let left = left.map_or_else(|_| "unknown time".to_owned(), |left| HumanDuration(left).to_string());
-        let (position, size, speed) = (HumanBytes(position), HumanBytes(size), HumanBytes(speed as u64));
-        format!("{ended} of {known} blobs, {position} of {size}, {speed}/s, {left} left")
+        let mut parts = vec![format!("{} {}", self.count(), blobs(self.known))];
+        let reading = self.meter.read(now);
+        let position = HumanBytes(reading.position);
+        match reading.total {
+            Some(0) => {}
+            Some(total) => parts.push(format!("{position} of {}", HumanBytes(total))),
+            None => parts.push(position.to_string()),
+        }
+        if self.blobs.values().any(|blob| blob.state.is_moving()) {
+            parts.push(format!("{}/s", HumanBytes(reading.speed)));
+        }
+        if let Some(left) = reading.left.filter(|left| !left.is_zero()) {
+            parts.push(format!("{:#} left", HumanDuration(left.max(Duration::from_secs(1)))));
+        }
+        let waiting = self.blobs.values().filter(|blob| blob.state == State::Waiting).count();
+        if waiting > 0 {
+            parts.push(format!("{waiting} waiting"));
+        }
+        parts.join(", ")
     }
 
     /// What it came to: `7 blobs: 5 mounted, 1 present, 1 moved (12 MiB) in 0.4 s`; nothing where there were no blobs.
@@ -65,25 +150,23 @@ impl Tally {
             return None;
         }
         let mut parts = Vec::new();
-        for (state, word) in
-            [(State::Mounted, "mounted"), (State::Present, "present"), (State::Failed, "failed")]
-        {
+        for state in [State::Mounted, State::Present, State::Failed] {
             if self.of(state) > 0 {
-                parts.push(format!("{} {word}", self.of(state)));
+                parts.push(format!("{} {state}", self.of(state)));
             }
         }
         parts.push(format!("{} moved ({})", self.of(State::Done), HumanBytes(self.moved)));
-        let (ended, all) = (self.ended.values().sum::<u64>(), self.known);
+        let (ended, all) = (self.ended_in_all(), self.known);
         if ended < all {
             parts.push(format!("{} unfinished", all - ended));
         }
-        let blobs = if all == 1 { "blob" } else { "blobs" };
-        Some(format!("{all} {blobs}: {} in {:.1} s", parts.join(", "), self.elapsed(now).as_secs_f64()))
+        let elapsed = self.began.map(|began| now.saturating_duration_since(began)).unwrap_or_default();
+        Some(format!("{all} {}: {} in {:.1} s", blobs(all), parts.join(", "), elapsed.as_secs_f64()))
     }
+}
 
-    fn elapsed(&self, now: Instant) -> Duration {
-        self.began.map(|began| now.duration_since(began)).unwrap_or_default()
-    }
+fn blobs(count: u64) -> &'static str {
+    if count == 1 { "blob" } else { "blobs" }
 }
 
 #[cfg(test)]
@@ -92,24 +175,65 @@ mod tests {
 
     use super::*;
 
+    fn blob(fill: u8) -> Descriptor {
+        Descriptor::new("x".into(), 1024, sha256(&[fill]))
+    }
+
+    /// Row 89b: the overall line counts blobs and bytes, and says a time left only where there is a speed.
     #[test]
     fn numbers_add_up() {
         let now = Instant::now();
-        let blob = |fill: u8| Descriptor::new("x".into(), 1024, sha256(&[fill]));
         let mut tally = Tally::default();
         assert_eq!(tally.outcome(now), None);
         for at in 0..3 {
             tally.start(&blob(at), State::Waiting, now);
         }
-        tally.finish(&blob(0), State::Mounted);
+        tally.finish(&blob(0), State::Mounted, now);
+        assert_eq!(tally.standing(now), "1 of 3 blobs, 0 B of 2.00 KiB, 2 waiting");
         tally.start(&blob(1), State::Uploading, now);
-        tally.advance(&blob(1), 512);
+        tally.advance(&blob(1), 0, now);
+        assert_eq!(tally.standing(now), "1 of 3 blobs, 0 B of 2.00 KiB, 0 B/s, 1 waiting");
         let later = now + Duration::from_secs(1);
-        assert_eq!(tally.standing(later), "1 of 3 blobs, 512 B of 1.00 KiB, 512 B/s, 1 second left");
-        tally.finish(&blob(1), State::Done);
+        tally.advance(&blob(1), 512, later);
+        assert_eq!(tally.standing(later), "1 of 3 blobs, 512 B of 2.00 KiB, 512 B/s, 3s left, 1 waiting");
+        tally.finish(&blob(1), State::Done, later);
+        assert!(tally.is_busy());
         assert!(tally.outcome(later).unwrap().ends_with("1 moved (1.00 KiB), 1 unfinished in 1.0 s"));
-        tally.finish(&blob(2), State::Present);
+        tally.finish(&blob(2), State::Present, later);
         let outcome = tally.outcome(later).unwrap();
         assert_eq!(outcome, "3 blobs: 1 mounted, 1 present, 1 moved (1.00 KiB) in 1.0 s");
+        assert!(!tally.is_busy());
+    }
+
+    /// Row 15: only what is queued waits: what began at once is never counted as waiting, and a slot ends the wait.
+    #[test]
+    fn only_what_is_queued_waits() {
+        let (mut tally, now) = (Tally::default(), Instant::now());
+        tally.start(&blob(0), State::Downloading, now);
+        assert!(!tally.standing(now).contains("waiting"), "{}", tally.standing(now));
+        tally.start(&blob(1), State::Waiting, now);
+        assert!(tally.standing(now).ends_with(", 1 waiting"), "{}", tally.standing(now));
+        tally.start(&blob(1), State::Downloading, now);
+        assert!(!tally.standing(now).contains("waiting"), "{}", tally.standing(now));
+        assert!(tally.standing(now).starts_with("0 of 2 blobs"), "counted once, however it began");
+    }
+
+    #[test]
+    fn a_countdown_is_one_phase() {
+        let (mut tally, now) = (Tally::default(), Instant::now());
+        let mut phase = |state| tally.start(&blob(0), state, now).1;
+        assert!(phase(State::Uploading) && phase(State::Retrying { seconds: 2 }));
+        assert!(!phase(State::Retrying { seconds: 1 }));
+        assert!(phase(State::Uploading));
+    }
+
+    #[test]
+    fn a_blob_of_two_images_counts_twice() {
+        let (mut tally, now) = (Tally::default(), Instant::now());
+        for state in [State::Done, State::Present] {
+            tally.start(&blob(0), State::Uploading, now);
+            tally.finish(&blob(0), state, now);
+        }
+        assert_eq!(tally.outcome(now).unwrap(), "2 blobs: 1 present, 1 moved (1.00 KiB) in 0.0 s");
     }
 }

@@ -73,7 +73,7 @@ async fn passing_failures_are_tried_again_and_counted() {
     let requests = &stats["requests"];
     assert_eq!((&requests["retries"], &requests["manifest_get"]), (&1.into(), &2.into()), "{stats}");
     assert_eq!(requests["total"], registry.counter().total());
-    assert!(run.stderr.contains("trying again"), "{}", run.stderr);
+    assert!(run.stderr.contains("; retrying in 1 second\n"), "{}", run.stderr);
 }
 
 #[tokio::test]

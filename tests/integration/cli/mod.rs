@@ -6,6 +6,7 @@ mod exit_codes;
 mod hosts;
 mod local;
 mod output;
+mod progress;
 mod secrets;
 mod serve;
 mod signals;

@@ -4,7 +4,7 @@
 //!   pause the clock.
 //! * [`Toxic`] is a rule for misbehaviour: which requests, how often, and what happens to them.
 //! * [`TokenServer`] hands out bearer tokens, short-lived and false ones too.
-//!
+//! * [`ProgressChecker`] watches blobs and knows what they may do.
 //! * [`check_backend`] is the conformance suite of [`crate::server::Backend`].
 //!
 //! What cannot be set up panics: a test cannot go on without it.
@@ -46,6 +46,7 @@ mod installed;
 mod jwt;
 mod memory_transport;
 mod misbehave;
+mod progress_checker;
 mod registry;
 mod seed;
 mod storage;
@@ -59,6 +60,7 @@ pub use builder::Builder;
 pub use installed::{installed, not_run};
 pub use jwt::Signer;
 pub use memory_transport::MemoryTransport;
+pub use progress_checker::{Event, ProgressChecker, Seen};
 pub use registry::TestRegistry;
 pub use seed::{Image, gzip_layer};
 pub use tokens::{Access as TokenAccess, Lie, TokenRequest, TokenServer};

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::StreamExt;
@@ -18,7 +17,7 @@ use super::sources::{SourceId, Sources};
 use crate::access::Access;
 use crate::body::{self, ByteStream};
 use crate::error::{Error, Result, What};
-use crate::progress::State;
+use crate::progress::{self, State};
 use crate::provider::{Origin, Provider};
 use crate::verify::Verified;
 
@@ -42,6 +41,8 @@ struct Inner {
     /// What is shown while bytes come.
     moving: State,
     trail: Mutex<Trail>,
+    /// The last state told.
+    told: Mutex<Option<State>>,
 }
 
 /// Where the bytes of one reading came from.
@@ -56,7 +57,7 @@ struct Trail {
 
 impl Blob {
     /// A blob that the first of `sources` is asked for, the others if that one fails for good. It is read without a
-    /// place in the queue; see [`super::Transfers`] for blobs that are.
+    /// place in the queue and shown to nobody, only notes are passed on; [`super::Transfers`] has blobs that are.
     #[must_use]
     pub fn new(
         descriptor: Descriptor,
@@ -66,6 +67,7 @@ impl Blob {
     ) -> Self {
         let all = Arc::new(Sources::default());
         all.add(0, sources);
+        let access = Access { progress: progress::notes_only(&access.progress), ..access };
         Self::of(descriptor, all, settings, access, CancellationToken::new(), None, State::Downloading)
     }
 
@@ -78,10 +80,9 @@ impl Blob {
         lease: Option<Lease>,
         moving: State,
     ) -> Self {
-        let trail = Mutex::default();
-        Self {
-            inner: Arc::new(Inner { descriptor, sources, settings, access, cancel, lease, moving, trail }),
-        }
+        let (trail, told) = Default::default();
+        let inner = Inner { descriptor, sources, settings, access, cancel, lease, moving, trail, told };
+        Self { inner: Arc::new(inner) }
     }
 
     /// What the blob must be.
@@ -114,9 +115,12 @@ impl Blob {
         &self.inner.cancel
     }
 
-    /// Says what happens to it, to all who watch.
-    pub fn enter(&self, state: State) {
-        self.inner.access.progress.start(&self.inner.descriptor, state);
+    /// Says what happens to it, to all who watch; each state once.
+    fn enter(&self, state: State) {
+        let before = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner).replace(state);
+        if before != Some(state) {
+            self.inner.access.progress.start(&self.inner.descriptor, state);
+        }
     }
 
     /// Waits after the last of `failures` failures in a row, as long as the ladder or the host says, without a slot;
@@ -127,12 +131,13 @@ impl Blob {
     pub(crate) async fn back_off(&self, failures: u32, error: Error) -> Result<()> {
         let Inner { descriptor, settings, access, cancel, lease, moving, .. } = &*self.inner;
         let Some(wait) = settings.retry.wait_after(failures, &error) else { return Err(error) };
-        access.progress.retry(&error.to_string(), wait);
+        access.progress.retry(&error, wait);
         tracing::debug!(%error, ?wait, failures, "retrying");
+        let counted = progress::count_down(wait, |seconds| self.enter(State::Retrying { seconds }));
         let waited = async {
             match lease {
-                Some(lease) => lease.aside(self.count_down(wait), || self.enter(State::Waiting)).await,
-                None => self.count_down(wait).await,
+                Some(lease) => lease.aside(counted, || self.enter(State::Waiting)).await,
+                None => counted.await,
             }
         };
         if cancel.run_until_cancelled(waited).await.is_none() {
@@ -141,19 +146,6 @@ impl Blob {
         }
         self.enter(*moving);
         Ok(())
-    }
-
-    /// Waits, and says once a second how long still.
-    async fn count_down(&self, wait: Duration) {
-        let mut left = wait;
-        while !left.is_zero() {
-            let seconds = left.as_millis().div_ceil(1000);
-            self.enter(State::Retrying { seconds: u64::try_from(seconds).unwrap_or(u64::MAX) });
-            let whole = Duration::from_secs(left.as_secs());
-            let step = if left > whole { left - whole } else { Duration::from_secs(1) };
-            tokio::time::sleep(step).await;
-            left -= step;
-        }
     }
 
     /// Reads the whole blob from the beginning and verifies it. See [`Blob::read_from`].
@@ -342,7 +334,7 @@ impl Reading {
                 lease.hold(Some(host), || self.blob.enter(State::Waiting)).await;
             }
         }
-        self.blob.enter(inner.moving);
+        self.begin();
         let opened = source.open(&inner.descriptor, self.offset..size).await?;
         {
             let mut trail = self.blob.trail();
@@ -360,11 +352,16 @@ impl Reading {
         body.drop_first(self.offset - start);
         if let (Some(lease), None) = (&inner.lease, source.host()) {
             let first = body.next().await.transpose()?;
-            lease.hold(None, || self.blob.enter(State::Waiting)).await;
-            self.blob.enter(inner.moving);
+            lease.hold(None, || ()).await;
             body.put_back(first);
         }
         Ok(body)
+    }
+
+    /// Bytes are about to come, from here on.
+    fn begin(&self) {
+        self.blob.enter(self.blob.inner.moving);
+        self.blob.access().progress.advance(self.blob.descriptor(), self.offset);
     }
 
     /// After a failure: the same source after a wait, else the next source at the same offset.
@@ -386,6 +383,7 @@ impl Reading {
         };
         let Some((id, _)) = &self.source else { return Err(error) };
         self.failures = 0;
+        self.blob.enter(State::Retrying { seconds: 0 });
         sources.refuse(*id, error);
         if sources.is_exhausted() {
             return Err(sources.exhausted(self.blob.descriptor()));

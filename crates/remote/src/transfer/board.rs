@@ -9,6 +9,7 @@ use lazyblob_flightcontrol::{Context, Item};
 use oci_spec::image::Descriptor;
 use tokio::time::Instant;
 
+use crate::error::Error;
 use crate::progress::{Progress, Pulse, State};
 
 /// So many notes are kept for those who read slowly.
@@ -22,7 +23,7 @@ pub(super) enum Event {
     /// Something worth a line.
     Note { id: u8, text: Arc<str> },
     /// Something went wrong and is tried again.
-    Retry { id: u8, error: Arc<str>, wait: Duration },
+    Retry { id: u8, error: Arc<Error>, wait: Duration },
 }
 
 impl Item for Event {
@@ -91,8 +92,9 @@ impl Progress for Board {
         self.context.emit(Event::Note { id: self.note_id(), text: message.into() });
     }
 
-    fn retry(&self, failed: &str, wait: Duration) {
-        self.context.emit(Event::Retry { id: self.note_id(), error: failed.into(), wait });
+    fn retry(&self, failed: &Error, wait: Duration) {
+        let error = Arc::new(failed.duplicate());
+        self.context.emit(Event::Retry { id: self.note_id(), error, wait });
     }
 }
 
@@ -102,44 +104,74 @@ impl fmt::Debug for Board {
     }
 }
 
-/// A watcher's end: tells its own [`Progress`] what came, and how it ended even if nobody waits for that any more.
+/// A watcher's end: tells its own [`Progress`] what came, and how it ended even if nobody waits for that any more. A
+/// watcher that reads slowly misses states in between; what it tells is in the legal order all the same.
 pub(super) struct Telling {
     blob: Descriptor,
     progress: Arc<dyn Progress>,
-    told: Option<(State, u64)>,
+    /// The state of a blob whose bytes move here.
+    moving: State,
+    told: Option<State>,
+    position: Option<u64>,
     ended: bool,
 }
 
 impl Telling {
-    pub(super) fn new(blob: Descriptor, progress: Arc<dyn Progress>) -> Self {
-        Self { blob, progress, told: None, ended: false }
+    pub(super) fn new(blob: Descriptor, progress: Arc<dyn Progress>, moving: State) -> Self {
+        Self { blob, progress, moving, told: None, position: None, ended: false }
     }
 
     pub(super) fn tell(&mut self, event: &Event) {
-        let progress = &self.progress;
         match event {
+            Event::At { state, position } if state.is_moving() => self.move_to(*position),
             Event::At { state, position } => {
-                let before = self.told.replace((*state, *position));
-                if before.map(|(state, _)| state) != Some(*state) {
-                    progress.start(&self.blob, *state);
+                // What has come or gone meanwhile moved, and is told before it stands still.
+                if self.told.is_some_and(State::is_moving) || *state == State::Verifying {
+                    self.move_to(*position);
                 }
-                if before.map_or(0, |(_, position)| position) != *position {
-                    progress.advance(&self.blob, *position);
-                }
+                self.enter(*state);
             }
-            Event::Note { text, .. } => progress.note(text),
-            Event::Retry { error, wait, .. } => progress.retry(error, *wait),
+            Event::Note { text, .. } => self.progress.note(text),
+            Event::Retry { error, wait, .. } => self.progress.retry(error, *wait),
         }
     }
 
-    /// The blob has ended in `state`, with all its bytes told if they moved.
+    /// The blob has ended in `state`.
     pub(super) fn end(mut self, state: State) {
-        let whole = self.blob.size();
-        if state == State::Done && self.told.is_some_and(|(_, position)| position != whole) {
-            self.progress.advance(&self.blob, whole);
-        }
         self.ended = true;
         self.progress.finish(&self.blob, state);
+    }
+
+    fn move_to(&mut self, position: u64) {
+        self.enter(self.moving);
+        if self.position != Some(position) {
+            self.position = Some(position);
+            self.progress.advance(&self.blob, position);
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        if self.told == Some(state) {
+            return;
+        }
+        if !state.may_follow(self.told) {
+            // The states between were missed: it stopped, and goes on.
+            self.stop();
+        }
+        if state.is_moving() {
+            self.position = None;
+        }
+        self.told = Some(state);
+        self.progress.start(&self.blob, state);
+    }
+
+    fn stop(&mut self) {
+        if self.told.is_none_or(|told| !told.is_moving()) {
+            self.told = Some(self.moving);
+            self.progress.start(&self.blob, self.moving);
+        }
+        self.told = Some(State::Retrying { seconds: 0 });
+        self.progress.start(&self.blob, State::Retrying { seconds: 0 });
     }
 }
 

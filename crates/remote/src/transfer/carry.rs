@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use lazyblob_flightcontrol::Failure;
+use lazyblob_flightcontrol::{Context, Failure};
 use oci_spec::image::Descriptor;
-use tokio_util::sync::CancellationToken;
 
 use super::blob::Blob;
+use super::board::{Board, Event};
 use super::engine::{Action, Brought};
+use super::flights::Flight;
 use super::lease::Lease;
+use super::scheduler::Scheduler;
 use super::settings::Settings;
 use super::sources::Sources;
 use crate::access::Access;
@@ -17,12 +19,21 @@ use crate::error::{Error, Result, What};
 use crate::progress::State;
 use crate::provider::Origin;
 
+/// One transfer, as the asker whose turn it is would have it done.
+pub(super) struct Job {
+    pub(super) settings: Settings,
+    pub(super) scheduler: Scheduler,
+    pub(super) flight: Arc<Flight>,
+    pub(super) blob: Descriptor,
+    pub(super) target: Arc<dyn Target>,
+    pub(super) access: Access,
+}
+
 /// The run of one transfer.
-pub(super) struct Carrier {
+struct Carrier {
     blob: Blob,
     sources: Arc<Sources>,
     target: Arc<dyn Target>,
-    cancel: CancellationToken,
 }
 
 /// Whose trouble an error is.
@@ -33,32 +44,34 @@ enum Trouble {
     Common(Error),
 }
 
-impl Carrier {
-    pub(super) fn new(
-        descriptor: Descriptor,
-        sources: Arc<Sources>,
-        target: Arc<dyn Target>,
-        settings: Settings,
-        access: Access,
-        cancel: CancellationToken,
-        lease: Lease,
-    ) -> Self {
-        let moving = if target.host().is_some() { State::Uploading } else { State::Downloading };
-        let blob =
-            Blob::of(descriptor, Arc::clone(&sources), settings, access, cancel.clone(), Some(lease), moving);
-        Self { blob, sources, target, cancel }
-    }
+/// What is shown while bytes go to `target`.
+pub(super) fn moving(target: &dyn Target) -> State {
+    if target.host().is_some() { State::Uploading } else { State::Downloading }
+}
 
-    pub(super) async fn carry(self) -> Result<Brought, Failure<Error>> {
-        let outcome = self.place().await;
-        match outcome {
-            Ok(action) => {
-                let held = self.unless_cancelled(self.target.hold(self.blob.descriptor())).await;
-                Ok(Brought { action, held: held.map_err(Failure::Shared)? })
-            }
-            Err(Trouble::Ours(error)) => Err(Failure::Personal(error)),
-            Err(Trouble::Common(error)) => Err(Failure::Shared(error)),
-        }
+impl Job {
+    pub(super) async fn run(self, context: Context<Event>) -> Result<Brought, Failure<Error>> {
+        let Self { settings, scheduler, flight, blob, target, access } = self;
+        let place = scheduler.place(flight.rank());
+        flight.stand(place.standing());
+        let lease = Lease::new(place, target.host().map(str::to_owned));
+        let cancel = context.token().clone();
+        let access = Access { progress: Arc::new(Board::new(context, settings.interval)), ..access };
+        let (sources, moving) = (Arc::clone(flight.sources()), moving(target.as_ref()));
+        let blob = Blob::of(blob, Arc::clone(&sources), settings, access, cancel, Some(lease), moving);
+        Carrier { blob, sources, target }.carry().await
+    }
+}
+
+impl Carrier {
+    async fn carry(self) -> Result<Brought, Failure<Error>> {
+        let action = match self.place().await {
+            Ok(action) => action,
+            Err(Trouble::Ours(error)) => return Err(Failure::Personal(error)),
+            Err(Trouble::Common(error)) => return Err(Failure::Shared(error)),
+        };
+        let held = self.unless_cancelled(self.target.hold(self.blob.descriptor())).await?;
+        Ok(Brought { action, held })
     }
 
     async fn place(&self) -> Result<Action, Trouble> {
@@ -105,7 +118,7 @@ impl Carrier {
 
     /// Waits for one step of the way, which can be dropped where it is.
     async fn unless_cancelled<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        match self.cancel.run_until_cancelled(step).await {
+        match self.blob.cancelled().run_until_cancelled(step).await {
             Some(outcome) => outcome,
             None => Err(Error::Cancelled { what: What::new("bring blob", self.blob.descriptor().digest()) }),
         }

@@ -4,13 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use lazyblob_flightcontrol as flightcontrol;
-use lazyblob_flightcontrol::{Context, Failure, Group};
+use lazyblob_flightcontrol::Group;
 use oci_spec::image::Descriptor;
 
-use super::board::{Board, Event, Telling};
-use super::carry::Carrier;
-use super::flights::{Flight, Flights, Key};
-use super::lease::Lease;
+use super::board::{Event, Telling};
+use super::carry::{Job, moving};
+use super::flights::{Flights, Key};
 use super::limits::Limits;
 use super::queue::Rank;
 use super::scheduler::Scheduler;
@@ -143,14 +142,13 @@ impl Transfers {
         let rank = Rank { priority: access.priority, height, shared };
         let interest = self.0.flights.join(&key, rank, &sources);
         let (sink, watcher) = flightcontrol::watcher();
-        let mut telling = Telling::new(blob.clone(), Arc::clone(&access.progress));
+        let mut telling = Telling::new(blob.clone(), Arc::clone(&access.progress), moving(target.as_ref()));
         let what = What::new("bring blob", format_args!("{} to {}", blob.digest(), key.target));
-        let work = {
-            // Not the engine itself: it must not outlive its owner through its own work.
-            let (settings, scheduler) = (self.0.settings.clone(), self.0.scheduler.clone());
-            let flight = Arc::clone(interest.flight());
-            move |context| carry(settings, scheduler, flight, blob, target, access, context)
-        };
+        // Not the engine itself: it must not outlive its owner through its own work.
+        let (settings, scheduler) = (self.0.settings.clone(), self.0.scheduler.clone());
+        let flight = Arc::clone(interest.flight());
+        let job = Job { settings, scheduler, flight, blob, target, access };
+        let work = move |context| job.run(context);
         let run = self.0.group.run_with_progress(key, work, sink);
         let watch = watcher.for_each(|event| telling.tell(&event));
         let (outcome, ()) = futures::join!(run, watch);
@@ -164,25 +162,6 @@ impl Transfers {
     pub async fn close(&self) {
         self.0.group.close().await;
     }
-}
-
-async fn carry(
-    settings: Settings,
-    scheduler: Scheduler,
-    flight: Arc<Flight>,
-    blob: Descriptor,
-    target: Arc<dyn Target>,
-    access: Access,
-    context: Context<Event>,
-) -> Result<Brought, Failure<Error>> {
-    let place = scheduler.place(flight.rank());
-    flight.stand(place.standing());
-    let lease = Lease::new(place, target.host().map(str::to_owned));
-    let cancel = context.token().clone();
-    let board = Arc::new(Board::new(context, settings.interval));
-    let access = Access { progress: board, ..access };
-    let sources = Arc::clone(flight.sources());
-    Carrier::new(blob, sources, target, settings, access, cancel, lease).carry().await
 }
 
 /// What a waiter hears.

@@ -79,7 +79,7 @@ impl Retry {
     /// Waits as the ladder says after `error`, or returns it where trying again is no use.
     pub(crate) async fn pause(&self, access: &Access, failures: u32, error: Error) -> Result<()> {
         let Some(wait) = self.wait_after(failures, &error) else { return Err(error) };
-        access.progress.retry(&error.to_string(), wait);
+        access.progress.retry(&error, wait);
         tracing::debug!(%error, ?wait, failures, "retrying");
         tokio::time::sleep(wait).await;
         Ok(())

@@ -12,6 +12,7 @@ mod mirrors;
 mod mounts;
 mod names;
 mod platforms;
+mod progress;
 mod redirects;
 mod referrers;
 mod resume;

@@ -231,7 +231,7 @@ impl Progress for Notes {
     fn note(&self, message: &str) {
         self.notes.lock().unwrap().push(message.to_owned());
     }
-    fn retry(&self, _: &str, wait: Duration) {
+    fn retry(&self, _: &Error, wait: Duration) {
         self.waits.lock().unwrap().push(wait);
     }
 }
