@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use oci_spec::image::{Descriptor, Digest};
 
 use crate::error::Result;
+use crate::keychain::Identity;
 use crate::manifest::Manifest;
 use crate::provider::{Origin, Provider};
 use crate::transfer::Blob;
@@ -133,6 +134,12 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// Whether a manifest here implies that its blobs are here. True of registries, not of layouts, which may be sparse.
     fn vouches_for_blobs(&self) -> bool {
         false
+    }
+
+    /// Whose credentials are shown here, without the credentials; nothing where there are none to show or they cannot be
+    /// found out. Sends no request.
+    async fn identity(&self) -> Option<Identity> {
+        None
     }
 
     /// Where this is.
