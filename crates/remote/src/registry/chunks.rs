@@ -56,7 +56,7 @@ impl Repository {
         };
         let mut ahead = Bytes::new();
         loop {
-            let chunk = fill(&mut source, &mut ahead, upload.size).await.map_err(Failure::Final)?;
+            let chunk = fill(&mut source, &mut ahead, upload.size).await.map_err(Failure::Source)?;
             if chunk.is_empty() {
                 return Ok((upload.session, upload.size));
             }

@@ -19,6 +19,9 @@ use crate::verify::Verified;
 /// After so many streams that were cut off, chunks are tried.
 const STREAMS: u32 = 2;
 
+/// A session that the host had trouble with so often, a rate limit apart, may be what the trouble is about.
+const TROUBLES: u32 = 2;
+
 /// One blob on its way.
 pub(super) struct Push<'a> {
     repository: &'a Repository,
@@ -44,22 +47,28 @@ impl<'a> Push<'a> {
     pub(super) async fn run(mut self) -> Result<()> {
         let outcome = self.attempts().await;
         let answers = match &outcome {
-            Ok(()) => true,
-            Err(error) => {
-                self.given_up.extend(self.session.take());
-                !error.is_transient() && !matches!(error.root(), Error::Unauthorized { .. })
-            }
+            Ok(()) | Err(Failure::Source(_)) => true,
+            Err(
+                Failure::Final(error)
+                | Failure::Again(error)
+                | Failure::Anew(error)
+                | Failure::Lost(error)
+                | Failure::CutOff(error),
+            ) => !error.is_transient() && !matches!(error.root(), Error::Unauthorized { .. }),
         };
+        if outcome.is_err() {
+            self.give_up_session();
+        }
         if answers {
             for session in &self.given_up {
                 self.repository.cancel_upload(self.blob.descriptor(), session).await;
             }
         }
-        outcome
+        outcome.map_err(Failure::into_error)
     }
 
     /// Attempts in one session each, until one gets through.
-    async fn attempts(&mut self) -> Result<()> {
+    async fn attempts(&mut self) -> Result<(), Failure> {
         let usual = self.repository.registry.0.settings.chunk;
         let mut failures = 0;
         loop {
@@ -69,7 +78,13 @@ impl<'a> Push<'a> {
             let chunk = self.repository.facts().chunk().or(in_spite.then_some(usual));
             let error = match self.attempt(chunk).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::Final(error) | Failure::Again(error)) => return Err(error),
+                Err(failure @ (Failure::Source(_) | Failure::Final(_) | Failure::Again(_))) => {
+                    return Err(failure);
+                }
+                Err(Failure::Lost(error)) => {
+                    self.session = None;
+                    error
+                }
                 Err(Failure::CutOff(error)) => {
                     self.cut_off += 1;
                     error
@@ -85,7 +100,8 @@ impl<'a> Push<'a> {
                 Err(Failure::Anew(error)) => error,
             };
             failures += 1;
-            self.blob.retry().pause(self.blob.access(), failures, error).await?;
+            let pause = self.blob.retry().pause(self.blob.access(), failures, error);
+            pause.await.map_err(Failure::Final)?;
             self.give_up_session();
         }
     }
@@ -97,7 +113,7 @@ impl<'a> Push<'a> {
         let nothing = self.blob.descriptor().size() == 0;
         if nothing {
             while let Some(chunk) = source.next().await {
-                chunk.map_err(Failure::Final)?;
+                chunk.map_err(Failure::Source)?;
             }
         }
         let session = self.open().await?;
@@ -114,7 +130,7 @@ impl<'a> Push<'a> {
     }
 
     async fn read(&self) -> Result<Verified, Failure> {
-        self.blob.read().await.map_err(Failure::Final)
+        self.blob.read().await.map_err(Failure::Source)
     }
 
     /// The session, opened if there is none.
@@ -131,7 +147,7 @@ impl<'a> Push<'a> {
     /// Sends everything in one request, and goes on in the same session where the host could not take it now.
     async fn stream(&mut self, mut source: Verified) -> Result<(), Failure> {
         let descriptor = self.blob.descriptor();
-        let (mut offset, mut failures) = (0, 0);
+        let (mut offset, mut failures, mut troubles) = (0, 0, 0);
         loop {
             let session = self.open().await?;
             let error = match self.repository.stream_upload(descriptor, &session, source, offset).await {
@@ -151,6 +167,10 @@ impl<'a> Push<'a> {
             };
             failures += 1;
             let same = turned_away(&error);
+            troubles += u32::from(!same);
+            if troubles >= TROUBLES {
+                return Err(Failure::Anew(error));
+            }
             self.blob.retry().pause(self.blob.access(), failures, error).await.map_err(Failure::Final)?;
             self.resent = true;
             if !same {
@@ -201,8 +221,10 @@ impl<'a> Push<'a> {
             };
             // The answer may have been lost after the blob was stored.
             let unclear = match &failure {
-                Failure::Again(error) | Failure::Anew(error) => error.is_transient() && !turned_away(error),
-                Failure::Final(_) | Failure::CutOff(_) => false,
+                Failure::Again(error) | Failure::Anew(error) | Failure::Lost(error) => {
+                    error.is_transient() && !turned_away(error)
+                }
+                Failure::Source(_) | Failure::Final(_) | Failure::CutOff(_) => false,
             };
             if unclear && matches!(self.repository.holds_blob(descriptor).await, Ok(true)) {
                 return Ok(());

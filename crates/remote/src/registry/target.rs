@@ -5,7 +5,7 @@ use oci_spec::image::{Descriptor, Digest};
 
 use super::Repository;
 use super::push::Push;
-use crate::endpoint::{Mounted, Name, Target};
+use crate::endpoint::{Mounted, Mounting, Name, Target};
 use crate::error::{Error, Result};
 use crate::keychain::Identity;
 use crate::manifest::Manifest;
@@ -80,6 +80,32 @@ impl Target for RegistryTarget {
             facts.set_mount_refused();
         }
         Ok(outcome)
+    }
+
+    /// As with [`Target::mount`], the first question at a host goes alone, and where nothing comes of it no other is
+    /// asked. Once a mount has succeeded a refusal is about its place and not about the host.
+    async fn mount_from(&self, blob: &Descriptor, places: &[Origin]) -> Result<Mounting> {
+        let host = self.0.name.host();
+        let places: Vec<_> = places.iter().filter(|place| place.host == host).cloned().collect();
+        let facts = self.0.facts();
+        if places.is_empty() || facts.refuses_mounts() {
+            return Ok(Mounting::default());
+        }
+        let mut own = None;
+        let mounts = facts.mounts().get_or_try_init(|| async {
+            let mounting = self.0.mount_in_turn(blob, &places).await?;
+            Ok::<_, Error>(own.insert(mounting).from.is_some())
+        });
+        mounts.await?;
+        match own {
+            Some(mounting) => Ok(mounting),
+            None if facts.refuses_mounts() => Ok(Mounting::default()),
+            None => self.0.mount_in_turn(blob, &places).await,
+        }
+    }
+
+    async fn abandon(&self, blob: &Descriptor, session: String) {
+        self.0.abandon_session(blob, &session).await;
     }
 
     async fn put_blob(&self, blob: &Blob, session: Option<String>) -> Result<()> {

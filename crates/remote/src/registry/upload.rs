@@ -26,12 +26,16 @@ pub(super) struct Session {
 /// Why a step of an upload failed, and what may be done about it.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Nothing: whoever failed, the source or a step, has had its own tries.
+    /// Nothing: it was the source, which has had its own tries.
+    Source(Error),
+    /// Nothing: the step has had its own tries.
     Final(Error),
     /// The host could not take this request now. Its session is there as before.
     Again(Error),
     /// The session is of no use (any more). If the error passes by, a new one may do.
     Anew(Error),
+    /// The host does not know the session (any more). A new one may do.
+    Lost(Error),
     /// The connection broke while the whole blob went through it. What stands in front of some registries does that to
     /// long bodies instead of answering 413.
     CutOff(Error),
@@ -40,7 +44,12 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn into_error(self) -> Error {
         match self {
-            Self::Final(error) | Self::Again(error) | Self::Anew(error) | Self::CutOff(error) => error,
+            Self::Source(error)
+            | Self::Final(error)
+            | Self::Again(error)
+            | Self::Anew(error)
+            | Self::Lost(error)
+            | Self::CutOff(error) => error,
         }
     }
 }
@@ -102,7 +111,7 @@ impl Repository {
         let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await;
         // A source that failed is the cause of whatever the connection says.
         if let Some(error) = ending.error() {
-            return Err(Failure::Final(error));
+            return Err(Failure::Source(error));
         }
         let answer = answer.map_err(|error| match ending.begun() {
             true => Failure::CutOff(error),
@@ -151,9 +160,13 @@ impl Repository {
         let what = self.about_blob("look up upload of", blob);
         let call = Call::new(Kind::Upload, Method::GET, what.clone());
         let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await;
-        let answer = answer.map_err(Failure::Again)?;
+        let answer = answer.map_err(Failure::Anew)?;
         if !answer.status.is_success() {
-            return Err(refusal(answer, what).await);
+            return Err(match refusal(answer, what).await {
+                // A session that cannot even be looked at is in a bad way.
+                Failure::Again(error) if !turned_away(&error) => Failure::Anew(error),
+                failure => failure,
+            });
         }
         let last = last_stored(&answer);
         let session = session.next(&answer);
@@ -218,7 +231,7 @@ pub(super) async fn refusal(answer: Answer, what: What) -> Failure {
     match answer.into_error(what).await {
         Error::NotFound { what, reason } => {
             let reason = format!("the host does not know the upload session (any more): {reason}");
-            Failure::Anew(Error::Unavailable { what, reason, retry_after: None, transient: true })
+            Failure::Lost(Error::Unavailable { what, reason, retry_after: None, transient: true })
         }
         error if passes => Failure::Again(error),
         // A signed address of another host that is past its time, for one.

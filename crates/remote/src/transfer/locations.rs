@@ -1,7 +1,7 @@
 //! What is known of where blobs are, so that a push can have them mounted instead of sending them.
 //!
 //! Nothing here is the truth: a repository may have lost a blob since. Whoever asks for a mount that is refused says so
-//! with [`Locations::forget`].
+//! with [`Locations::refused`].
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -106,6 +106,16 @@ impl Locations {
         self.table().forget(digest, origin);
     }
 
+    /// Takes note that `identity` could not have the blob mounted from `origin`. Forgets the place, except where another
+    /// identity has seen the blob there: whom it is hidden from says nothing about that.
+    pub fn refused(&self, digest: &Digest, origin: &Origin, identity: Option<&Identity>) {
+        let mut table = self.table();
+        let seen_by = table.seen_by(digest, origin);
+        if seen_by.is_none() || seen_by.as_ref() == identity {
+            table.forget(digest, origin);
+        }
+    }
+
     /// Whether the blob was seen in `origin`: then looking there comes before mounts.
     #[must_use]
     pub fn knows(&self, digest: &Digest, origin: &Origin) -> bool {
@@ -155,6 +165,11 @@ impl Table {
         while self.count > ALL_PLACES {
             self.drop_oldest();
         }
+    }
+
+    fn seen_by(&self, digest: &Digest, origin: &Origin) -> Option<Identity> {
+        let blob = self.blobs.get(digest)?;
+        blob.places.iter().find(|place| place.origin == *origin)?.identity
     }
 
     fn forget(&mut self, digest: &Digest, origin: &Origin) {
@@ -314,6 +329,27 @@ mod tests {
         locations.forget(one.digest(), &at("b"));
         let table = locations.table();
         assert_eq!((table.blobs.len(), table.by_age.len(), table.count), (1, 1, 2));
+    }
+
+    /// Row 42: a refused mount makes a place stale for whom it was seen by, or where nobody knows by whom.
+    #[test]
+    fn a_refusal_counts_for_the_one_who_was_refused() {
+        let (jo, ann) = (Credential::basic("jo", "p").identity(), Credential::basic("ann", "p").identity());
+        let blob = blob("x", LARGER);
+        for (seen_by, refused, kept) in [
+            (Some(jo), Some(jo), false),
+            (None, Some(jo), false),
+            (None, None, false),
+            (Some(jo), Some(ann), true),
+            (Some(jo), None, true),
+            (Some(Credential::Anonymous.identity()), Some(ann), true),
+        ] {
+            let locations = Locations::new();
+            locations.record(blob.digest(), at("a"), seen_by);
+            locations.refused(blob.digest(), &at("b"), refused.as_ref());
+            locations.refused(blob.digest(), &at("a"), refused.as_ref());
+            assert_eq!(locations.knows(blob.digest(), &at("a")), kept, "{seen_by:?} {refused:?}");
+        }
     }
 
     /// Row 42: fifty places of a blob and no more, the oldest gone.
