@@ -42,8 +42,8 @@ impl<'a> Push<'a> {
         Self { repository, blob, session, resent: false, given_up: Vec::new(), cut_off: 0 }
     }
 
-    /// Brings it. Sessions that were given up on the way are closed at the end, where the host still answers: until then
-    /// it has better things to do.
+    /// Brings it. Sessions that were given up on the way are closed at the end, where the host still answers: until
+    /// then it has better things to do.
     pub(super) async fn run(mut self) -> Result<()> {
         let outcome = self.attempts().await;
         let answers = match &outcome {

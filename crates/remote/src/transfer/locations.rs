@@ -46,10 +46,12 @@ impl Caps {
     /// The caps of a blob of `size` bytes.
     #[must_use]
     pub fn of(size: u64) -> Self {
-        match size {
-            0..=SMALL => Self { mounts: 1, checks: 1, elsewhere: false },
-            ..=LARGE => Self { mounts: 3, checks: 1, elsewhere: false },
-            _ => Self { mounts: 4, checks: 3, elsewhere: true },
+        if size <= SMALL {
+            Self { mounts: 1, checks: 1, elsewhere: false }
+        } else if size <= LARGE {
+            Self { mounts: 3, checks: 1, elsewhere: false }
+        } else {
+            Self { mounts: 4, checks: 3, elsewhere: true }
         }
     }
 }
@@ -95,8 +97,8 @@ impl Locations {
         Self::default()
     }
 
-    /// Takes note that the blob is in `origin`, as seen by `identity` where that is known. The place is the newest one
-    /// of the blob from now on, whether or not it was known before.
+    /// Takes note that the blob is in `origin`, as seen by `identity` where that is known. The place is the newest of
+    /// the blob from now on, whether or not it was known before.
     pub fn record(&self, digest: &Digest, origin: Origin, identity: Option<Identity>) {
         self.table().record(digest, Place { origin, identity });
     }
