@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use oci_spec::image::{Descriptor, Digest};
 
 use crate::error::Result;
+use crate::keychain::Identity;
 use crate::manifest::Manifest;
 use crate::provider::{Origin, Provider};
 use crate::transfer::Blob;
@@ -77,6 +78,18 @@ pub enum Mounted {
     },
 }
 
+/// What came of asking a target to take a blob from several of its other repositories in turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mounting {
+    /// Where the blob was taken from; nothing where nobody's was.
+    pub from: Option<Origin>,
+    /// Places it could not be taken from, in the order of asking: what is known of them is out of date. A place that was
+    /// asked for without credentials and wants some is none of them.
+    pub stale: Vec<Origin>,
+    /// Address of the session that the last refusal opened, if nothing was taken. Those before it are closed.
+    pub session: Option<String>,
+}
+
 /// A place manifests and blobs are written to. Nothing is visible under its name before it is whole.
 #[async_trait]
 pub trait Target: Send + Sync + fmt::Debug {
@@ -112,6 +125,21 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// Whatever the way to it brings; a refusal is not an error.
     async fn mount(&self, blob: &Descriptor, from: &Origin) -> Result<Mounted>;
 
+    /// Asks the target to take `blob` from one of `places`, in their order, until it takes it from one. They are only
+    /// believed to have it. One POST each at a registry, and one DELETE for each session that is not used.
+    ///
+    /// # Errors
+    /// Whatever the way to it brings; a refusal is not an error.
+    async fn mount_from(&self, blob: &Descriptor, places: &[Origin]) -> Result<Mounting> {
+        let _ = (blob, places);
+        Ok(Mounting::default())
+    }
+
+    /// Lets go of a session that a refused mount opened and that is not used. Best effort: at most one DELETE.
+    async fn abandon(&self, blob: &Descriptor, session: String) {
+        let _ = (blob, session);
+    }
+
     /// Reads `blob` and stores it, in the session that a refused mount opened if there is one. Returns soon after
     /// [`Blob::cancelled`] is signalled, with everything cleaned up.
     ///
@@ -134,6 +162,12 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// Whether a manifest here implies that its blobs are here. True of registries, not of layouts, which may be sparse.
     fn vouches_for_blobs(&self) -> bool {
         false
+    }
+
+    /// Whose credentials are shown here, without the credentials; nothing where there are none to show or they cannot be
+    /// found out. Sends no request.
+    async fn identity(&self) -> Option<Identity> {
+        None
     }
 
     /// Where this is.

@@ -5,7 +5,7 @@ use futures::StreamExt;
 use http::StatusCode;
 
 use super::Repository;
-use super::upload::{Failure, Session, last_stored, session_error};
+use super::upload::{Failure, Session, last_stored, refusal, step, turned_away};
 use crate::error::{Error, Result};
 use crate::transfer::Blob;
 use crate::verify::Verified;
@@ -67,7 +67,7 @@ impl Repository {
 
 impl Chunked<'_> {
     /// Sends `chunk`, whose first byte is at the current offset, until the host has all of it.
-    async fn send(&mut self, chunk: Bytes) -> Result<()> {
+    async fn send(&mut self, chunk: Bytes) -> Result<(), Failure> {
         let begin = self.offset;
         let end = begin + chunk.len() as u64;
         while self.offset < end {
@@ -76,9 +76,18 @@ impl Chunked<'_> {
             let piece = chunk.slice(skip..).split_to((chunk.len() - skip).min(most));
             let sent = piece.len() as u64;
             let before = self.offset;
-            if let Err(error) = self.step(piece, sent).await {
+            if let Err(error) = self.send_piece(piece, sent).await {
                 self.failures += 1;
-                self.blob.back_off(self.failures, error).await?;
+                let same = turned_away(&error);
+                self.blob.back_off(self.failures, error).await.map_err(|error| {
+                    match error.is_transient() {
+                        true => Failure::Final(error),
+                        false => Failure::Anew(error),
+                    }
+                })?;
+                if same {
+                    continue;
+                }
                 self.resync(begin).await?;
                 // A host that is where we are says 416 for another reason: some mean that the chunk is too large.
                 if std::mem::take(&mut self.out_of_range) && self.offset == before {
@@ -86,13 +95,14 @@ impl Chunked<'_> {
                 }
             }
             if self.offset < begin || self.offset > end {
-                return Err(self.broken(format!("the host has {} bytes, sent were {end}", self.offset)));
+                let cause = format!("the host has {} bytes, sent were {end}", self.offset);
+                return Err(Failure::Anew(self.broken(cause)));
             }
         }
         Ok(())
     }
 
-    async fn step(&mut self, piece: Bytes, sent: u64) -> Result<()> {
+    async fn send_piece(&mut self, piece: Bytes, sent: u64) -> Result<()> {
         let descriptor = self.blob.descriptor();
         let answer = self.repository.send_chunk(descriptor, &self.session, self.offset, piece).await?;
         match answer.status {
@@ -141,7 +151,10 @@ impl Chunked<'_> {
                 answer.discard().await;
                 Err(self.broken("the host does not take this range (416)".to_owned()))
             }
-            _ => Err(session_error(answer, self.repository.about_blob("upload chunk of", descriptor)).await),
+            _ => {
+                let what = self.repository.about_blob("upload chunk of", descriptor);
+                Err(refusal(answer, what).await.into_error())
+            }
         }
     }
 
@@ -151,12 +164,14 @@ impl Chunked<'_> {
     }
 
     /// Asks the host where it is. It cannot be before `begin`: those bytes are gone from memory.
-    async fn resync(&mut self, begin: u64) -> Result<()> {
-        let (session, last) = self.repository.upload_status(self.blob.descriptor(), &self.session).await?;
+    async fn resync(&mut self, begin: u64) -> Result<(), Failure> {
+        let status = || self.repository.upload_status(self.blob.descriptor(), &self.session);
+        let (session, last) = step(self.blob, status).await?;
         self.session = session;
         let stored = last.filter(|last| *last > 0 || begin > 0).map_or(0, |last| last + 1);
         if stored < begin {
-            return Err(self.broken(format!("the host has lost bytes: it has {stored} of {begin}")));
+            let cause = format!("the host has lost bytes: it has {stored} of {begin}");
+            return Err(Failure::Anew(self.broken(cause)));
         }
         self.offset = stored;
         Ok(())

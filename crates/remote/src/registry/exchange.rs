@@ -36,11 +36,19 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload,
+    /// A refusal is an answer like any other: nothing is done to get past it.
+    pub(crate) courtesy: bool,
 }
 
 impl Call {
     pub(crate) fn new(kind: Kind, method: Method, what: What) -> Self {
-        Self { kind, what, method, headers: HeaderMap::new(), payload: Payload::Empty }
+        Self { kind, what, method, headers: HeaderMap::new(), payload: Payload::Empty, courtesy: false }
+    }
+
+    /// Nobody needs its success: no token is minted for rights that it lacks.
+    pub(crate) fn courtesy(mut self) -> Self {
+        self.courtesy = true;
+        self
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
@@ -61,7 +69,7 @@ const MAX_REDIRECTS: usize = 8;
 
 impl Repository {
     /// Sends `call` to `url` of the address `at`. Answers of any status come back, except a 401 that no credential
-    /// settles.
+    /// settles; that one, too, where the call is a courtesy.
     pub(super) async fn exchange(&self, at: &Address, url: Url, mut call: Call) -> Result<Answer> {
         let host = credential_host(at, &self.host.upstream, self.name.host());
         let asker = Asker {
@@ -77,6 +85,9 @@ impl Repository {
         let home = same_origin(&url, &at.base);
         let mut shown = if home { authority.before(asker, &minter).await? } else { None };
         let answer = self.follow(at, url.clone(), &mut call, shown.as_ref()).await?;
+        if call.courtesy {
+            return Ok(answer);
+        }
         if answer.status != StatusCode::UNAUTHORIZED || !home || answer.elsewhere {
             return Ok(self.hinted(answer, &host, shown.is_some()).await);
         }
@@ -99,6 +110,11 @@ impl Repository {
             return Err(answer.into_error(call.what).await);
         }
         Ok(answer)
+    }
+
+    /// The name the keychain knows the upstream by.
+    pub(super) fn credential_host(&self) -> String {
+        credential_host(&self.host.upstream, &self.host.upstream, self.name.host())
     }
 
     /// The same answer; a refusal says with what credential it met, and what to do.

@@ -14,6 +14,8 @@ pub(crate) struct Facts {
     mounts: OnceCell<bool>,
     /// It answered 202 to a mount after all.
     mount_refused: AtomicBool,
+    /// It does not let us close an upload session without finishing it.
+    keeps_sessions: AtomicBool,
     /// It has no referrers API.
     no_referrers: AtomicBool,
     /// The largest upload chunk it takes; 0 where one request may carry everything.
@@ -41,6 +43,15 @@ impl Facts {
     /// The cell that the first mount settles while others wait.
     pub(crate) fn mounts(&self) -> &OnceCell<bool> {
         &self.mounts
+    }
+
+    /// Whether it is known that sessions cannot be closed.
+    pub(crate) fn keeps_sessions(&self) -> bool {
+        self.keeps_sessions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_keeps_sessions(&self) {
+        self.keeps_sessions.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn lacks_referrers(&self) -> bool {

@@ -17,6 +17,7 @@ mod manifests;
 mod mount;
 mod outgoing;
 mod provider;
+mod push;
 mod referrers;
 mod response;
 mod source;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::stream::{Stream, StreamExt};
 
 use crate::body::BoxError;
@@ -44,24 +44,33 @@ impl Ending {
     }
 }
 
-/// `source`, a blob of `size` bytes, as a request body. The connection takes exactly the announced bytes and then asks no
+/// `source`, a blob of `size` bytes, as a request body without its first `skip` bytes, which are verified but not sent.
+/// The connection takes exactly the announced bytes and then asks no
 /// more, so what completes them is held back: it leaves only after the whole blob has been verified.
 pub(super) fn watched(
     source: Verified,
     size: u64,
+    skip: u64,
 ) -> (impl Stream<Item = Result<Bytes, BoxError>> + Send, Ending) {
     let ending = Ending::default();
     let end = ending.clone();
-    let stream =
-        futures::stream::unfold((source, size, end), |(mut source, mut remaining, end)| async move {
+    let stream = futures::stream::unfold(
+        (source, size, skip, end),
+        |(mut source, mut remaining, mut skip, end)| async move {
             let mut held: Option<Bytes> = None;
             loop {
                 match source.next().await {
-                    Some(Ok(bytes)) => {
+                    Some(Ok(mut bytes)) => {
                         end.set(Ended::Begun);
                         remaining = remaining.saturating_sub(bytes.len() as u64);
+                        let there = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+                        skip -= there as u64;
+                        bytes.advance(there);
                         if remaining > 0 {
-                            return Some((Ok(bytes), (source, remaining, end)));
+                            if bytes.is_empty() {
+                                continue;
+                            }
+                            return Some((Ok(bytes), (source, remaining, skip, end)));
                         }
                         // After the last bytes there may still be an empty chunk.
                         if !bytes.is_empty() {
@@ -71,7 +80,7 @@ pub(super) fn watched(
                     Some(Err(error)) => {
                         let text = error.to_string();
                         end.set(Ended::Failed(Some(error)));
-                        return Some((Err(BoxError::from(text)), (source, remaining, end)));
+                        return Some((Err(BoxError::from(text)), (source, remaining, skip, end)));
                     }
                     None => {
                         let failed =
@@ -79,11 +88,12 @@ pub(super) fn watched(
                         if !failed {
                             end.set(Ended::Complete);
                         }
-                        return held.take().map(|last| (Ok(last), (source, remaining, end)));
+                        return held.take().map(|last| (Ok(last), (source, remaining, skip, end)));
                     }
                 }
             }
-        });
+        },
+    );
     (stream, ending)
 }
 
@@ -104,7 +114,7 @@ mod tests {
         let source = futures::stream::iter(chunks).map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())));
         // A source that does not end by itself shows what is asked of it too early.
         let source = source.chain(futures::stream::pending().take(usize::from(chunks.concat() != blob)));
-        watched(Verified::new(&descriptor, "a source", source.boxed()).unwrap(), descriptor.size())
+        watched(Verified::new(&descriptor, "a source", source.boxed()).unwrap(), descriptor.size(), 0)
     }
 
     #[test]
@@ -128,11 +138,29 @@ mod tests {
         for wrong in [&["ab", "XX"][..], &["ab", "cd", "e"], &["ab", "c"]] {
             let source = futures::stream::iter(wrong).map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())));
             let source = Verified::new(&descriptor, "a source", source.boxed()).unwrap();
-            let (stream, ending) = watched(source, 4);
+            let (stream, ending) = watched(source, 4, 0);
             let sent: Vec<_> = stream.collect().now_or_never().unwrap();
             let bytes: usize = sent.iter().filter_map(|chunk| chunk.as_ref().ok()).map(Bytes::len).sum();
             assert!(bytes < 4 && sent.last().is_some_and(Result::is_err), "{wrong:?}: {sent:?}");
             assert!(matches!(ending.error(), Some(Error::Integrity { .. })) && !ending.complete());
+        }
+    }
+    #[test]
+    fn what_the_host_has_is_verified_and_not_sent() {
+        let descriptor = Descriptor::new(MediaType::ImageLayer, 6, digest::sha256(b"abcdef"));
+        for (skip, expected) in [(0, "abcdef"), (1, "bcdef"), (2, "cdef"), (3, "def"), (5, "f")] {
+            for wrong in [false, true] {
+                let chunks = [if wrong { "XX" } else { "ab" }, "cd", "ef"];
+                let source =
+                    futures::stream::iter(chunks).map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())));
+                let source = Verified::new(&descriptor, "a source", source.boxed()).unwrap();
+                let (stream, ending) = watched(source, 6, skip);
+                let sent: Vec<_> = stream.collect().now_or_never().unwrap();
+                let bytes: Vec<_> = sent.iter().filter_map(|chunk| chunk.as_ref().ok()).collect();
+                assert!(bytes.iter().all(|bytes| !bytes.is_empty()));
+                let bytes: String = bytes.iter().map(|bytes| std::str::from_utf8(bytes).unwrap()).collect();
+                assert_eq!(bytes == expected && ending.complete(), !wrong, "{skip}: {sent:?}");
+            }
         }
     }
 }

@@ -1,19 +1,16 @@
 //! A repository as the target of a copy.
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use oci_spec::image::{Descriptor, Digest};
 
 use super::Repository;
-use super::upload::{Failure, Session, Streamed};
-use crate::endpoint::{Mounted, Name, Target};
+use super::push::Push;
+use crate::endpoint::{Mounted, Mounting, Name, Target};
 use crate::error::{Error, Result};
+use crate::keychain::Identity;
 use crate::manifest::Manifest;
 use crate::provider::Origin;
 use crate::transfer::Blob;
-
-/// After so many streams that were cut off, chunks are tried.
-const STREAMS: u32 = 2;
 
 /// A repository to write to, with the retries of [`crate::transfer`].
 #[derive(Clone, Debug)]
@@ -24,48 +21,6 @@ impl RegistryTarget {
     #[must_use]
     pub fn new(repository: Repository) -> Self {
         Self(repository)
-    }
-
-    /// One try: everything in one request, or in chunks of the size given.
-    async fn upload(&self, blob: &Blob, session: Option<Session>, chunk: Option<u64>) -> Result<(), Failure> {
-        let repository = &self.0.under(blob.lease());
-        let descriptor = blob.descriptor();
-        // The source answers first: a session that nothing goes into is never opened.
-        let mut source = blob.read().await.map_err(Failure::Source)?;
-        let nothing = descriptor.size() == 0;
-        if nothing {
-            while let Some(chunk) = source.next().await {
-                chunk.map_err(Failure::Source)?;
-            }
-        }
-        let session = match session {
-            Some(session) => session,
-            None => repository.start_upload(descriptor).await?,
-        };
-        let session = match chunk {
-            // No PATCH: there is nothing to send.
-            _ if nothing => session,
-            Some(chunk) => repository.chunked_upload(blob, session, source, chunk).await?.0,
-            None => match repository.stream_upload(descriptor, session, source).await? {
-                Streamed::All(session) => session,
-                Streamed::TooMuch => {
-                    let source = blob.read().await.map_err(Failure::Source)?;
-                    let session = repository.start_upload(descriptor).await?;
-                    let chunk = repository.registry.0.settings.chunk;
-                    let (session, chunk) = repository.chunked_upload(blob, session, source, chunk).await?;
-                    repository.facts().set_chunk(chunk);
-                    session
-                }
-            },
-        };
-        match repository.finish_upload(descriptor, session).await {
-            // The answer may have been lost after the blob was stored.
-            Err(error) if error.is_transient() => match repository.holds_blob(descriptor).await {
-                Ok(true) => Ok(()),
-                _ => Err(error.into()),
-            },
-            outcome => Ok(outcome?),
-        }
     }
 }
 
@@ -116,33 +71,36 @@ impl Target for RegistryTarget {
         Ok(outcome)
     }
 
-    async fn put_blob(&self, blob: &Blob, session: Option<String>) -> Result<()> {
-        let mut session =
-            session.map(|location| self.0.resume_session(blob.descriptor(), &location)).transpose()?;
-        let usual = self.0.registry.0.settings.chunk;
-        let (mut failures, mut cut_off) = (0, 0);
-        loop {
-            // Some registries keep only the last chunk, so that this is tried once in a while and its failure is not
-            // the last word.
-            let in_spite = cut_off >= STREAMS && blob.descriptor().size() > usual;
-            let chunk = self.0.facts().chunk().or(in_spite.then_some(usual));
-            let error = match self.upload(blob, session.take(), chunk).await {
-                Ok(()) => return Ok(()),
-                // It has had its tries.
-                Err(Failure::Source(error)) => return Err(error),
-                Err(Failure::CutOff(error)) => {
-                    cut_off += 1;
-                    error
-                }
-                Err(Failure::Target(Error::Rejected { what, reason, .. })) if in_spite => {
-                    cut_off = 0;
-                    Error::broken(what.operation, what.object, &format!("in chunks, too: {reason}").into())
-                }
-                Err(Failure::Target(error)) => error,
-            };
-            failures += 1;
-            blob.back_off(failures, error).await?;
+    /// As with [`Target::mount`], the first question at a host goes alone, and where nothing comes of it no other is
+    /// asked. Once a mount has succeeded a refusal is about its place and not about the host.
+    async fn mount_from(&self, blob: &Descriptor, places: &[Origin]) -> Result<Mounting> {
+        let host = self.0.name.host();
+        let places: Vec<_> = places.iter().filter(|place| place.host == host).cloned().collect();
+        let facts = self.0.facts();
+        if places.is_empty() || facts.refuses_mounts() {
+            return Ok(Mounting::default());
         }
+        let mut own = None;
+        let mounts = facts.mounts().get_or_try_init(|| async {
+            let mounting = self.0.mount_in_turn(blob, &places).await?;
+            Ok::<_, Error>(own.insert(mounting).from.is_some())
+        });
+        mounts.await?;
+        match own {
+            Some(mounting) => Ok(mounting),
+            None if facts.refuses_mounts() => Ok(Mounting::default()),
+            None => self.0.mount_in_turn(blob, &places).await,
+        }
+    }
+
+    async fn abandon(&self, blob: &Descriptor, session: String) {
+        self.0.abandon_session(blob, &session).await;
+    }
+
+    async fn put_blob(&self, blob: &Blob, session: Option<String>) -> Result<()> {
+        let session =
+            session.map(|location| self.0.resume_session(blob.descriptor(), &location)).transpose()?;
+        Push::new(&self.0.under(blob.lease()), blob, session).run().await
     }
 
     async fn put_manifest(&self, manifest: &Manifest, name: &Name) -> Result<()> {
@@ -159,6 +117,17 @@ impl Target for RegistryTarget {
 
     fn vouches_for_blobs(&self) -> bool {
         true
+    }
+
+    async fn identity(&self) -> Option<Identity> {
+        let (host, path) = (self.0.credential_host(), self.0.name.path());
+        match self.0.access.keychain.credential(&host, path).await {
+            Ok(credential) => Some(credential.identity()),
+            Err(error) => {
+                tracing::debug!(host, %error, "whose credentials these are is not known");
+                None
+            }
+        }
     }
 
     fn origin(&self) -> Origin {

@@ -13,6 +13,7 @@ use super::response::Answer;
 use crate::body;
 use crate::error::{Error, Result, What};
 use crate::request::Kind;
+use crate::transfer::Blob;
 use crate::verify::Verified;
 
 /// An upload session at the host.
@@ -22,21 +23,34 @@ pub(super) struct Session {
     location: Url,
 }
 
-/// Whose fault it is that an upload did not come to its end.
+/// Why a step of an upload failed, and what may be done about it.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The source's, which has had its own tries.
+    /// Nothing: it was the source, which has had its own tries.
     Source(Error),
-    /// The target's, or that of the way to it.
-    Target(Error),
+    /// Nothing: the step has had its own tries.
+    Final(Error),
+    /// The host could not take this request now. Its session is there as before.
+    Again(Error),
+    /// The session is of no use (any more). If the error passes by, a new one may do.
+    Anew(Error),
+    /// The host does not know the session (any more). A new one may do.
+    Lost(Error),
     /// The connection broke while the whole blob went through it. What stands in front of some registries does that to
     /// long bodies instead of answering 413.
     CutOff(Error),
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Target(error)
+impl Failure {
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Source(error)
+            | Self::Final(error)
+            | Self::Again(error)
+            | Self::Anew(error)
+            | Self::Lost(error)
+            | Self::CutOff(error) => error,
+        }
     }
 }
 
@@ -75,18 +89,25 @@ impl Repository {
         Ok(Session { location })
     }
 
-    /// Sends the whole blob in one PATCH while it is read and verified. On success every byte was right.
+    /// Sends the blob, from `offset` on, in one PATCH while the whole of it is read and verified. On success every byte
+    /// was right.
     pub(super) async fn stream_upload(
         &self,
         blob: &Descriptor,
-        session: Session,
+        session: &Session,
         source: Verified,
+        offset: u64,
     ) -> Result<Streamed, Failure> {
         let what = self.about_blob("upload blob", blob);
-        let (stream, ending) = watched(source, blob.size());
-        let call = Call::new(Kind::Upload, Method::PATCH, what.clone())
+        let size = blob.size();
+        let (stream, ending) = watched(source, size, offset);
+        let mut call = Call::new(Kind::Upload, Method::PATCH, what.clone())
             .header(header::CONTENT_TYPE, "application/octet-stream")
-            .payload(Payload::Stream(body::streaming(stream, Some(blob.size()))));
+            .payload(Payload::Stream(body::streaming(stream, Some(size.saturating_sub(offset)))));
+        if offset > 0 {
+            // A host that is elsewhere by now says 416 and keeps its bytes in order.
+            call = call.header(header::CONTENT_RANGE, &format!("{offset}-{}", size.saturating_sub(1)));
+        }
         let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await;
         // A source that failed is the cause of whatever the connection says.
         if let Some(error) = ending.error() {
@@ -94,7 +115,7 @@ impl Repository {
         }
         let answer = answer.map_err(|error| match ending.begun() {
             true => Failure::CutOff(error),
-            false => Failure::Target(error),
+            false => Failure::Anew(error),
         })?;
         match answer.status {
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::RANGE_NOT_SATISFIABLE => {
@@ -103,14 +124,14 @@ impl Repository {
             }
             status if status.is_success() && !ending.complete() => {
                 let cause = "the host answered before it had the whole blob".into();
-                Err(Error::broken(what.operation, &what.object, &cause).into())
+                Err(Failure::Anew(Error::broken(what.operation, &what.object, &cause)))
             }
             status if status.is_success() => {
                 let next = session.next(&answer);
                 answer.discard().await;
                 Ok(Streamed::All(next))
             }
-            _ => Err(session_error(answer, what).await.into()),
+            _ => Err(refusal(answer, what).await),
         }
     }
 
@@ -135,12 +156,17 @@ impl Repository {
         &self,
         blob: &Descriptor,
         session: &Session,
-    ) -> Result<(Session, Option<u64>)> {
+    ) -> Result<(Session, Option<u64>), Failure> {
         let what = self.about_blob("look up upload of", blob);
         let call = Call::new(Kind::Upload, Method::GET, what.clone());
-        let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await?;
+        let answer = self.exchange(&self.host.upstream, session.location.clone(), call).await;
+        let answer = answer.map_err(Failure::Anew)?;
         if !answer.status.is_success() {
-            return Err(session_error(answer, what).await);
+            return Err(match refusal(answer, what).await {
+                // A session that cannot even be looked at is in a bad way.
+                Failure::Again(error) if !turned_away(&error) => Failure::Anew(error),
+                failure => failure,
+            });
         }
         let last = last_stored(&answer);
         let session = session.next(&answer);
@@ -149,9 +175,9 @@ impl Repository {
     }
 
     /// Closes the session: from here on the blob is visible, and the host has verified its digest.
-    pub(super) async fn finish_upload(&self, blob: &Descriptor, session: Session) -> Result<()> {
+    pub(super) async fn finish_upload(&self, blob: &Descriptor, session: &Session) -> Result<(), Failure> {
         let what = self.about_blob("finish upload of", blob);
-        let mut url = session.location;
+        let mut url = session.location.clone();
         // The query that came with the Location is kept as it is; hosts sign it.
         let query = match url.query().filter(|query| !query.is_empty()) {
             Some(query) => format!("{query}&digest={}", encoded(blob)),
@@ -159,24 +185,80 @@ impl Repository {
         };
         url.set_query(Some(&query));
         let call = Call::new(Kind::Upload, Method::PUT, what.clone());
-        let answer = self.exchange(&self.host.upstream, url, call).await?;
+        let answer = self.exchange(&self.host.upstream, url, call).await.map_err(Failure::Again)?;
         if !answer.status.is_success() {
-            return Err(session_error(answer, what).await);
+            return Err(refusal(answer, what).await);
         }
         answer.discard().await;
         Ok(())
     }
+
+    /// Lets the host forget a session that nothing more goes into: one DELETE, whatever comes of it. Some registries
+    /// demand a right for it that nobody has (distribution: `delete`); such a host is not asked again.
+    pub(super) async fn cancel_upload(&self, blob: &Descriptor, session: &Session) {
+        let facts = self.facts();
+        if facts.keeps_sessions() {
+            return;
+        }
+        let what = self.about_blob("cancel upload of", blob);
+        let call = Call::new(Kind::Upload, Method::DELETE, what).courtesy();
+        match self.exchange(&self.host.upstream, session.location.clone(), call).await {
+            Ok(answer) => {
+                let status = answer.status;
+                if !status.is_success() {
+                    tracing::debug!(blob = %blob.digest(), %status, "upload session left to time out");
+                }
+                if matches!(
+                    status,
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED
+                ) {
+                    facts.set_keeps_sessions();
+                }
+                answer.discard().await;
+            }
+            Err(error) => {
+                tracing::debug!(blob = %blob.digest(), %error, "upload session left to time out");
+            }
+        }
+    }
 }
 
-/// A session that the host has forgotten is no missing image: a new one may do.
-pub(super) async fn session_error(answer: Answer, what: What) -> Error {
+/// What a refusal says of its session. One that the host has forgotten is no missing image: a new one may do.
+pub(super) async fn refusal(answer: Answer, what: What) -> Failure {
+    let status = answer.status;
+    let passes = status.is_server_error()
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
     match answer.into_error(what).await {
         Error::NotFound { what, reason } => {
             let reason = format!("the host does not know the upload session (any more): {reason}");
-            Error::Unavailable { what, reason, retry_after: None, transient: true }
+            Failure::Lost(Error::Unavailable { what, reason, retry_after: None, transient: true })
         }
-        other => other,
+        error if passes => Failure::Again(error),
+        // A signed address of another host that is past its time, for one.
+        error => Failure::Anew(error),
     }
+}
+
+/// Takes a step until the host takes it, too. It has the ladder of retries for itself: what came before it is not done
+/// again because of it.
+pub(super) async fn step<T, F>(blob: &Blob, mut verb: impl FnMut() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let mut failures = 0;
+    loop {
+        let error = match verb().await {
+            Err(Failure::Again(error)) => error,
+            outcome => return outcome,
+        };
+        failures += 1;
+        blob.back_off(failures, error).await.map_err(Failure::Final)?;
+    }
+}
+
+/// Whether the host turned the request away without looking at it, so that nothing has changed at its side.
+pub(super) fn turned_away(error: &Error) -> bool {
+    matches!(error.root(), Error::RateLimited { .. })
 }
 
 impl Session {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use lazyblob_flightcontrol::{Context, Failure};
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, Digest};
 
 use super::blob::Blob;
 use super::board::{Board, Event};
 use super::engine::{Action, Brought};
 use super::flights::Flight;
+use super::keyed::{Guard, Keyed};
 use super::lease::Lease;
+use super::locations::Locations;
 use super::scheduler::Scheduler;
 use super::settings::Settings;
 use super::sources::Sources;
@@ -27,6 +29,8 @@ pub(super) struct Job {
     pub(super) blob: Descriptor,
     pub(super) target: Arc<dyn Target>,
     pub(super) access: Access,
+    pub(super) locations: Locations,
+    pub(super) turns: Keyed<Arrival>,
 }
 
 /// The run of one transfer.
@@ -34,7 +38,12 @@ struct Carrier {
     blob: Blob,
     sources: Arc<Sources>,
     target: Arc<dyn Target>,
+    locations: Locations,
+    turns: Keyed<Arrival>,
 }
+
+/// A blob's arrival at a host, in whichever of its repositories: one at a time.
+pub(super) type Arrival = (Digest, String);
 
 /// Whose trouble an error is.
 enum Trouble {
@@ -51,7 +60,7 @@ pub(super) fn moving(target: &dyn Target) -> State {
 
 impl Job {
     pub(super) async fn run(self, context: Context<Event>) -> Result<Brought, Failure<Error>> {
-        let Self { settings, scheduler, flight, blob, target, access } = self;
+        let Self { settings, scheduler, flight, blob, target, access, locations, turns } = self;
         let place = scheduler.place(flight.rank());
         flight.stand(place.standing());
         let lease = Lease::new(place, target.host().map(str::to_owned));
@@ -59,7 +68,7 @@ impl Job {
         let access = Access { progress: Arc::new(Board::new(context, settings.interval)), ..access };
         let (sources, moving) = (Arc::clone(flight.sources()), moving(target.as_ref()));
         let blob = Blob::of(blob, Arc::clone(&sources), settings, access, cancel, Some(lease), moving);
-        Carrier { blob, sources, target }.carry().await
+        Carrier { blob, sources, target, locations, turns }.carry().await
     }
 }
 
@@ -76,18 +85,46 @@ impl Carrier {
 
     async fn place(&self) -> Result<Action, Trouble> {
         let blob = self.blob.descriptor();
+        let target = self.target.origin();
+        if self.locations.knows(blob.digest(), &target) && self.is_present().await? {
+            return Ok(Action::Present);
+        }
+        let neighbours = self.sources.at_host(&target.host);
         let mut session = None;
-        if self.target.mounts() {
-            match self.mount(&self.sources.at_host(&self.target.origin().host)).await? {
-                Mounted::Yes => return Ok(Action::Mount),
+        if self.target.mounts() && !neighbours.is_empty() {
+            match self.mount(&neighbours).await? {
+                Mounted::Yes => return self.found(Action::Mount).await,
                 Mounted::No { session: opened } => session = opened,
             }
         }
-        if self.unless_cancelled(self.target.has_blob(blob)).await.map_err(at_target)? {
-            return Ok(Action::Present);
+        if self.is_present().await? {
+            return self.found(Action::Present).await;
         }
+        let _turn = if self.target.mounts() && neighbours.is_empty() {
+            let turn = self.turn().await?;
+            match self.mount_what_others_brought().await? {
+                Mounted::Yes => return self.found(Action::Mount).await,
+                Mounted::No { session: opened } => session = opened,
+            }
+            Some(turn)
+        } else {
+            None
+        };
         self.transfer(session).await?;
-        Ok(Action::Transfer)
+        self.found(Action::Transfer).await
+    }
+
+    async fn is_present(&self) -> Result<bool, Trouble> {
+        self.unless_cancelled(self.target.has_blob(self.blob.descriptor())).await.map_err(at_target)
+    }
+
+    /// Takes note of where the blob is now.
+    async fn found(&self, action: Action) -> Result<Action, Trouble> {
+        if self.target.host().is_some() {
+            let identity = self.target.identity().await;
+            self.locations.record(self.blob.descriptor().digest(), self.target.origin(), identity);
+        }
+        Ok(action)
     }
 
     /// Asks the target to take the blob from the first of `repositories` that it will.
@@ -101,6 +138,32 @@ impl Carrier {
             }
         }
         Ok(Mounted::No { session })
+    }
+
+    /// Waits until nobody else brings the blob to the target's host, into whichever repository: it crosses once, and
+    /// others mount it. No slot is held meanwhile.
+    async fn turn(&self) -> Result<Guard<Arrival>, Trouble> {
+        let arrival = (self.blob.descriptor().digest().clone(), self.target.origin().host);
+        self.unless_cancelled(async { Ok(self.turns.lock(arrival).await) }).await.map_err(at_target)
+    }
+
+    /// Asks the target to take the blob from where it is known to have come, in other repositories of its host.
+    async fn mount_what_others_brought(&self) -> Result<Mounted, Trouble> {
+        let blob = self.blob.descriptor();
+        let identity = self.target.identity().await;
+        let places = self.locations.candidates(blob, &self.target.origin(), identity.as_ref());
+        if places.is_empty() || !self.target.mounts() {
+            return Ok(Mounted::No { session: None });
+        }
+        let mounting =
+            self.unless_cancelled(self.target.mount_from(blob, &places)).await.map_err(at_target)?;
+        for stale in &mounting.stale {
+            self.locations.refused(blob.digest(), stale, identity.as_ref());
+        }
+        Ok(match mounting.from {
+            Some(_) => Mounted::Yes,
+            None => Mounted::No { session: mounting.session },
+        })
     }
 
     /// Moves the bytes. What turns out to be something else has not become visible, and is read again where that may

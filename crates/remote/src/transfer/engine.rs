@@ -8,9 +8,11 @@ use lazyblob_flightcontrol::Group;
 use oci_spec::image::Descriptor;
 
 use super::board::{Event, Telling};
-use super::carry::{Job, moving};
+use super::carry::{Arrival, Job, moving};
 use super::flights::{Flights, Key};
+use super::keyed::Keyed;
 use super::limits::Limits;
+use super::locations::Locations;
 use super::queue::Rank;
 use super::scheduler::Scheduler;
 use super::settings::Settings;
@@ -97,6 +99,8 @@ struct Inner {
     scheduler: Scheduler,
     group: Group<Key, Brought, Error, Event>,
     flights: Arc<Flights>,
+    locations: Locations,
+    turns: Keyed<Arrival>,
 }
 
 impl Transfers {
@@ -104,7 +108,9 @@ impl Transfers {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let scheduler = Scheduler::new(settings.limits.clone(), settings.retry);
-        Self(Arc::new(Inner { settings, scheduler, group: Group::new(), flights: Arc::default() }))
+        let (group, flights) = (Group::new(), Arc::default());
+        let (locations, turns) = (Locations::new(), Keyed::new());
+        Self(Arc::new(Inner { settings, scheduler, group, flights, locations, turns }))
     }
 
     /// The values it was made with; [`Transfers::scheduler`] has the limits in force.
@@ -117,6 +123,12 @@ impl Transfers {
     #[must_use]
     pub fn scheduler(&self) -> &Scheduler {
         &self.0.scheduler
+    }
+
+    /// Where blobs are known to be, as far as this engine has seen; an embedder may tell it more.
+    #[must_use]
+    pub fn locations(&self) -> &Locations {
+        &self.0.locations
     }
 
     /// Sets other limits, felt at once.
@@ -147,7 +159,8 @@ impl Transfers {
         // Not the engine itself: it must not outlive its owner through its own work.
         let (settings, scheduler) = (self.0.settings.clone(), self.0.scheduler.clone());
         let flight = Arc::clone(interest.flight());
-        let job = Job { settings, scheduler, flight, blob, target, access };
+        let (locations, turns) = (self.0.locations.clone(), self.0.turns.clone());
+        let job = Job { settings, scheduler, flight, blob, target, access, locations, turns };
         let work = move |context| job.run(context);
         let run = self.0.group.run_with_progress(key, work, sink);
         let watch = watcher.for_each(|event| telling.tell(&event));

@@ -9,7 +9,7 @@ use lazyblob_remote::server::Action::{Pull, Push};
 use lazyblob_remote::testing::{Lie, TestRegistry, TokenServer, Toxic};
 use lazyblob_remote::{Access, Credential, Error, Registry, Scopes};
 
-use crate::support::{Keys, answer, basic, client, copy, layers, lines, name, pulling, tag, tagged};
+use crate::support::{Keys, answer, basic, bytes, client, copy, layers, lines, name, pulling, tag, tagged};
 
 const HOST: &str = "registry.test";
 
@@ -101,9 +101,10 @@ async fn tagged_by(registry: &TestRegistry, repository: &str) -> Option<String> 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_ends_under_an_upload_costs_that_upload_once_more() {
     let from = TestRegistry::in_memory("from.test").await;
-    from.seed_image("a", "1", &layers(1)).await;
-    // HEAD of the manifest, HEAD of the config and POST are three; the PATCH meets the end of the token.
-    let (to, _) = guarded(tokens().uses(3)).await;
+    from.seed_image("a", "1", &[bytes(200_000)]).await;
+    // Three HEADs come first, of the manifest and of two blobs, and the config's POST, PATCH and PUT; then the layer's
+    // POST, and its PATCH meets the end of the token.
+    let (to, _) = guarded(tokens().uses(7)).await;
     let client = client(from.transport().with(&to));
     let job = copy(&client, ("from.test/a", "1"), ("registry.test/b", "1"), &alice());
     crate::support::one_at_a_time(&client);

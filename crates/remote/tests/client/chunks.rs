@@ -7,6 +7,7 @@ use lazyblob_remote::testing::{Effect, TestRegistry, Toxic};
 use crate::support::{answer, bytes, chunking_client};
 use crate::upload::{pieces, put};
 
+/// Row 45: an upload that would go on byte by byte ends.
 #[tokio::test]
 async fn a_host_that_stores_a_byte_of_every_chunk_is_given_up() {
     let registry = TestRegistry::in_memory("to.test").await;

@@ -91,6 +91,7 @@ async fn an_index_is_1_plus_m_gets_1_head_b_mounts_and_m_plus_1_puts() {
     assert_eq!(registry.counter().total(), (1 + 2) + 1 + distinct.len() as u64 + 3);
 }
 
+/// Row 37: one look per blob, and nothing is opened or sent for one that is there.
 #[tokio::test]
 async fn another_registry_gets_only_what_it_lacks() {
     let from = TestRegistry::in_memory("from.test").await;

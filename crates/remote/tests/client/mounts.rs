@@ -18,14 +18,17 @@ fn moved(report: &Report) -> usize {
     report.blobs.iter().filter(|(_, action)| *action == Action::Transfer).count()
 }
 
+/// Row 40a: what is mounted moves no byte.
 #[tokio::test]
 async fn where_all_are_mounted_nothing_is_looked_up() {
     let registry = TestRegistry::in_memory("registry.test").await;
     run(&registry, 20).await;
     assert_eq!(registry.requests(Kind::Mount), 21);
     assert_eq!(registry.requests(Kind::BlobHead) + registry.requests(Kind::Upload), 0);
+    assert_eq!(registry.traffic().bytes_in() + registry.traffic().bytes_out(), 0);
 }
 
+/// Row 40b: the session that the refusal opened takes the upload.
 #[tokio::test]
 async fn of_twenty_blobs_one_is_refused() {
     let registry = TestRegistry::in_memory("registry.test").await;
@@ -62,6 +65,7 @@ async fn a_later_refusal_ends_the_mounts_too() {
     assert!(registry.requests(Kind::Mount) <= 1 + 6, "{}", registry.requests(Kind::Mount));
 }
 
+/// Row 41: whatever the refusal is, the blob goes up like any other.
 #[tokio::test]
 async fn any_other_refusal_is_none_of_the_job_s_end() {
     for status in [400, 401, 403, 404, 405] {
@@ -90,6 +94,7 @@ async fn a_mount_that_breaks_is_tried_again_and_is_no_refusal() {
     }
 }
 
+/// Row 37: what the look before the upload finds is not sent.
 #[tokio::test]
 async fn what_the_target_has_after_a_refusal_does_not_move() {
     let registry = TestRegistry::in_memory("registry.test").await;

@@ -43,6 +43,7 @@ impl Job {
     }
 }
 
+/// Row 26a: the wait asked for is waited for, in seconds or until a date.
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_waited_for_in_both_forms() {
     for retry_after in [RetryAfter::Seconds(30), RetryAfter::Date(30)] {
@@ -57,6 +58,7 @@ async fn retry_after_is_waited_for_in_both_forms() {
     }
 }
 
+/// Row 26a: not a request earlier than asked.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_before_the_time_asked_for() {
     let job = Job::new(Toxic::too_many_requests(Some(60)).times(1)).await;
@@ -65,6 +67,7 @@ async fn nothing_is_sent_before_the_time_asked_for() {
     assert_eq!(job.registry.counter().total(), 1);
 }
 
+/// Rows 22, 23a, 26b: six tries, each wait twice the one before, within its jitter.
 #[tokio::test(start_paused = true)]
 async fn without_retry_after_the_ladder_doubles_within_its_jitter() {
     let job = Job::new(Toxic::too_many_requests(None)).await;
@@ -88,6 +91,7 @@ async fn at_once_is_no_hot_loop() {
     assert!(took > Duration::from_secs(5), "{took:?}");
 }
 
+/// Row 26a: a wait past the cap is an error that names it.
 #[tokio::test(start_paused = true)]
 async fn a_wait_past_the_cap_is_named_and_not_waited_for() {
     let job = Job::new(Toxic::too_many_requests(Some(3600))).await;
@@ -98,6 +102,7 @@ async fn a_wait_past_the_cap_is_named_and_not_waited_for() {
     assert_eq!((requests, took), (1, Duration::ZERO));
 }
 
+/// Row 26b: a quota that is used up is one try and says so.
 #[tokio::test(start_paused = true)]
 async fn a_used_up_quota_is_asked_once() {
     let document =
@@ -120,6 +125,7 @@ async fn a_quota_by_the_minute_fills_up_again() {
     assert_eq!(requests, 3);
 }
 
+/// Row 27b: what passes by is tried again.
 #[tokio::test(start_paused = true)]
 async fn what_passes_by_is_tried_again() {
     for toxic in [
@@ -136,6 +142,7 @@ async fn what_passes_by_is_tried_again() {
     }
 }
 
+/// Row 22: what does not pass by is tried so often and no more.
 #[tokio::test(start_paused = true)]
 async fn what_does_not_pass_by_is_tried_six_times() {
     for toxic in [Toxic::status(503), Toxic::new(Effect::Drop), Toxic::new(Effect::CutBody(9))] {
@@ -146,6 +153,7 @@ async fn what_does_not_pass_by_is_tried_six_times() {
     }
 }
 
+/// Row 24: what is final is tried once.
 #[tokio::test(start_paused = true)]
 async fn what_is_final_is_tried_once() {
     for toxic in [
@@ -173,6 +181,7 @@ async fn a_wait_that_nobody_wants_any_more_ends() {
     assert_eq!(job.registry.counter().total(), 1);
 }
 
+/// Row 23a: waits stay within jitter and cap.
 #[test]
 fn jitter_stays_within_its_bounds_and_is_not_always_the_same() {
     let broken = |retry_after| Error::Unavailable {
