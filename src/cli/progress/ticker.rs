@@ -59,6 +59,8 @@ mod tests {
 
     #[test]
     fn it_does_not_tick_at_once() {
-        drop(Ticker::every(Duration::from_secs(3600), || panic!("an hour has not passed")));
+        let (sender, ticks) = mpsc::channel();
+        drop(Ticker::every(Duration::from_secs(3600), move || sender.send(()).unwrap()));
+        assert_eq!(ticks.try_recv(), Err(mpsc::TryRecvError::Disconnected), "an hour has not passed");
     }
 }
