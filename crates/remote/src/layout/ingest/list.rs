@@ -36,7 +36,7 @@ impl Ingests {
     /// Unfinished blobs in the order of their digests: those that can be gone on with, and those being written.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`] if the directory cannot be read; what cannot be looked at in it is passed over.
     pub async fn list(&self) -> Result<Vec<Partial>> {
         self.with_dir("list unfinished blobs", list).await
     }
@@ -73,7 +73,7 @@ impl Ingests {
     /// set back, so its age is not known: it is counted from now on, so that the partial expires one day.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`] if the directory cannot be read; what cannot be looked at in it is passed over.
     pub async fn expire(&self, age: Duration) -> Result<usize> {
         let released = Arc::clone(&self.released);
         self.with_dir("remove unfinished blobs", move |dir| expire(dir, age, &released)).await
@@ -124,43 +124,63 @@ impl Ingests {
 fn list(ingests: &Path) -> io::Result<Vec<Partial>> {
     let mut found = Vec::new();
     for digest in digests(ingests)? {
-        let dir = partial::dir(ingests, &digest);
-        let (in_use, holder) = lock::holder(&dir)?;
-        let state = State::load(&dir)?.ok().filter(|state| state.digest == digest.as_ref());
-        let (size, offset, started, updated) = match (state, holder.filter(|_| in_use)) {
-            (Some(state), _) => (state.size, state.offset, state.started, state.updated),
-            (None, Some(holder)) => (holder.size, 0, holder.started, holder.started),
-            // Nobody can go on with it, or it was removed while we looked.
-            (None, None) => continue,
-        };
-        let time = |millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
-        let updated = time(updated).unwrap_or(SystemTime::UNIX_EPOCH);
-        // The clock may have been set back between the two.
-        let started = time(started).unwrap_or(updated).min(updated);
-        found.push(Partial { digest, size, offset, started, updated, in_use });
+        match look(&partial::dir(ingests, &digest), &digest) {
+            Ok(partial) => found.extend(partial),
+            Err(error) => tracing::warn!(%digest, %error, "an unfinished blob was not looked at"),
+        }
     }
     found.sort_by(|a, b| a.digest.as_ref().cmp(b.digest.as_ref()));
     Ok(found)
 }
 
+/// The partial in `dir`; nothing where nobody can go on with it, or where it was removed while we looked.
+fn look(dir: &Path, digest: &Digest) -> io::Result<Option<Partial>> {
+    partial::refuse_links(dir)?;
+    let (in_use, holder) = lock::holder(dir)?;
+    let state = State::load(dir)?.ok().filter(|state| state.digest == digest.as_ref());
+    let state = state.filter(|state| partial::has(dir, state.offset));
+    let (size, offset, started, updated) = match (state, holder.filter(|_| in_use)) {
+        (Some(state), _) => (state.size, state.offset, state.started, state.updated),
+        (None, Some(holder)) => (holder.size, 0, holder.started, holder.started),
+        (None, None) => return Ok(None),
+    };
+    let time = |millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+    let updated = time(updated).unwrap_or(SystemTime::UNIX_EPOCH);
+    // The clock may have been set back between the two.
+    let started = time(started).unwrap_or(updated).min(updated);
+    Ok(Some(Partial { digest: digest.clone(), size, offset, started, updated, in_use }))
+}
+
 fn expire(ingests: &Path, age: Duration, released: &Arc<Notify>) -> io::Result<usize> {
     let mut removed = 0;
     for digest in digests(ingests)? {
-        let Attempt::Held(claim) = Claim::attempt(&partial::dir(ingests, &digest), false, released)? else {
-            continue;
-        };
-        if has_expired(claim.dir(), age)? {
-            tracing::debug!(%digest, "removed what there was of an unfinished blob");
-            partial::remove(claim.dir());
-            removed += 1;
+        match expire_one(&partial::dir(ingests, &digest), age, released) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::debug!(%digest, "removed what there was of an unfinished blob");
+                removed += 1;
+            }
+            // It may be another user's. The others are looked at all the same.
+            Err(error) => tracing::warn!(%digest, %error, "an unfinished blob was not looked at"),
         }
     }
     Ok(removed)
 }
 
+fn expire_one(dir: &Path, age: Duration, released: &Arc<Notify>) -> io::Result<bool> {
+    let Attempt::Held(claim) = Claim::attempt(dir, false, released)? else { return Ok(false) };
+    let expired = has_expired(claim.dir(), age)?;
+    if expired {
+        partial::remove(claim.dir());
+    }
+    Ok(expired)
+}
+
 /// Whether the partial in `dir`, which the caller has a claim on, has not been saved for `age`.
 fn has_expired(dir: &Path, age: Duration) -> io::Result<bool> {
     let (updated, now) = match State::load(dir)? {
+        // A commit that was killed between its last steps has taken the data away.
+        Ok(state) if !partial::has(dir, state.offset) => return Ok(true),
         Ok(state) => (state.updated, state::now()),
         Err(Unusable::Missing | Unusable::Broken) => return Ok(true),
         // Ours is not the program that can go on with it. It is left to that one for as long.

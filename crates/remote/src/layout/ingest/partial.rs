@@ -10,6 +10,9 @@ use super::state::{self, State, TAIL, Unusable};
 use crate::layout::disk;
 use crate::verify::Verifier;
 
+/// What is in a partial's directory, in the order it is removed.
+const FILES: [&str; 4] = ["state", "state.new", "data", "lock"];
+
 /// What was found in a partial's directory.
 #[derive(Debug)]
 pub(super) enum Found {
@@ -114,15 +117,37 @@ pub(super) fn forget(dir: &Path) -> io::Result<()> {
 /// An empty file for the bytes.
 pub(super) fn create(dir: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(true).mode(0o644);
-    options.open(data_path(dir))
+    let path = data_path(dir);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::options().read(true).write(true).create_new(true).mode(0o644).open(path)
+}
+
+/// Whether the data that a state in `dir` speaks of is there.
+pub(super) fn has(dir: &Path, offset: u64) -> bool {
+    fs::metadata(data_path(dir)).is_ok_and(|data| data.len() >= offset)
+}
+
+/// Says no to links, pipes and devices in the place of a partial's own files.
+pub(super) fn refuse_links(dir: &Path) -> io::Result<()> {
+    let check = |path: &Path, is_ours: fn(&fs::Metadata) -> bool| match fs::symlink_metadata(path) {
+        Ok(found) if !is_ours(&found) => {
+            let reason = format!("{} is neither a file nor a directory of ours", path.display());
+            Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    check(dir, fs::Metadata::is_dir)?;
+    FILES.iter().try_for_each(|name| check(&dir.join(name), fs::Metadata::is_file))
 }
 
 /// Removes the partial in `dir`, which the caller has a claim on. The state goes first and the lock last; where others
 /// have put files of their own, the directory stays.
 pub(super) fn remove(dir: &Path) {
-    for name in ["state", "state.new", "data", "lock"] {
+    for name in FILES {
         match fs::remove_file(dir.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %dir.join(name).display(), "left behind");
