@@ -153,8 +153,14 @@ impl Ingests {
         }
     }
 
-    /// Gets hold of `blob`'s partial, waiting for whoever has it. Without `create` there may be none.
-    async fn wait(&self, blob: &Descriptor, create: bool, progress: &dyn Progress) -> Result<Option<Claim>> {
+    /// Gets hold of `blob`'s partial, waiting for whoever has it. Without `create` there may be none, unless it had to
+    /// wait: of all that do, one is to go on, whatever became of the partial.
+    async fn wait(
+        &self,
+        blob: &Descriptor,
+        mut create: bool,
+        progress: &dyn Progress,
+    ) -> Result<Option<Claim>> {
         let mut looked = 0_u32;
         loop {
             let mut released = std::pin::pin!(self.released.notified());
@@ -164,6 +170,7 @@ impl Ingests {
                 Attempt::Missing => return Ok(None),
                 Attempt::Busy(holder) => holder,
             };
+            create = true;
             looked = looked.saturating_add(1);
             // Not at once: a look at what there is holds it as well, for a moment.
             if looked == 2 {

@@ -135,7 +135,7 @@ async fn a_commit_that_cannot_rename_keeps_all_bytes() {
     bench.assert_stored();
 }
 
-/// Row 73b: a writer may go back to the first byte.
+/// A writer may go back to the first byte.
 #[tokio::test]
 async fn a_restarted_ingest_begins_with_nothing() {
     let bench = Bench::new(100_000);
@@ -151,7 +151,7 @@ async fn a_restarted_ingest_begins_with_nothing() {
     bench.assert_stored();
 }
 
-/// Row 73b: an empty blob, and a source that fails before its first byte.
+/// A source that fails before its first byte, and a blob without one.
 #[tokio::test]
 async fn nothing_is_created_before_the_first_byte() {
     let bench = Bench::new(100_000);
