@@ -77,6 +77,8 @@ impl Claim {
             if create {
                 make(dir)?;
             }
+            // A layout may have come with links that lead elsewhere.
+            partial::refuse_links(dir)?;
             let lock =
                 File::options().read(true).write(true).create(true).truncate(false).open(lock_path(dir));
             let lock = match lock {

@@ -213,3 +213,55 @@ impl Ingest {
         done.map_err(|source| Error::Io { what: self.what.clone(), path, source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::super::lock::Attempt;
+    use super::*;
+    use crate::digest;
+
+    fn ingest(dir: &std::path::Path, data: File, blob: &Descriptor) -> Ingest {
+        let Attempt::Held(claim) = Claim::attempt(dir, true, &Arc::default()).unwrap() else { panic!() };
+        let start = Start { data, verifier: Verifier::new(blob).unwrap(), started: 0 };
+        let what = What::new("write blob", blob.digest());
+        Ingest::new(what, blob.clone(), dir.join("place"), claim, start, IngestSettings::default())
+    }
+
+    /// Row 95a: a full disk is an error at once, which names the file.
+    #[tokio::test]
+    async fn a_full_disk_is_an_error_that_names_the_data() {
+        let temp = tempfile::tempdir().unwrap();
+        let bytes = Bytes::from(vec![1; 2 * disk::CHUNK]);
+        let blob = Descriptor::new("x/y".into(), 2 * bytes.len() as u64, digest::sha256(b"of no matter"));
+        let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+        let mut ingest = ingest(&temp.path().join("p"), full, &blob);
+        let error = ingest.write(bytes).await.unwrap_err();
+        let Error::Io { path, source, .. } = &error else { panic!("{error}") };
+        assert_eq!(source.kind(), ErrorKind::StorageFull);
+        assert_eq!(*path, temp.path().join("p/data"));
+        assert_eq!(ingest.position(), 0, "where the file ends");
+    }
+
+    /// Row 95b: the system tells once that bytes did not reach the disk. After that nothing is called durable.
+    #[tokio::test]
+    async fn after_a_failed_save_nothing_is_called_durable() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("p");
+        let bytes = Bytes::from_static(b"bytes");
+        let blob = Descriptor::new("x/y".into(), bytes.len() as u64, digest::sha256(&bytes));
+        let mut ingest = ingest(&dir, tempfile::tempfile().unwrap(), &blob);
+        ingest.write(bytes).await.unwrap();
+        // No state can be written where a directory is.
+        fs::create_dir(dir.join("state.new")).unwrap();
+        ingest.save().await.unwrap_err();
+        fs::remove_dir(dir.join("state.new")).unwrap();
+        let error = ingest.save().await.unwrap_err();
+        assert!(error.to_string().contains("lost on their way to the disk"), "{error}");
+        ingest.keep().await;
+        assert_eq!(ingest.saved(), 0);
+        assert!(ingest.commit().await.is_err());
+        assert!(!dir.join("place").exists());
+    }
+}

@@ -50,7 +50,7 @@ impl Other {
     /// What follows `word` on the line that begins with it.
     fn wait_for(&mut self, word: &str) -> String {
         let mut said = Vec::new();
-        while let Some(line) = self.says.next() {
+        for line in self.says.by_ref() {
             let line = line.unwrap();
             if let Some(rest) = line.strip_prefix(word) {
                 return rest.trim().to_owned();
@@ -85,10 +85,15 @@ async fn the_other_process() {
         "fill" => {
             let error = ingests.receive(&bench.read_by(&bench.source([]), 1)).await.unwrap_err();
             let Error::Io { path, source, .. } = &error else { panic!("{error}") };
-            eprintln!("failed {} {}", source.kind(), path.display());
+            say(&format!("failed {} {}", source.kind(), path.display()));
         }
         other => panic!("{other}"),
     }
+}
+
+/// What [`Other::wait_for`] waits for.
+fn say(line: &str) {
+    writeln!(std::io::stderr(), "{line}").unwrap();
 }
 
 /// Receives three pieces more than there are, and says when at least one of them is saved.
@@ -101,7 +106,7 @@ async fn receive_a_little(bench: &Bench, ingests: &Ingests) {
         while offset().await == before {
             tokio::task::yield_now().await;
         }
-        eprintln!("saved");
+        say("saved");
         std::future::pending::<()>().await;
     };
     let blob = bench.read_by(&source, 1);
@@ -112,17 +117,17 @@ async fn receive_a_little(bench: &Bench, ingests: &Ingests) {
 /// Writes a part, saves a part of that, waits to be told, and writes the rest.
 async fn hold(bench: &Bench, ingests: &Ingests) {
     let Some(mut ingest) = ingests.begin(&bench.blob, &*bench.notes).await.unwrap() else {
-        eprintln!("has found it");
+        say("has found it");
         return;
     };
     ingest.write(bench.bytes[..PIECE].to_vec().into()).await.unwrap();
     ingest.save().await.unwrap();
     ingest.write(bench.bytes[PIECE..PIECE + 1000].to_vec().into()).await.unwrap();
-    eprintln!("holds");
+    say("holds");
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
     ingest.write(bench.bytes[PIECE + 1000..].to_vec().into()).await.unwrap();
     ingest.commit().await.unwrap();
-    eprintln!("has written it");
+    say("has written it");
 }
 
 /// Row 47: after kill -9, again and again, each run asks only from a durable offset on, and the blob comes out right.
