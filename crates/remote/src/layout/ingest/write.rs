@@ -146,23 +146,24 @@ impl Ingest {
     pub(super) async fn publish(mut self) -> Result<()> {
         self.saver.check().await?;
         let (claim, data, place) = (Arc::clone(&self.claim), Arc::clone(&self.data), self.place.clone());
-        self.blocking(move || data.sync_data()).await?;
-        let published = disk::blocking(
-            || self.what.clone(),
-            move || {
-                disk::create_dirs(disk::parent_of(&place))?;
-                fs::rename(partial::data_path(claim.dir()), &place)?;
-                disk::sync_dir(disk::parent_of(&place))?;
-                partial::remove(claim.dir());
-                Ok(())
-            },
-        );
-        if let Err(source) = published.await? {
-            // Everything is there: the next run has but to try this again.
-            self.keep().await;
-            return Err(Error::Io { what: self.what, path: self.place, source });
-        }
-        Ok(())
+        let publish = move || -> io::Result<()> {
+            disk::create_dirs(disk::parent_of(&place))?;
+            fs::rename(partial::data_path(claim.dir()), &place)?;
+            disk::sync_dir(disk::parent_of(&place))?;
+            partial::remove(claim.dir());
+            Ok(())
+        };
+        let done = disk::blocking(|| self.what.clone(), move || Ok((data.sync_data()?, publish())));
+        let (path, source) = match done.await? {
+            Ok(((), Ok(()))) => return Ok(()),
+            Ok(((), Err(source))) => {
+                // Everything is there: the next run has but to try this again.
+                self.keep().await;
+                (self.place, source)
+            }
+            Err(source) => (partial::data_path(self.claim.dir()), source),
+        };
+        Err(Error::Io { what: self.what, path, source })
     }
 
     /// Saves what can be saved, after a failure that matters more than one to do so.
