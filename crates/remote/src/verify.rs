@@ -65,7 +65,17 @@ impl Verifier {
         let hasher = Hasher::new(algorithm).ok_or_else(|| {
             Error::invalid("verify", blob.digest(), format!("digest algorithm {algorithm} is not supported"))
         })?;
-        Ok(Self { expected: blob.digest().to_string(), size: blob.size(), seen: 0, hasher })
+        Ok(Self::resume(blob, hasher, 0))
+    }
+
+    /// A verifier for `blob` whose first `seen` bytes have gone through `hasher`.
+    pub(crate) fn resume(blob: &Descriptor, hasher: Hasher, seen: u64) -> Self {
+        Self { expected: blob.digest().to_string(), size: blob.size(), seen, hasher }
+    }
+
+    /// The hasher of the bytes so far.
+    pub(crate) fn hasher(&self) -> &Hasher {
+        &self.hasher
     }
 
     /// Takes in the next bytes.

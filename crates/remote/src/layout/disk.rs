@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use tokio::task::JoinError;
+
 use crate::error::{Error, Result, What};
 
 /// Bytes that one trip to a blocking thread reads or writes: enough to pay for the trip, little enough to be
@@ -16,7 +18,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
     what: impl FnOnce() -> What,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    outcome(what, tokio::task::spawn_blocking(work).await)
+}
+
+/// What blocking work came to; its panic goes on here.
+pub(crate) fn outcome<T>(what: impl FnOnce() -> What, joined: Result<T, JoinError>) -> Result<T> {
+    match joined {
         Ok(value) => Ok(value),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

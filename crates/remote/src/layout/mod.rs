@@ -4,7 +4,7 @@
 //! <dir>/oci-layout           {"imageLayoutVersion":"1.0.0"}
 //! <dir>/index.json           roots and tags; replaced by rename under a flock of <dir>
 //! <dir>/blobs/<alg>/<hex>    manifests, configs, layers; each appears whole and durable, or not at all
-//! <dir>/.ingest/             unfinished blobs, flocked by who writes them; gone when nobody writes
+//! <dir>/.ingest/             unfinished blobs, flocked by who writes them; gone when there are none: see [`ingest`]
 //! ```
 //!
 //! A layout may be sparse: an index or a manifest may name blobs that are not there.
@@ -26,11 +26,14 @@ use oci_spec::image::{Descriptor, Digest};
 use tokio::sync::OnceCell;
 
 pub use index::REF_NAME;
-pub use ingest::{Ingest, Ingests, blob_path};
+pub use ingest::{Ingest, IngestSettings, Ingests, Partial, Received, blob_path};
 
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::provider::Origin;
+
+/// Where a layout has its unfinished blobs.
+const INGEST: &str = ".ingest";
 
 /// An OCI image layout. Clones are handles to the same one.
 #[derive(Clone, Debug)]
@@ -59,12 +62,22 @@ impl Layout {
     }
 
     /// Opens a layout or makes ready to create it with the first blob or manifest written. An empty directory becomes
-    /// a layout, one with other things in it does not. Removes what killed writers left.
+    /// a layout, one with other things in it does not. Removes unfinished blobs that nobody has gone on with for a day.
     ///
     /// # Errors
     /// As [`Layout::open`], except that the layout may be missing.
     pub async fn create_or_open(dir: impl Into<PathBuf>) -> Result<Self> {
-        let layout = Self::at(dir.into());
+        Self::create_or_open_with(dir, IngestSettings::default()).await
+    }
+
+    /// As [`Layout::create_or_open`], with other settings for unfinished blobs.
+    ///
+    /// # Errors
+    /// Those of [`Layout::create_or_open`].
+    pub async fn create_or_open_with(dir: impl Into<PathBuf>, settings: IngestSettings) -> Result<Self> {
+        let root = dir.into();
+        let ingests = Ingests::new(root.clone(), root.join(INGEST)).with_settings(settings);
+        let layout = Self::with(root, ingests);
         layout.check_marker(true).await?;
         layout.inner.ingests.sweep().await?;
         Ok(layout)
@@ -74,8 +87,8 @@ impl Layout {
     #[must_use]
     pub fn with_ingest_dir(self, dir: impl Into<PathBuf>) -> Self {
         let root = self.inner.root.clone();
-        let ingests = Ingests::new(root.clone(), dir);
-        Self { inner: Arc::new(Inner { root, ingests, prepared: OnceCell::new() }) }
+        let ingests = Ingests::new(root.clone(), dir).with_settings(self.inner.ingests.settings());
+        Self::with(root, ingests)
     }
 
     /// The directory.
@@ -128,7 +141,11 @@ impl Layout {
     }
 
     fn at(root: PathBuf) -> Self {
-        let ingests = Ingests::new(root.clone(), root.join(".ingest"));
+        let ingests = Ingests::new(root.clone(), root.join(INGEST));
+        Self::with(root, ingests)
+    }
+
+    fn with(root: PathBuf, ingests: Ingests) -> Self {
         Self { inner: Arc::new(Inner { root, ingests, prepared: OnceCell::new() }) }
     }
 

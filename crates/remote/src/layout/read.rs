@@ -173,7 +173,7 @@ pub(crate) fn check_version(marker: &[u8], place: &str) -> Result<()> {
 fn is_vacant(root: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();
-        if name != ".ingest" && name != "lost+found" {
+        if name != super::INGEST && name != "lost+found" {
             return Ok(false);
         }
     }

@@ -36,12 +36,13 @@ impl<H: Send + 'static> Sink<H> {
         if self.gathered_bytes >= CHUNK { self.flush().await } else { Ok(()) }
     }
 
-    /// Writes what was gathered. It is not durable yet.
+    /// Writes what was gathered. It is not durable yet. What could not be written is dropped: the offset is where the
+    /// last flush that succeeded has ended.
     pub(crate) async fn flush(&mut self) -> Result<()> {
         if self.gathered_bytes == 0 {
             return Ok(());
         }
-        let chunks = std::mem::take(&mut self.gathered);
+        let (chunks, bytes) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.gathered_bytes));
         let (file, mut offset, hold) = (Arc::clone(&self.file), self.offset, self.hold.take());
         let what = self.what.clone();
         let (hold, written) = disk::blocking(
@@ -58,8 +59,24 @@ impl<H: Send + 'static> Sink<H> {
         .await?;
         self.hold = hold;
         written.map_err(|source| self.failed(source))?;
-        self.offset += std::mem::take(&mut self.gathered_bytes) as u64;
+        self.offset += bytes as u64;
         Ok(())
+    }
+
+    /// Whether everything taken is in the file.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.gathered.is_empty()
+    }
+
+    /// Whether the future of a write was dropped in the middle, so that nobody knows what is in the file.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.hold.is_none()
+    }
+
+    /// Drops what was gathered and goes on at `offset`.
+    pub(crate) fn rewind(&mut self, offset: u64) {
+        self.gathered.clear();
+        (self.gathered_bytes, self.offset) = (0, offset);
     }
 
     fn failed(&self, source: std::io::Error) -> Error {

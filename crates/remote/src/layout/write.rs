@@ -46,7 +46,7 @@ impl Target for Layout {
             return Ok(());
         }
         self.prepare().await?;
-        self.ingests().receive(blob).await
+        self.ingests().receive(blob).await.map(drop)
     }
 
     /// Stores the manifest. A tag and [`Name::Only`] make an entry in the index; a digest alone makes one only for a

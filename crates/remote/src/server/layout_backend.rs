@@ -4,7 +4,8 @@
 //! <dir>/oci-layout
 //!      /index.json            names, replaced by rename under a flock of <dir>
 //!      /blobs/<alg>/<hex>     complete and verified, nothing else
-//!      /.ingest/<random>      on their way in, each flocked by its process; leftovers go when a backend opens
+//!      /.ingest/<random>      on their way in, each flocked by its process; leftovers go when a backend opens, except
+//!                             directories: those are [`crate::layout::ingest`]'s
 //! ```
 //!
 //! A manifest's name is the annotation `org.opencontainers.image.ref.name` of its entry: `repository:tag`, or
@@ -222,7 +223,12 @@ fn remove_leftovers(ingest: &Path) -> std::io::Result<()> {
     let directory = File::open(ingest)?;
     directory.lock()?;
     for entry in std::fs::read_dir(ingest)? {
-        let path = entry?.path();
+        let entry = entry?;
+        // Unfinished blobs of copies into this layout; they have owners and ages of their own.
+        if entry.file_type()?.is_dir() {
+            continue;
+        }
+        let path = entry.path();
         let Ok(file) = File::open(&path) else { continue };
         match file.try_lock() {
             Ok(()) => std::fs::remove_file(&path)?,

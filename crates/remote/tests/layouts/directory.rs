@@ -124,27 +124,24 @@ async fn writers_at_the_same_time_lose_no_tag() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_what_was_not_committed() {
+async fn nothing_is_visible_of_what_was_not_committed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut memory, _, layout) = written(dir.path()).await;
     let blob = memory.add(media::OCI_LAYER, support::noise(5000, 77));
     let path = blob_path(layout.root(), blob.digest()).unwrap();
+    let unfinished = || fs::read_dir(layout.ingests().dir()).unwrap().count();
 
-    let mut dropped = layout.ingests().begin(&blob).await.unwrap();
+    let mut dropped = support::begin(&layout, &blob).await;
     dropped.write(Bytes::from_static(b"some")).await.unwrap();
-    assert_eq!(fs::read_dir(layout.ingests().dir()).unwrap().count(), 1);
+    assert_eq!(unfinished(), 1);
     drop(dropped);
-    assert_eq!(fs::read_dir(layout.ingests().dir()).unwrap().count(), 0);
+    assert_eq!(unfinished(), 0, "nobody could go on with what was never saved");
 
-    let mut short = layout.ingests().begin(&blob).await.unwrap();
-    short.write(Bytes::from_static(b"some")).await.unwrap();
-    let error = short.commit().await.unwrap_err();
-    assert!(matches!(error, Error::Integrity { mismatch: Mismatch::Size { .. }, .. }), "{error}");
-
-    let mut long = layout.ingests().begin(&blob).await.unwrap();
+    let mut long = support::begin(&layout, &blob).await;
     let error = long.write(vec![0; 5001].into()).await.unwrap_err();
     assert!(matches!(error, Error::Integrity { mismatch: Mismatch::Size { .. }, .. }), "{error}");
     drop(long);
+    assert_eq!(unfinished(), 0);
 
     memory.corrupt(&blob, vec![0; 5000]);
     let error = layout.put_blob(&memory.blob(&blob), None).await.unwrap_err();
@@ -156,17 +153,18 @@ async fn nothing_is_left_of_what_was_not_committed() {
 }
 
 #[tokio::test]
-async fn what_a_killed_writer_left_is_swept() {
+async fn what_a_killed_writer_of_an_earlier_version_left_is_swept() {
     let dir = tempfile::tempdir().unwrap();
-    let (_, image, layout) = written(dir.path()).await;
+    let (memory, _, layout) = written(dir.path()).await;
     let orphan = layout.ingests().dir().join("blob-0123456789.partial");
     fs::create_dir_all(layout.ingests().dir()).unwrap();
     fs::write(&orphan, "half").unwrap();
-    let living = layout.ingests().begin(&image.layers()[0]).await.unwrap();
+    let blob = support::descriptor(media::OCI_LAYER, b"new");
+    let living = support::begin(&layout, &blob).await;
     Layout::create_or_open(layout.root()).await.unwrap();
     assert!(!orphan.exists());
-    assert_eq!(fs::read_dir(layout.ingests().dir()).unwrap().count(), 1, "the living writer's file stays");
-    drop(living);
+    assert_eq!(fs::read_dir(layout.ingests().dir()).unwrap().count(), 1, "the living writer's files stay");
+    drop((living, memory));
 }
 
 #[tokio::test]

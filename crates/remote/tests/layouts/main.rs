@@ -9,5 +9,6 @@ mod broken;
 mod buildkit;
 mod cancelled;
 mod directory;
+mod ingest;
 mod onto_itself;
 mod support;

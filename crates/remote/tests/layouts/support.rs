@@ -7,6 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lazyblob_remote::endpoint::Name;
+use lazyblob_remote::layout::{Ingest, Layout};
+use lazyblob_remote::progress::Silent;
 use lazyblob_remote::provider::{BlobInfo, Origin};
 use lazyblob_remote::transfer::{Blob, Retry, Settings};
 use lazyblob_remote::verify::Unverified;
@@ -73,6 +75,11 @@ pub(crate) fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
 
 pub(crate) fn manifest(value: &Value) -> Manifest {
     Manifest::parse(value.to_string().into(), None, None, "test").unwrap()
+}
+
+/// An ingest of a blob that the layout does not have.
+pub(crate) async fn begin(layout: &Layout, blob: &Descriptor) -> Ingest {
+    layout.ingests().begin(blob, &Silent).await.unwrap().unwrap()
 }
 
 /// Bytes without a pattern that compression could use.

@@ -1,0 +1,218 @@
+//! Unfinished blobs are owned, listed, and removed when nobody goes on with them.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use oci_spec::image::Digest;
+use tokio::sync::Notify;
+
+use super::lock::{self, Attempt, Claim};
+use super::state::{self, State, Unusable};
+use super::{Ingests, partial};
+use crate::error::{Error, Result, What};
+use crate::layout::{disk, temp};
+
+/// An unfinished blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// The blob's digest.
+    pub digest: Digest,
+    /// The blob's size in bytes.
+    pub size: u64,
+    /// So many bytes are durable: a later run asks only for those after them.
+    pub offset: u64,
+    /// When its first byte came.
+    pub started: SystemTime,
+    /// When it was saved last, or begun where it never was.
+    pub updated: SystemTime,
+    /// Whether somebody writes it now, in whichever process.
+    pub in_use: bool,
+}
+
+impl Ingests {
+    /// Unfinished blobs in the order of their digests: those that can be gone on with, and those being written.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the directory cannot be read; what cannot be looked at in it is passed over.
+    pub async fn list(&self) -> Result<Vec<Partial>> {
+        self.with_dir("list unfinished blobs", list).await
+    }
+
+    /// Removes what there is of a blob.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] while somebody writes it, [`Error::NotFound`] where nothing of it is here, [`Error::Io`].
+    pub async fn abort(&self, digest: &Digest) -> Result<()> {
+        const OPERATION: &str = "remove unfinished blob";
+        let (object, digest) = (format!("{digest} of {}", self.root.display()), digest.clone());
+        let released = Arc::clone(&self.released);
+        let attempt = move |dir: &Path| {
+            let attempt = Claim::attempt(&partial::dir(dir, &digest), false, &released)?;
+            if let Attempt::Held(claim) = &attempt {
+                partial::remove(claim.dir());
+            }
+            Ok(attempt)
+        };
+        match self.with_dir(OPERATION, attempt).await? {
+            Attempt::Held(_) => Ok(()),
+            Attempt::Missing => Err(Error::not_found(OPERATION, object, "nothing of it is here")),
+            Attempt::Busy(holder) => {
+                let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+                Err(Error::refused(OPERATION, object, format!("it is being written by {holder}")))
+            }
+        }
+    }
+
+    /// Removes what nobody has written for `age`, and at once what nobody could go on with; returns how many. What is
+    /// being written stays, whatever its age.
+    ///
+    /// Ages are counted from the last save point. One that is said to be in the future was written before the clock was
+    /// set back, so its age is not known: it is counted from now on, so that the partial expires one day.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the directory cannot be read; what cannot be looked at in it is passed over.
+    pub async fn expire(&self, age: Duration) -> Result<usize> {
+        let released = Arc::clone(&self.released);
+        self.with_dir("remove unfinished blobs", move |dir| expire(dir, age, &released)).await
+    }
+
+    /// Removes what nobody has gone on with for longer than [`IngestSettings::keep`](super::IngestSettings), and what
+    /// killed processes left; what living ones write stays.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] if the runtime is shutting down.
+    pub async fn sweep(&self) -> Result<()> {
+        let (age, released) = (self.settings.keep, Arc::clone(&self.released));
+        self.with_dir("clean up", move |dir| {
+            temp::sweep(dir, "");
+            if let Err(error) = expire(dir, age, &released) {
+                tracing::warn!(%error, path = %dir.display(), "unfinished blobs were not looked through");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes the directory of unfinished blobs if it is empty.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] if the runtime is shutting down.
+    pub async fn tidy(&self) -> Result<()> {
+        // It is not empty while another process writes or one has left something to go on with, and need not exist.
+        let remove = |dir: &Path| {
+            drop(fs::remove_dir(dir));
+            Ok(())
+        };
+        self.with_dir("clean up", remove).await
+    }
+
+    async fn with_dir<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let what = || What::new(operation, self.dir.display());
+        let dir = self.dir.clone();
+        let done = disk::blocking(what, move || work(&dir)).await?;
+        done.map_err(|source| Error::Io { what: what(), path: self.dir.clone(), source })
+    }
+}
+
+fn list(ingests: &Path) -> io::Result<Vec<Partial>> {
+    let mut found = Vec::new();
+    for digest in digests(ingests)? {
+        match look(&partial::dir(ingests, &digest), &digest) {
+            Ok(partial) => found.extend(partial),
+            Err(error) => tracing::warn!(%digest, %error, "an unfinished blob was not looked at"),
+        }
+    }
+    found.sort_by(|a, b| a.digest.as_ref().cmp(b.digest.as_ref()));
+    Ok(found)
+}
+
+/// The partial in `dir`; nothing where nobody can go on with it, or where it was removed while we looked.
+fn look(dir: &Path, digest: &Digest) -> io::Result<Option<Partial>> {
+    partial::refuse_links(dir)?;
+    let (in_use, holder) = lock::holder(dir)?;
+    let state = State::load(dir)?.ok().filter(|state| state.digest == digest.as_ref());
+    let state = state.filter(|state| partial::has(dir, state.offset));
+    let (size, offset, started, updated) = match (state, holder.filter(|_| in_use)) {
+        (Some(state), _) => (state.size, state.offset, state.started, state.updated),
+        (None, Some(holder)) => (holder.size, 0, holder.started, holder.started),
+        (None, None) => return Ok(None),
+    };
+    let time = |millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+    let updated = time(updated).unwrap_or(SystemTime::UNIX_EPOCH);
+    // The clock may have been set back between the two.
+    let started = time(started).unwrap_or(updated).min(updated);
+    Ok(Some(Partial { digest: digest.clone(), size, offset, started, updated, in_use }))
+}
+
+fn expire(ingests: &Path, age: Duration, released: &Arc<Notify>) -> io::Result<usize> {
+    let mut removed = 0;
+    for digest in digests(ingests)? {
+        match expire_one(&partial::dir(ingests, &digest), age, released) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::debug!(%digest, "removed what there was of an unfinished blob");
+                removed += 1;
+            }
+            // It may be another user's. The others are looked at all the same.
+            Err(error) => tracing::warn!(%digest, %error, "an unfinished blob was not looked at"),
+        }
+    }
+    Ok(removed)
+}
+
+fn expire_one(dir: &Path, age: Duration, released: &Arc<Notify>) -> io::Result<bool> {
+    let Attempt::Held(claim) = Claim::attempt(dir, false, released)? else { return Ok(false) };
+    let expired = has_expired(claim.dir(), age)?;
+    if expired {
+        partial::remove(claim.dir());
+    }
+    Ok(expired)
+}
+
+/// Whether the partial in `dir`, which the caller has a claim on, has not been saved for `age`.
+fn has_expired(dir: &Path, age: Duration) -> io::Result<bool> {
+    let (updated, now) = match State::load(dir)? {
+        // A commit that was killed between its last steps has taken the data away.
+        Ok(state) if !partial::has(dir, state.offset) => return Ok(true),
+        Ok(state) => (state.updated, state::now()),
+        Err(Unusable::Missing | Unusable::Broken) => return Ok(true),
+        // Ours is not the program that can go on with it. It is left to that one for as long.
+        Err(Unusable::Newer(_)) => (state::millis(fs::metadata(state::path(dir))?.modified()?), state::now()),
+    };
+    let expired = u128::from(now.saturating_sub(updated)) >= age.as_millis();
+    if updated > now && !expired {
+        restamp(dir)?;
+    }
+    Ok(expired)
+}
+
+/// The age is counted from now on.
+fn restamp(dir: &Path) -> io::Result<()> {
+    match State::load(dir)? {
+        Ok(state) => state.renewed().store(dir),
+        Err(_) => File::options().write(true).open(state::path(dir))?.set_modified(SystemTime::now()),
+    }
+}
+
+/// What there are partials of. Other files and directories are somebody else's.
+fn digests(ingests: &Path) -> io::Result<Vec<Digest>> {
+    let entries = match fs::read_dir(ingests) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut digests = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            digests.extend(entry.file_name().to_str().and_then(partial::digest_of));
+        }
+    }
+    Ok(digests)
+}

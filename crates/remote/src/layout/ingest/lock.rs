@@ -1,0 +1,163 @@
+//! One writer per blob: the flock of `<ingest dir>/<alg>-<hex>/lock`, within a process and between processes.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::partial;
+use super::state::{self, now};
+use crate::error::printable;
+use crate::layout::disk;
+
+/// So much of a command line is enough to recognise it, in characters.
+const COMMAND: usize = 200;
+/// Larger than any record of ours.
+const LIMIT: usize = 4096;
+
+/// Who writes a blob, as it says in the lock file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Holder {
+    pid: u32,
+    command: String,
+    /// The blob's size in bytes.
+    pub(super) size: u64,
+    /// Since when it is written, in milliseconds since 1970.
+    pub(super) started: u64,
+}
+
+impl Holder {
+    fn this_process(size: u64) -> Self {
+        let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        let command = printable(&words.join(" ")).chars().take(COMMAND).collect();
+        Self { pid: std::process::id(), command, size, started: now() }
+    }
+
+    /// What is in the lock file; nothing where its owner has not written it yet.
+    fn read(lock: &File) -> Option<Self> {
+        let mut record = [0; LIMIT];
+        let length = disk::read_at_most(lock, &mut record, 0).ok()?;
+        serde_json::from_slice(&record[..length]).ok()
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {}: {}", self.pid, printable(&self.command))
+    }
+}
+
+/// The right to write a partial. The last one to drop it lets others in, and removes a partial that has no save point:
+/// nobody could go on from it.
+#[derive(Debug)]
+pub(super) struct Claim {
+    dir: PathBuf,
+    lock: File,
+    released: Arc<Notify>,
+}
+
+/// The outcome of one attempt to get a [`Claim`].
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Held(Claim),
+    /// Somebody else has it.
+    Busy(Option<Holder>),
+    /// There is no such partial.
+    Missing,
+}
+
+impl Claim {
+    /// Tries to get hold of the partial in `dir`. `create` makes one where there is none.
+    pub(super) fn attempt(dir: &Path, create: bool, released: &Arc<Notify>) -> io::Result<Attempt> {
+        loop {
+            if create {
+                make(dir)?;
+            }
+            // A layout may have come with links that lead elsewhere.
+            partial::refuse_links(dir)?;
+            let lock =
+                File::options().read(true).write(true).create(true).truncate(false).open(lock_path(dir));
+            let lock = match lock {
+                Ok(lock) => lock,
+                // Its last writer has removed it just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && create => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Attempt::Missing),
+                Err(error) => return Err(error),
+            };
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(Attempt::Busy(Holder::read(&lock))),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // Whoever held it may have removed the partial after we opened the file: then it locks nothing any more.
+            if lock.metadata()?.nlink() > 0 {
+                let released = Arc::clone(released);
+                return Ok(Attempt::Held(Self { dir: dir.to_owned(), lock, released }));
+            }
+        }
+    }
+
+    /// Where the partial is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Tells those who wait whom they wait for. `size` is the blob's.
+    pub(super) fn sign(&self, size: u64) -> io::Result<()> {
+        let record = serde_json::to_vec(&Holder::this_process(size))?;
+        self.lock.set_len(0)?;
+        self.lock.write_all_at(&record, 0)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // A lock file that is gone was removed with its partial; what is there now is somebody else's.
+        let ours = self.lock.metadata().is_ok_and(|lock| lock.nlink() > 0);
+        // Where it cannot be known whether there is a state, it is kept.
+        match state::path(&self.dir).try_exists() {
+            Ok(false) if ours => partial::remove(&self.dir),
+            _ => drop(self.lock.set_len(0)),
+        }
+        let _ = self.lock.unlock();
+        self.released.notify_waiters();
+    }
+}
+
+/// Whether somebody writes the partial in `dir`, and who.
+pub(super) fn holder(dir: &Path) -> io::Result<(bool, Option<Holder>)> {
+    let lock = match File::open(lock_path(dir)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((false, None)),
+        Err(error) => return Err(error),
+    };
+    // Shared: two who look do not take each other for a writer.
+    match lock.try_lock_shared() {
+        Ok(()) => Ok((false, None)),
+        Err(TryLockError::WouldBlock) => Ok((true, Holder::read(&lock))),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Where the lock of the partial in `dir` is.
+pub(super) fn lock_path(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
+/// Creates the directory of a partial. Its name is made durable with the first save point, not here.
+fn make(dir: &Path) -> io::Result<()> {
+    loop {
+        return match fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                disk::create_dirs(disk::parent_of(dir))?;
+                continue;
+            }
+            other => other,
+        };
+    }
+}

@@ -1,0 +1,29 @@
+//! How often an unfinished blob is saved, and for how long it is kept.
+
+use std::time::Duration;
+
+/// How unfinished blobs are treated. A save point is due when both `save_bytes` and `save_interval` have passed since
+/// the last one, so that small and fast transfers pay for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IngestSettings {
+    /// Bytes between two save points at least.
+    pub save_bytes: u64,
+    /// Time between two save points at least.
+    pub save_interval: Duration,
+    /// How long an unfinished blob that nobody writes is kept after its last save point.
+    pub keep: Duration,
+    /// How often a waiter looks whether another process has let go of a blob. Within a process it is woken.
+    pub poll: Duration,
+}
+
+impl Default for IngestSettings {
+    /// 8 MiB and a second between save points; unfinished blobs are kept for a day; waiters look every 10 ms.
+    fn default() -> Self {
+        Self {
+            save_bytes: 8 * 1024 * 1024,
+            save_interval: Duration::from_secs(1),
+            keep: Duration::from_secs(24 * 60 * 60),
+            poll: Duration::from_millis(10),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Writing one blob: hashed once as it comes, saved now and then, visible when it is whole and verified.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use oci_spec::image::Descriptor;
+
+use super::lock::Claim;
+use super::partial::Start;
+use super::save::Saver;
+use super::{IngestSettings, partial};
+use crate::error::{Error, Mismatch, Result, What};
+use crate::layout::disk;
+use crate::layout::sink::Sink;
+use crate::verify::Verifier;
+
+/// A blob being written; nobody else writes it meanwhile. Only [`Ingest::commit`] makes it visible.
+///
+/// Dropping it keeps what the last save point has; without one, nothing is left. Dropping the future of one of its
+/// methods leaves it good for nothing but being dropped itself.
+#[derive(Debug)]
+#[must_use = "nothing is stored before commit"]
+pub struct Ingest {
+    what: What,
+    blob: Descriptor,
+    place: PathBuf,
+    /// Has seen every byte taken.
+    verifier: Verifier,
+    /// Has seen exactly the bytes in the file: where a failed write falls back to.
+    written: Verifier,
+    sink: Sink<Arc<Claim>>,
+    saver: Saver,
+    data: Arc<File>,
+    claim: Arc<Claim>,
+}
+
+impl Ingest {
+    pub(super) fn new(
+        what: What,
+        blob: Descriptor,
+        place: PathBuf,
+        claim: Claim,
+        start: Start,
+        settings: IngestSettings,
+    ) -> Self {
+        let Start { data, verifier, started } = start;
+        let (data, claim, offset) = (Arc::new(data), Arc::new(claim), verifier.position());
+        let path = partial::data_path(claim.dir());
+        let sink = Sink::new(Arc::clone(&data), path, what.clone(), offset, Arc::clone(&claim));
+        let files = (Arc::clone(&data), Arc::clone(&claim));
+        let saver = Saver::new(what.clone(), blob.clone(), files.0, files.1, (started, offset), settings);
+        Self { what, blob, place, written: verifier.clone(), verifier, sink, saver, data, claim }
+    }
+
+    /// Bytes taken so far; those of an earlier run count. The next bytes written are the blob's from here on.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.verifier.position()
+    }
+
+    /// Bytes that the next run can go on from if this one is killed now.
+    #[must_use]
+    pub fn saved(&self) -> u64 {
+        self.saver.saved()
+    }
+
+    /// Takes the next bytes, and makes a save point beside them when one is due.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] as soon as there are too many: then nothing of the blob is kept. [`Error::Io`], after which
+    /// [`Ingest::position`] is where the file ends.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        self.check()?;
+        if let Err(mismatch) = self.verifier.update(&chunk) {
+            self.restart().await?;
+            return Err(self.wrong(mismatch));
+        }
+        let written = self.sink.write(chunk).await;
+        self.passed(written)?;
+        if self.sink.is_flushed() { self.saver.pass(&self.written).await } else { Ok(()) }
+    }
+
+    /// Makes a save point: on return everything up to [`Ingest::position`] is durable, and a later run goes on there.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the save point before stays.
+    pub async fn save(&mut self) -> Result<()> {
+        self.flush().await?;
+        self.saver.save(&self.written).await
+    }
+
+    /// Back to the first byte, without what was saved.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub async fn restart(&mut self) -> Result<()> {
+        self.check()?;
+        if let Err(error) = self.saver.settle().await {
+            tracing::debug!(%error, "the save point was not made; it is not needed any more");
+        }
+        let (claim, data) = (Arc::clone(&self.claim), Arc::clone(&self.data));
+        self.blocking(move || {
+            partial::forget(claim.dir())?;
+            data.set_len(0)
+        })
+        .await?;
+        self.verifier = Verifier::new(&self.blob)?;
+        self.written = self.verifier.clone();
+        self.sink.rewind(0);
+        self.saver.forget();
+        Ok(())
+    }
+
+    /// Verifies the whole, makes it durable and then visible.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`]: too few bytes are kept for a later run to go on from, as after a source that broke; of
+    /// bytes with another digest nothing is. [`Error::Io`]; what was durable is kept.
+    pub async fn commit(mut self) -> Result<()> {
+        if let Err(mismatch) = self.verify().await? {
+            return Err(self.wrong(mismatch));
+        }
+        self.publish().await
+    }
+
+    /// Holds the bytes against the descriptor. After [`Mismatch::Size`] they are saved, after [`Mismatch::Digest`] the
+    /// ingest is at its first byte again.
+    pub(super) async fn verify(&mut self) -> Result<Result<(), Mismatch>> {
+        if let Err(error) = self.flush().await {
+            self.keep().await;
+            return Err(error);
+        }
+        let verified = self.verifier.clone().finish();
+        match &verified {
+            Ok(()) => {}
+            Err(Mismatch::Digest { .. }) => self.restart().await?,
+            Err(_) => self.keep().await,
+        }
+        Ok(verified)
+    }
+
+    /// Makes verified bytes durable, then visible.
+    pub(super) async fn publish(mut self) -> Result<()> {
+        self.saver.check().await?;
+        let (claim, data, place) = (Arc::clone(&self.claim), Arc::clone(&self.data), self.place.clone());
+        let publish = move || -> io::Result<()> {
+            disk::create_dirs(disk::parent_of(&place))?;
+            fs::rename(partial::data_path(claim.dir()), &place)?;
+            disk::sync_dir(disk::parent_of(&place))?;
+            partial::remove(claim.dir());
+            Ok(())
+        };
+        let done = disk::blocking(|| self.what.clone(), move || Ok((data.sync_data()?, publish())));
+        let (path, source) = match done.await? {
+            Ok(((), Ok(()))) => return Ok(()),
+            Ok(((), Err(source))) => {
+                // Everything is there: the next run has but to try this again.
+                self.keep().await;
+                (self.place, source)
+            }
+            Err(source) => (partial::data_path(self.claim.dir()), source),
+        };
+        Err(Error::Io { what: self.what, path, source })
+    }
+
+    /// Saves what can be saved, after a failure that matters more than one to do so.
+    pub(super) async fn keep(&mut self) {
+        let saved = async {
+            self.check()?;
+            if let Err(error) = self.flush().await {
+                tracing::debug!(%error, "only what was written before is kept");
+            }
+            // A full disk may have no room for a state beside the end of a write that failed.
+            let (data, length) = (Arc::clone(&self.data), self.written.position());
+            self.blocking(move || data.set_len(length)).await?;
+            self.saver.save(&self.written).await
+        };
+        if let Err(error) = saved.await {
+            tracing::warn!(%error, saved = self.saved(), "the end of an unfinished blob is lost");
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.check()?;
+        let flushed = self.sink.flush().await;
+        self.passed(flushed)
+    }
+
+    /// Notes what is in the file after a write.
+    fn passed(&mut self, written: Result<()>) -> Result<()> {
+        match &written {
+            Ok(()) if self.sink.is_flushed() => self.written = self.verifier.clone(),
+            Ok(()) => {}
+            Err(_) => self.verifier = self.written.clone(),
+        }
+        written
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.sink.is_torn() { Err(Error::Cancelled { what: self.what.clone() }) } else { Ok(()) }
+    }
+
+    pub(super) fn wrong(&self, mismatch: Mismatch) -> Error {
+        Error::Integrity { what: self.what.clone(), mismatch }
+    }
+
+    /// Runs `work` on the partial's data in a blocking thread.
+    async fn blocking(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<()> {
+        let done = disk::blocking(|| self.what.clone(), work).await?;
+        let path = partial::data_path(self.claim.dir());
+        done.map_err(|source| Error::Io { what: self.what.clone(), path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::super::lock::Attempt;
+    use super::*;
+    use crate::digest;
+
+    fn ingest(dir: &std::path::Path, data: File, blob: &Descriptor) -> Ingest {
+        let Attempt::Held(claim) = Claim::attempt(dir, true, &Arc::default()).unwrap() else { panic!() };
+        let start = Start { data, verifier: Verifier::new(blob).unwrap(), started: 0 };
+        let what = What::new("write blob", blob.digest());
+        Ingest::new(what, blob.clone(), dir.join("place"), claim, start, IngestSettings::default())
+    }
+
+    /// Row 95a: a full disk is an error at once, which names the file.
+    #[tokio::test]
+    async fn a_full_disk_is_an_error_that_names_the_data() {
+        let temp = tempfile::tempdir().unwrap();
+        let bytes = Bytes::from(vec![1; 2 * disk::CHUNK]);
+        let blob = Descriptor::new("x/y".into(), 2 * bytes.len() as u64, digest::sha256(b"of no matter"));
+        let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+        let mut ingest = ingest(&temp.path().join("p"), full, &blob);
+        let error = ingest.write(bytes).await.unwrap_err();
+        let Error::Io { path, source, .. } = &error else { panic!("{error}") };
+        assert_eq!(source.kind(), ErrorKind::StorageFull);
+        assert_eq!(*path, temp.path().join("p/data"));
+        assert_eq!(ingest.position(), 0, "where the file ends");
+    }
+
+    /// Row 95b: the system tells once that bytes did not reach the disk. After that nothing is called durable.
+    #[tokio::test]
+    async fn after_a_failed_save_nothing_is_called_durable() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("p");
+        let bytes = Bytes::from_static(b"bytes");
+        let blob = Descriptor::new("x/y".into(), bytes.len() as u64, digest::sha256(&bytes));
+        let mut ingest = ingest(&dir, tempfile::tempfile().unwrap(), &blob);
+        ingest.write(bytes).await.unwrap();
+        // No state can be written where a directory is.
+        fs::create_dir(dir.join("state.new")).unwrap();
+        ingest.save().await.unwrap_err();
+        fs::remove_dir(dir.join("state.new")).unwrap();
+        let error = ingest.save().await.unwrap_err();
+        assert!(error.to_string().contains("lost on their way to the disk"), "{error}");
+        ingest.keep().await;
+        assert_eq!(ingest.saved(), 0);
+        assert!(ingest.commit().await.is_err());
+        assert!(!dir.join("place").exists());
+    }
+}
