@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use lazyblob_remote::layout::{IngestSettings, Ingests, Received, blob_path};
 use lazyblob_remote::progress::State;
 use lazyblob_remote::provider::{BlobInfo, Origin};
-use lazyblob_remote::transfer::{Blob, Retry};
+use lazyblob_remote::transfer::{Blob, Retry, Settings};
 use lazyblob_remote::verify::Unverified;
 use lazyblob_remote::{Access, Descriptor, Digest, Error, Progress, Provider, Result, What, digest, media};
 use serde_json::Value;
@@ -196,7 +196,8 @@ impl Bench {
     pub(crate) fn read_by(&self, source: &Arc<Source>, tries: u32) -> Blob {
         let retry = Retry { tries, ..Retry::default() };
         let access = Access::anonymous().watched_by(Arc::clone(&self.notes) as Arc<dyn Progress>);
-        Blob::new(self.blob.clone(), vec![Arc::clone(source) as Arc<dyn Provider>], retry, access)
+        let settings = Settings { retry, ..Settings::default() };
+        Blob::new(self.blob.clone(), &[Arc::clone(source) as Arc<dyn Provider>], settings, access)
     }
 
     /// Leaves a partial of `length` bytes, saved as after a connection that broke there.
