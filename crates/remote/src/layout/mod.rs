@@ -12,6 +12,7 @@
 pub(crate) mod catalog;
 pub(crate) mod disk;
 pub(crate) mod extent;
+mod held;
 pub(crate) mod index;
 pub mod ingest;
 pub(crate) mod read;

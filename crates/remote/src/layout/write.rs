@@ -4,19 +4,21 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use oci_spec::image::{Descriptor, Digest};
 
 use super::catalog::{self, Catalog};
 use super::disk;
+use super::held::Held;
 use super::index::{Index, check_tag};
 use super::read::read_index;
 use super::{Ingests, Layout};
 use crate::endpoint::{Mounted, Name, Target};
 use crate::error::{Error, Result, What};
 use crate::manifest::Manifest;
-use crate::provider::Origin;
+use crate::provider::{Origin, Provider};
 use crate::transfer::Blob;
 
 /// image-spec "oci-layout file".
@@ -71,6 +73,12 @@ impl Target for Layout {
 
     async fn finish(&self) -> Result<()> {
         self.ingests().tidy().await
+    }
+
+    async fn hold(&self, blob: &Descriptor) -> Result<Option<Arc<dyn Provider>>> {
+        let extent = self.extent(blob.digest()).await?;
+        let held = |extent| Held { blob: blob.clone(), extent, origin: self.origin_of() };
+        Ok(extent.map(|extent| Arc::new(held(extent)) as Arc<dyn Provider>))
     }
 
     fn origin(&self) -> Origin {
