@@ -88,16 +88,14 @@ impl Claim {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Attempt::Missing),
                 Err(error) => return Err(error),
             };
-            match lock.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(Attempt::Busy(Holder::read(&lock))),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            // Whoever held it may have removed the partial after we opened the file: then it locks nothing any more.
-            if lock.metadata()?.nlink() > 0 {
-                let released = Arc::clone(released);
-                return Ok(Attempt::Held(Self { dir: dir.to_owned(), lock, released }));
-            }
+            return match take(&lock)? {
+                Taken::Yes => {
+                    let released = Arc::clone(released);
+                    Ok(Attempt::Held(Self { dir: dir.to_owned(), lock, released }))
+                }
+                Taken::No => Ok(Attempt::Busy(Holder::read(&lock))),
+                Taken::TooLate => continue,
+            };
         }
     }
 
@@ -125,6 +123,25 @@ impl Drop for Claim {
         }
         let _ = self.lock.unlock();
         self.released.notify_waiters();
+    }
+}
+
+/// What became of locking an open lock file.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    Yes,
+    /// Somebody else has it.
+    No,
+    /// Whoever had it has removed it with its partial since we opened it: it locks nothing any more.
+    TooLate,
+}
+
+fn take(lock: &File) -> io::Result<Taken> {
+    match lock.try_lock() {
+        Ok(()) if lock.metadata()?.nlink() > 0 => Ok(Taken::Yes),
+        Ok(()) => Ok(Taken::TooLate),
+        Err(TryLockError::WouldBlock) => Ok(Taken::No),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -159,5 +176,71 @@ fn make(dir: &Path) -> io::Result<()> {
             }
             other => other,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(dir: &Path) -> Claim {
+        match Claim::attempt(dir, true, &Arc::default()).unwrap() {
+            Attempt::Held(claim) => claim,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Row 68a: a lock that went with its partial between opening and locking it is no lock.
+    #[test]
+    fn a_lock_without_a_name_is_not_held() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("ingest/p");
+        let first = claim(&dir);
+        let opened = File::open(lock_path(&dir)).unwrap();
+        assert_eq!(take(&opened).unwrap(), Taken::No);
+        partial::remove(&dir);
+        drop(first);
+        assert_eq!(take(&opened).unwrap(), Taken::TooLate);
+        let second = claim(&dir);
+        assert_eq!(take(&File::open(lock_path(&dir)).unwrap()).unwrap(), Taken::No);
+        drop(second);
+    }
+
+    /// Row 98: who has removed a partial does not remove what somebody else begins in its place.
+    #[test]
+    fn an_old_claim_spares_what_is_new() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("p");
+        let old = claim(&dir);
+        partial::remove(&dir);
+        let new = claim(&dir);
+        fs::write(partial::data_path(&dir), "new").unwrap();
+        drop(old);
+        assert!(partial::data_path(&dir).exists());
+        drop(new);
+        assert!(!dir.exists(), "nothing was saved");
+    }
+
+    #[test]
+    fn a_claim_says_whose_it_is_and_is_silent_after_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("p");
+        let held = claim(&dir);
+        held.sign(17).unwrap();
+        let Attempt::Busy(Some(found)) = Claim::attempt(&dir, false, &Arc::default()).unwrap() else {
+            panic!()
+        };
+        assert_eq!((found.pid, found.size), (std::process::id(), 17));
+        assert!(found.to_string().starts_with(&format!("process {}: ", std::process::id())), "{found}");
+        assert_eq!(holder(&dir).unwrap(), (true, Some(found)));
+        fs::write(state::path(&dir), "saved").unwrap();
+        drop(held);
+        assert_eq!(holder(&dir).unwrap(), (false, None));
+        assert_eq!(fs::read(lock_path(&dir)).unwrap(), b"");
+        assert!(matches!(
+            Claim::attempt(&temp.path().join("q"), false, &Arc::default()),
+            Ok(Attempt::Missing)
+        ));
+        assert!(!temp.path().join("q").exists());
     }
 }

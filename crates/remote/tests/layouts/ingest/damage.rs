@@ -147,6 +147,7 @@ async fn a_state_does_not_outlive_its_data() {
         () = other.stalled.notified() => {}
     }
     assert_eq!(other.asked(), [0]);
+    left.bench.assert_nothing_unfinished();
     let source = left.bench.source([]);
     left.bench.receive(&source).await.unwrap();
     assert_eq!(source.asked(), [0]);
