@@ -50,10 +50,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// At most `blobs` on their way in all, and as many at one host.
+    /// At most `limit` blobs on their way, and as many manifests and questions at one host.
     #[must_use]
-    pub fn at_once(blobs: usize) -> Self {
-        Self { total: blobs, per_host: blobs, ..Self::default() }
+    pub fn at_once(limit: usize) -> Self {
+        Self { total: limit, per_host: limit, requests: limit, ..Self::default() }
     }
 
     /// The most blobs at `host`.

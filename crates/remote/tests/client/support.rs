@@ -36,7 +36,7 @@ pub(crate) fn settings() -> Settings {
 
 /// From now on `client` does one thing at a time.
 pub(crate) fn one_at_a_time(client: &Registry) {
-    client.transfers().set_limits(Limits { requests: 1, ..Limits::at_once(1) });
+    client.transfers().set_limits(Limits::at_once(1));
 }
 
 /// A client whose retries wait for milliseconds.
