@@ -131,7 +131,8 @@ class Containerd(Store):
 
     def commands(self, host, images):
         self.host = host
-        fetch = self.ctr("content", "fetch", "--plain-http", "--all-platforms")
+        # ctr draws progress, for which it asks the daemon all the time, unless it logs: --debug is its only way to be quiet.
+        fetch = ["ctr", "--debug", *self.ctr("content", "fetch", "--plain-http", "--all-platforms")[1:]]
         return [[*fetch, f"{host}/{image.name}:1"] for image in images]
 
     def whole(self, images):
