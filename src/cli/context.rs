@@ -1,9 +1,10 @@
 //! What every command works with, made of the global options.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use indicatif::{HumanBytes, HumanDuration};
 use lazyblob::remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, OciArchiveTarget};
 use lazyblob::remote::endpoint::{Name, Source, Target};
 use lazyblob::remote::hosts::Hosts;
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     json: bool,
     from_registry: AtomicBool,
     to_registry: AtomicBool,
+    /// Layouts that are written to.
+    written: Mutex<Vec<Layout>>,
 }
 
 impl Context {
@@ -66,8 +69,8 @@ impl Context {
         let registry = Registry::new(transport, known.build(), Settings { transfers, ..Settings::default() });
         let watch = Watch::new(global.progress);
         let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
-        let (from_registry, to_registry) = Default::default();
-        Ok(Self { registry, access, watch, json: global.json, from_registry, to_registry })
+        let (from_registry, to_registry, written) = Default::default();
+        Ok(Self { registry, access, watch, json: global.json, from_registry, to_registry, written })
     }
 
     /// The client for all registries.
@@ -161,8 +164,42 @@ impl Context {
                     self.repository(reference.repository(), scopes(Some(source), Some(location)))?;
                 Ok((Arc::new(RegistryTarget::new(repository)), name_of(reference)))
             }
-            Location::Local(local) => Ok((open_target(local).await?, target_name(local)?)),
+            Location::Local(local) => Ok((self.open_target(local).await?, target_name(local)?)),
         }
+    }
+
+    async fn open_target(&self, local: &LocalImage) -> Result<Arc<dyn Target>, Failure> {
+        let path = local.path();
+        Ok(match local.kind() {
+            LocalKind::Oci => {
+                let layout = Layout::create_or_open(path).await?;
+                self.written.lock().unwrap_or_else(PoisonError::into_inner).push(layout.clone());
+                Arc::new(layout)
+            }
+            LocalKind::OciArchive => Arc::new(OciArchiveTarget::create(path).await?),
+            LocalKind::DockerArchive => Arc::new(DockerArchiveTarget::create(path).await?),
+        })
+    }
+
+    /// What a run that failed leaves for the next one to go on with, in words.
+    pub(crate) async fn unfinished(&self) -> Vec<String> {
+        let layouts = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut said = Vec::new();
+        for layout in layouts {
+            let ingests = layout.ingests();
+            // Who cannot look has nothing to tell: the failure itself is what matters.
+            let mut partials = ingests.list().await.unwrap_or_default();
+            partials.retain(|partial| partial.offset > 0);
+            let bytes: u64 = partials.iter().map(|partial| partial.offset).sum();
+            let kept = (HumanBytes(bytes), ingests.dir().display(), HumanDuration(ingests.settings().keep));
+            match partials.len() {
+                0 => {}
+                1 => said.push(format!("1 unfinished blob ({}) stays in {} for {}", kept.0, kept.1, kept.2)),
+                many => said
+                    .push(format!("{many} unfinished blobs ({}) stay in {} for {}", kept.0, kept.1, kept.2)),
+            }
+        }
+        said
     }
 
     /// Waits for all work to end, but not for ever.
@@ -172,15 +209,6 @@ impl Context {
             self.watch.say("some work has not ended in time");
         }
     }
-}
-
-async fn open_target(local: &LocalImage) -> Result<Arc<dyn Target>, Failure> {
-    let path = local.path();
-    Ok(match local.kind() {
-        LocalKind::Oci => Arc::new(Layout::create_or_open(path).await?),
-        LocalKind::OciArchive => Arc::new(OciArchiveTarget::create(path).await?),
-        LocalKind::DockerArchive => Arc::new(DockerArchiveTarget::create(path).await?),
-    })
 }
 
 fn target_name(local: &LocalImage) -> Result<Name, Failure> {

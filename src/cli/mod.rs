@@ -74,7 +74,11 @@ async fn run(cli: Cli) -> Result<Result<(), Failure>, Failure> {
     };
     context.close().await;
     if let Err(failure) = &outcome {
-        report(failure, cli.global.progress == ProgressMode::Json);
+        let as_json = cli.global.progress == ProgressMode::Json;
+        report(failure, as_json);
+        for unfinished in context.unfinished().await {
+            context.watch().say(&format!("{unfinished}; the same copy goes on from there"));
+        }
     }
     if cli.global.stats {
         output::note(&stats::line(&context, began.elapsed()).to_string());

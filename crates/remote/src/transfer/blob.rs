@@ -123,6 +123,17 @@ impl Blob {
         }
     }
 
+    /// Waits for a step that can be dropped where it is.
+    ///
+    /// # Errors
+    /// The step's, or [`Error::Cancelled`].
+    pub(crate) async fn unless_cancelled<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        match self.inner.cancel.run_until_cancelled(step).await {
+            Some(outcome) => outcome,
+            None => Err(Error::Cancelled { what: What::new("bring blob", self.descriptor().digest()) }),
+        }
+    }
+
     /// Waits after the last of `failures` failures in a row, as long as the ladder or the host says, without a slot;
     /// or returns `error` where trying again is no use.
     ///

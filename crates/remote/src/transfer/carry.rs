@@ -17,7 +17,7 @@ use super::settings::Settings;
 use super::sources::Sources;
 use crate::access::Access;
 use crate::endpoint::{Mounted, Target};
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Result};
 use crate::progress::State;
 use crate::provider::Origin;
 
@@ -79,7 +79,7 @@ impl Carrier {
             Err(Trouble::Ours(error)) => return Err(Failure::Personal(error)),
             Err(Trouble::Common(error)) => return Err(Failure::Shared(error)),
         };
-        let held = self.unless_cancelled(self.target.hold(self.blob.descriptor())).await?;
+        let held = self.blob.unless_cancelled(self.target.hold(self.blob.descriptor())).await?;
         Ok(Brought { action, held })
     }
 
@@ -115,7 +115,7 @@ impl Carrier {
     }
 
     async fn is_present(&self) -> Result<bool, Trouble> {
-        self.unless_cancelled(self.target.has_blob(self.blob.descriptor())).await.map_err(at_target)
+        self.blob.unless_cancelled(self.target.has_blob(self.blob.descriptor())).await.map_err(at_target)
     }
 
     /// Takes note of where the blob is now.
@@ -132,7 +132,7 @@ impl Carrier {
         let mut session = None;
         for from in repositories {
             let mount = self.target.mount(self.blob.descriptor(), from);
-            match self.unless_cancelled(mount).await.map_err(at_target)? {
+            match self.blob.unless_cancelled(mount).await.map_err(at_target)? {
                 Mounted::Yes => return Ok(Mounted::Yes),
                 Mounted::No { session: opened } => session = opened.or(session),
             }
@@ -144,7 +144,7 @@ impl Carrier {
     /// others mount it. No slot is held meanwhile.
     async fn turn(&self) -> Result<Guard<Arrival>, Trouble> {
         let arrival = (self.blob.descriptor().digest().clone(), self.target.origin().host);
-        self.unless_cancelled(async { Ok(self.turns.lock(arrival).await) }).await.map_err(at_target)
+        self.blob.unless_cancelled(async { Ok(self.turns.lock(arrival).await) }).await.map_err(at_target)
     }
 
     /// Asks the target to take the blob from where it is known to have come, in other repositories of its host.
@@ -156,7 +156,7 @@ impl Carrier {
             return Ok(Mounted::No { session: None });
         }
         let mounting =
-            self.unless_cancelled(self.target.mount_from(blob, &places)).await.map_err(at_target)?;
+            self.blob.unless_cancelled(self.target.mount_from(blob, &places)).await.map_err(at_target)?;
         for stale in &mounting.stale {
             self.locations.refused(blob.digest(), stale, identity.as_ref());
         }
@@ -176,14 +176,6 @@ impl Carrier {
             }
             let of_source = self.sources.is_exhausted() || matches!(error.root(), Error::Integrity { .. });
             return Err(if of_source { Trouble::Ours(error) } else { at_target(error) });
-        }
-    }
-
-    /// Waits for one step of the way, which can be dropped where it is.
-    async fn unless_cancelled<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        match self.blob.cancelled().run_until_cancelled(step).await {
-            Some(outcome) => outcome,
-            None => Err(Error::Cancelled { what: What::new("bring blob", self.blob.descriptor().digest()) }),
         }
     }
 }

@@ -136,41 +136,26 @@ impl Ingests {
         TempFile::create(&self.dir, prefix)
     }
 
-    /// Tries once to get hold of `blob`'s partial.
-    async fn attempt(&self, blob: &Descriptor, create: bool) -> Result<Attempt> {
+    /// Tries once to get hold of `blob`'s partial, a new one if need be.
+    async fn attempt(&self, blob: &Descriptor) -> Result<Attempt> {
         blob_path(&self.root, blob.digest())?;
         let (dir, released) = (partial::dir(&self.dir, blob.digest()), Arc::clone(&self.released));
         let path = lock::lock_path(&dir);
-        self.blocking(blob, &path, move || Claim::attempt(&dir, create, &released)).await
+        self.blocking(blob, &path, move || Claim::attempt(&dir, true, &released)).await
     }
 
     /// Gets hold of `blob`'s partial, a new one if need be, waiting for whoever has it.
     async fn claim(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<Claim> {
-        loop {
-            if let Some(claim) = self.wait(blob, true, progress).await? {
-                return Ok(claim);
-            }
-        }
-    }
-
-    /// Gets hold of `blob`'s partial, waiting for whoever has it. Without `create` there may be none, unless it had to
-    /// wait: of all that do, one is to go on, whatever became of the partial.
-    async fn wait(
-        &self,
-        blob: &Descriptor,
-        mut create: bool,
-        progress: &dyn Progress,
-    ) -> Result<Option<Claim>> {
         let mut looked = 0_u32;
         loop {
             let mut released = std::pin::pin!(self.released.notified());
             released.as_mut().enable();
-            let holder = match self.attempt(blob, create).await? {
-                Attempt::Held(claim) => return Ok(Some(claim)),
-                Attempt::Missing => return Ok(None),
+            let holder = match self.attempt(blob).await? {
+                Attempt::Held(claim) => return Ok(claim),
+                // One that was asked to be created is missing only if somebody removes the directories.
+                Attempt::Missing => None,
                 Attempt::Busy(holder) => holder,
             };
-            create = true;
             looked = looked.saturating_add(1);
             // Not at once: a look at what there is holds it as well, for a moment.
             if looked == 2 {

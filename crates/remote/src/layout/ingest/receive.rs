@@ -2,7 +2,6 @@
 
 use futures::stream::StreamExt;
 
-use super::lock::Attempt;
 use super::{Ingest, Ingests};
 use crate::body::ByteStream;
 use crate::error::{Mismatch, Result};
@@ -20,41 +19,22 @@ pub enum Received {
 impl Ingests {
     /// Reads `blob` and stores it, going on where an unfinished one ends. The bytes are hashed once, as they come.
     ///
-    /// While somebody else writes the blob, in this process or another, its source is not asked; `blob`'s
-    /// [`Progress`](crate::Progress) is told whom it waits for. No file is created before the source's first byte.
+    /// While somebody else writes the blob, in this process or another, its source is not asked and no slot is taken;
+    /// `blob`'s [`Progress`](crate::Progress) is told whom it waits for. Several processes that want one blob fetch it
+    /// once.
     ///
     /// When the source fails, or its stream ends with [`Error::Cancelled`](crate::Error::Cancelled), what came is saved
-    /// before this returns. When this is dropped, what the last save point has stays.
+    /// before this returns; of a source that brought nothing nothing stays. When this is dropped, what the last save
+    /// point has stays.
     ///
     /// # Errors
     /// The source's. [`Error::Integrity`](crate::Error::Integrity) for too many bytes or other ones than the digest
     /// names, of which nothing is kept; where the beginning is from an earlier attempt, all is read once more before
     /// that. [`Error::Io`](crate::Error::Io), after which what was durable is kept.
     pub async fn receive(&self, blob: &Blob) -> Result<Received> {
-        let (descriptor, progress) = (blob.descriptor(), &*blob.access().progress);
-        if let Some(claim) = self.wait(descriptor, false, progress).await? {
-            let Some(ingest) = self.open(descriptor, claim, progress).await? else {
-                return Ok(Received::Present);
-            };
-            let bytes = blob.read_from(ingest.position()).await?;
-            return fill(ingest, blob, bytes).await;
-        }
-        let bytes = blob.read_from(0).await?;
-        let (claim, bytes) = match self.attempt(descriptor, true).await? {
-            Attempt::Held(claim) => (claim, Some(bytes)),
-            // Somebody was faster. The connection is not kept waiting for the end of another.
-            Attempt::Busy(_) | Attempt::Missing => {
-                drop(bytes);
-                (self.claim(descriptor, progress).await?, None)
-            }
-        };
-        let Some(ingest) = self.open(descriptor, claim, progress).await? else {
-            return Ok(Received::Present);
-        };
-        let bytes = match bytes {
-            Some(bytes) if ingest.position() == 0 => bytes,
-            _ => blob.read_from(ingest.position()).await?,
-        };
+        let begin = self.begin(blob.descriptor(), &*blob.access().progress);
+        let Some(ingest) = blob.unless_cancelled(begin).await? else { return Ok(Received::Present) };
+        let bytes = blob.read_from(ingest.position()).await?;
         fill(ingest, blob, bytes).await
     }
 }

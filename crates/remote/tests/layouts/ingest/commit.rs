@@ -153,11 +153,12 @@ async fn a_restarted_ingest_begins_with_nothing() {
 
 /// A source that fails before its first byte, and a blob without one.
 #[tokio::test]
-async fn nothing_is_created_before_the_first_byte() {
+async fn a_source_that_brings_nothing_leaves_nothing() {
     let bench = Bench::new(100_000);
     let error = bench.receive(&bench.source([Ending::Refused])).await.unwrap_err();
     assert!(error.is_not_found(), "{error}");
-    assert!(!bench.ingests.dir().exists());
+    assert_eq!(bench.ingests.list().await.unwrap(), []);
+    assert!(!bench.partial().exists());
     // A partial stays as it is.
     bench.leave(50_000).await;
     bench.receive(&bench.source([Ending::Refused])).await.unwrap_err();
