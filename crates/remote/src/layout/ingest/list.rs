@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use oci_spec::image::Digest;
-use tokio::sync::Notify;
 
 use super::lock::{self, Attempt, Claim};
 use super::state::{self, State, Unusable};
@@ -66,8 +65,8 @@ impl Ingests {
         }
     }
 
-    /// Removes what nobody has written for `age`, and at once what nobody could go on with; returns how many. What is
-    /// being written stays, whatever its age.
+    /// Removes what nobody has written for `age`, and at once what nobody will or could go on with: the blob is there,
+    /// or the partial is of no use. Returns how many. What is being written stays, whatever its age.
     ///
     /// Ages are counted from the last save point. One that is said to be in the future was written before the clock was
     /// set back, so its age is not known: it is counted from now on, so that the partial expires one day.
@@ -75,8 +74,8 @@ impl Ingests {
     /// # Errors
     /// [`Error::Io`] if the directory cannot be read; what cannot be looked at in it is passed over.
     pub async fn expire(&self, age: Duration) -> Result<usize> {
-        let released = Arc::clone(&self.released);
-        self.with_dir("remove unfinished blobs", move |dir| expire(dir, age, &released)).await
+        let ingests = self.clone();
+        self.with_dir("remove unfinished blobs", move |_| expire(&ingests, age)).await
     }
 
     /// Removes what nobody has gone on with for longer than [`IngestSettings::keep`](super::IngestSettings), and what
@@ -85,10 +84,10 @@ impl Ingests {
     /// # Errors
     /// [`Error::Cancelled`] if the runtime is shutting down.
     pub async fn sweep(&self) -> Result<()> {
-        let (age, released) = (self.settings.keep, Arc::clone(&self.released));
+        let ingests = self.clone();
         self.with_dir("clean up", move |dir| {
             temp::sweep(dir, "");
-            if let Err(error) = expire(dir, age, &released) {
+            if let Err(error) = expire(&ingests, ingests.settings.keep) {
                 tracing::warn!(%error, path = %dir.display(), "unfinished blobs were not looked through");
             }
             Ok(())
@@ -151,10 +150,10 @@ fn look(dir: &Path, digest: &Digest) -> io::Result<Option<Partial>> {
     Ok(Some(Partial { digest: digest.clone(), size, offset, started, updated, in_use }))
 }
 
-fn expire(ingests: &Path, age: Duration, released: &Arc<Notify>) -> io::Result<usize> {
+fn expire(ingests: &Ingests, age: Duration) -> io::Result<usize> {
     let mut removed = 0;
-    for digest in digests(ingests)? {
-        match expire_one(&partial::dir(ingests, &digest), age, released) {
+    for digest in digests(&ingests.dir)? {
+        match expire_one(ingests, &digest, age) {
             Ok(false) => {}
             Ok(true) => {
                 tracing::debug!(%digest, "removed what there was of an unfinished blob");
@@ -167,9 +166,12 @@ fn expire(ingests: &Path, age: Duration, released: &Arc<Notify>) -> io::Result<u
     Ok(removed)
 }
 
-fn expire_one(dir: &Path, age: Duration, released: &Arc<Notify>) -> io::Result<bool> {
-    let Attempt::Held(claim) = Claim::attempt(dir, false, released)? else { return Ok(false) };
-    let expired = has_expired(claim.dir(), age)?;
+fn expire_one(ingests: &Ingests, digest: &Digest, age: Duration) -> io::Result<bool> {
+    let dir = partial::dir(&ingests.dir, digest);
+    let Attempt::Held(claim) = Claim::attempt(&dir, false, &ingests.released)? else { return Ok(false) };
+    // The blob may have come by another way.
+    let stored = super::blob_path(&ingests.root, digest).is_ok_and(|place| place.is_file());
+    let expired = stored || has_expired(claim.dir(), age)?;
     if expired {
         partial::remove(claim.dir());
     }

@@ -33,6 +33,8 @@ pub struct Ingest {
     written: Verifier,
     sink: Sink<Arc<Claim>>,
     saver: Saver,
+    /// A return to the first byte has begun and not ended: the file may be cut or not.
+    restarting: bool,
     data: Arc<File>,
     claim: Arc<Claim>,
 }
@@ -52,7 +54,8 @@ impl Ingest {
         let sink = Sink::new(Arc::clone(&data), path, what.clone(), offset, Arc::clone(&claim));
         let files = (Arc::clone(&data), Arc::clone(&claim));
         let saver = Saver::new(what.clone(), blob.clone(), files.0, files.1, (started, offset), settings);
-        Self { what, blob, place, written: verifier.clone(), verifier, sink, saver, data, claim }
+        let written = verifier.clone();
+        Self { what, blob, place, verifier, written, sink, saver, restarting: false, data, claim }
     }
 
     /// Bytes taken so far; those of an earlier run count. The next bytes written are the blob's from here on.
@@ -102,6 +105,7 @@ impl Ingest {
             tracing::debug!(%error, "the save point was not made; it is not needed any more");
         }
         let (claim, data) = (Arc::clone(&self.claim), Arc::clone(&self.data));
+        self.restarting = true;
         self.blocking(move || {
             partial::forget(claim.dir())?;
             data.set_len(0)
@@ -111,6 +115,7 @@ impl Ingest {
         self.written = self.verifier.clone();
         self.sink.rewind(0);
         self.saver.forget();
+        self.restarting = false;
         Ok(())
     }
 
@@ -153,7 +158,13 @@ impl Ingest {
             partial::remove(claim.dir());
             Ok(())
         };
-        let done = disk::blocking(|| self.what.clone(), move || Ok((data.sync_data()?, publish())));
+        let size = self.blob.size();
+        let sync = move || match data.metadata()?.len() {
+            length if length == size => data.sync_data(),
+            // What was hashed is what was written, unless somebody else has had his hands on the file.
+            length => Err(io::Error::other(format!("it has {length} bytes where {size} were written"))),
+        };
+        let done = disk::blocking(|| self.what.clone(), move || Ok((sync()?, publish())));
         let (path, source) = match done.await? {
             Ok(((), Ok(()))) => return Ok(()),
             Ok(((), Err(source))) => {
@@ -200,7 +211,8 @@ impl Ingest {
     }
 
     fn check(&self) -> Result<()> {
-        if self.sink.is_torn() { Err(Error::Cancelled { what: self.what.clone() }) } else { Ok(()) }
+        let unknown = self.sink.is_torn() || self.restarting;
+        if unknown { Err(Error::Cancelled { what: self.what.clone() }) } else { Ok(()) }
     }
 
     pub(super) fn wrong(&self, mismatch: Mismatch) -> Error {
@@ -243,6 +255,57 @@ mod tests {
         assert_eq!(source.kind(), ErrorKind::StorageFull);
         assert_eq!(*path, temp.path().join("p/data"));
         assert_eq!(ingest.position(), 0, "where the file ends");
+    }
+
+    /// Polls `future` once while the only blocking thread is busy with something else, and drops it.
+    async fn drop_in_the_middle(future: impl Future<Output = Result<()>>) {
+        let (free, busy) = std::sync::mpsc::channel::<()>();
+        let other = tokio::task::spawn_blocking(move || busy.recv());
+        assert!(futures::poll!(Box::pin(future)).is_pending());
+        drop(free);
+        assert!(other.await.unwrap().is_err());
+    }
+
+    /// Who drops a future in the middle does not know what is in the file, and does not commit it.
+    #[test]
+    fn an_ingest_whose_file_is_not_known_commits_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let bytes = Bytes::from(vec![1; disk::CHUNK]);
+        let blob = Descriptor::new("x/y".into(), bytes.len() as u64, digest::sha256(&bytes));
+        runtime.block_on(async {
+            for name in ["write", "restart"] {
+                let dir = temp.path().join(name);
+                let mut ingest = ingest(&dir, tempfile::tempfile().unwrap(), &blob);
+                if name == "write" {
+                    drop_in_the_middle(ingest.write(bytes.clone())).await;
+                } else {
+                    ingest.write(bytes.clone()).await.unwrap();
+                    drop_in_the_middle(ingest.restart()).await;
+                }
+                assert!(matches!(ingest.write(Bytes::new()).await, Err(Error::Cancelled { .. })), "{name}");
+                assert!(matches!(ingest.save().await, Err(Error::Cancelled { .. })), "{name}");
+                assert!(matches!(ingest.commit().await, Err(Error::Cancelled { .. })), "{name}");
+                assert!(!dir.join("place").exists());
+            }
+        });
+    }
+
+    /// Row 73b: a file that somebody else has cut meanwhile does not become the blob.
+    #[tokio::test]
+    async fn a_file_of_another_length_is_not_committed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("p");
+        let bytes = Bytes::from_static(b"bytes");
+        let blob = Descriptor::new("x/y".into(), bytes.len() as u64, digest::sha256(&bytes));
+        let data = tempfile::tempfile().unwrap();
+        let mut ingest = ingest(&dir, data.try_clone().unwrap(), &blob);
+        ingest.write(bytes).await.unwrap();
+        ingest.save().await.unwrap();
+        data.set_len(3).unwrap();
+        let error = ingest.commit().await.unwrap_err();
+        assert!(error.to_string().contains("it has 3 bytes where 5 were written"), "{error}");
+        assert!(!dir.join("place").exists());
     }
 
     /// Row 95b: the system tells once that bytes did not reach the disk. After that nothing is called durable.

@@ -183,6 +183,16 @@ async fn orphans_go_at_once_and_strangers_stay() {
     assert_eq!(only(&bench).await.offset, 40_000);
 }
 
+/// Row 98: what there is of a blob that came by another way is of no use any more.
+#[tokio::test]
+async fn what_is_whole_is_not_unfinished() {
+    let bench = Bench::new(100_000);
+    bench.leave(40_000).await;
+    bench.ingests.store(&bench.blob, bench.bytes.clone().into()).await.unwrap();
+    bench.ingests.sweep().await.unwrap();
+    bench.assert_stored();
+}
+
 /// Row 98: the directory of unfinished blobs goes when it is empty, and only then.
 #[tokio::test]
 async fn the_directory_goes_when_it_is_empty() {
