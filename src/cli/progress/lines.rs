@@ -43,6 +43,10 @@ impl Lines {
 }
 
 impl Show for Lines {
+    fn expect(&self, blobs: usize) {
+        self.with(|tally, _| tally.expect(blobs));
+    }
+
     fn start(&self, blob: &Descriptor, state: State) {
         let line = self.with(|tally, now| started(tally, blob, state, now));
         line.iter().for_each(|line| output::note(line));

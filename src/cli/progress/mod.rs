@@ -20,6 +20,7 @@ use super::output;
 
 /// One way of showing.
 pub(crate) trait Show: Send + Sync + std::fmt::Debug {
+    fn expect(&self, _blobs: usize) {}
     fn start(&self, blob: &Descriptor, state: State);
     fn advance(&self, blob: &Descriptor, position: u64);
     fn finish(&self, blob: &Descriptor, state: State);
@@ -76,6 +77,10 @@ impl Watch {
 }
 
 impl Progress for Watch {
+    fn expect(&self, blobs: usize) {
+        self.show.expect(blobs);
+    }
+
     fn start(&self, blob: &Descriptor, state: State) {
         self.show.start(blob, state);
     }

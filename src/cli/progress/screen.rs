@@ -81,6 +81,10 @@ fn style() -> ProgressStyle {
 }
 
 impl Show for Screen {
+    fn expect(&self, blobs: usize) {
+        self.canvas.with(|tally, _| tally.expect(blobs));
+    }
+
     fn start(&self, blob: &Descriptor, state: State) {
         self.canvas.with(|tally, now| tally.start(blob, state, now));
         self.draw_from_now_on();

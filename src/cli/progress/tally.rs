@@ -14,6 +14,8 @@ use tokio::time::Instant;
 pub(super) struct Tally {
     blobs: HashMap<Digest, Blob>,
     known: u64,
+    /// Blobs announced.
+    expected: u64,
     ended: HashMap<State, u64>,
     moved: u64,
     meter: Meter,
@@ -37,6 +39,11 @@ pub(super) struct Blob {
 }
 
 impl Tally {
+    /// So many more blobs are to come.
+    pub(super) fn expect(&mut self, blobs: usize) {
+        self.expected += blobs as u64;
+    }
+
     /// A blob enters `state`. Gives the blob, and whether that is another phase and not a second less of a countdown.
     pub(super) fn start(&mut self, blob: &Descriptor, state: State, now: Instant) -> (Blob, bool) {
         self.began.get_or_insert(now);
@@ -109,7 +116,12 @@ impl Tally {
 
     /// `3 of 7`: blobs that have ended, of those known.
     pub(super) fn count(&self) -> String {
-        format!("{} of {}", self.ended_in_all(), self.known)
+        format!("{} of {}", self.ended_in_all(), self.all())
+    }
+
+    /// Blobs that have come up or are to come up.
+    fn all(&self) -> u64 {
+        self.known.max(self.expected)
     }
 
     fn ended_in_all(&self) -> u64 {
@@ -123,7 +135,7 @@ impl Tally {
     /// Where things stand: `3 of 7 blobs, 30.00 MiB of 120.00 MiB, 25.00 MiB/s, 4s left, 2 waiting`. What is not known
     /// or nought is left out.
     pub(super) fn standing(&self, now: Instant) -> String {
-        let mut parts = vec![format!("{} {}", self.count(), blobs(self.known))];
+        let mut parts = vec![format!("{} {}", self.count(), blobs(self.all()))];
         let reading = self.meter.read(now);
         let position = HumanBytes(reading.position);
         match reading.total {

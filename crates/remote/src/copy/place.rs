@@ -35,6 +35,7 @@ impl Copy {
     /// Brings blobs to the target. All are wanted at once; the engine says which moves when. The first failure
     /// withdraws from the others.
     pub(super) async fn place_all(&self, parts: &[Part]) -> Result<Vec<(Descriptor, Action)>> {
+        self.access.progress.expect(parts.len());
         let placing =
             parts.iter().enumerate().map(|(at, part)| self.place(part).map_ok(move |placed| (at, placed)));
         let mut placed: Vec<_> = placing.collect::<FuturesUnordered<_>>().try_collect().await?;

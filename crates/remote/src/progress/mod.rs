@@ -30,6 +30,10 @@ use crate::error::Error;
 /// [`Progress::finish`]; what is queued, and only that, is announced as [`State::Waiting`]. A retry goes on where the
 /// bytes ended; a restart enters [`State::Downloading`] or [`State::Uploading`] anew before its position falls.
 pub trait Progress: Send + Sync + fmt::Debug {
+    /// So many more blobs are about to be asked for: a display may count down from them.
+    fn expect(&self, blobs: usize) {
+        let _ = blobs;
+    }
     /// A blob enters `state`, one that is not [final](State::is_final).
     fn start(&self, blob: &Descriptor, state: State);
     /// `position` bytes of the blob are through, while it is [moving](State::is_moving). The first position after it
