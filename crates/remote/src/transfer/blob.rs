@@ -341,8 +341,9 @@ impl Reading {
         if let Some(lease) = &inner.lease {
             // A source at a host is read with the slots of both ends. One that is here is asked first: it may have to
             // fetch the blob itself, and a slot must not wait for that.
-            if let Some(host) = source.host() {
-                lease.hold(Some(host), || self.blob.enter(State::Waiting)).await;
+            match source.host() {
+                Some(host) => lease.hold(Some(host), || self.blob.enter(State::Waiting)).await,
+                None => lease.give_back(),
             }
         }
         self.begin();

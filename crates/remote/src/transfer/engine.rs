@@ -150,7 +150,7 @@ impl Transfers {
     /// [`Transfers::close`].
     pub async fn bring(&self, wanted: Wanted) -> Result<Brought> {
         let Wanted { blob, sources, target, height, shared, access } = wanted;
-        let key = Key { blob: blob.digest().clone(), target: target.origin() };
+        let key = Key { blob: blob.digest().clone(), size: blob.size(), target: target.origin() };
         let rank = Rank { priority: access.priority, height, shared };
         let interest = self.0.flights.join(&key, rank, &sources);
         let (sink, watcher) = flightcontrol::watcher();

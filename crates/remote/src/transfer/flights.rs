@@ -14,6 +14,8 @@ use crate::provider::{Origin, Provider};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) blob: Digest,
+    /// What the blob is said to have: who was told another size joins nobody, so that a lie fails its own asker alone.
+    pub(super) size: u64,
     pub(super) target: Origin,
 }
 

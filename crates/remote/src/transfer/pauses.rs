@@ -54,3 +54,58 @@ impl Pauses {
         self.hosts.get(host).map(|pause| pause.until).filter(|until| *until > now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LADDER: Retry = Retry {
+        tries: 6,
+        first: Duration::from_secs(1),
+        cap: Duration::from_secs(6),
+        longest_asked: Duration::from_secs(120),
+        jitter: 0.0,
+    };
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    /// Row 26a: a host is left alone for as long as it asks, and others are not.
+    #[tokio::test(start_paused = true)]
+    async fn a_host_is_left_alone_for_as_long_as_it_asks() {
+        let (mut pauses, now) = (Pauses::default(), Instant::now());
+        let until = pauses.strike("a", Some(seconds(30)), &LADDER, now);
+        assert_eq!(until, now + seconds(30));
+        assert_eq!(pauses.until("a", now + seconds(29)), Some(until));
+        assert_eq!(pauses.until("a", until), None);
+        assert_eq!(pauses.until("b", now), None);
+    }
+
+    /// Row 26b: who does not say how long is left alone for longer each time, up to the cap; a success begins anew.
+    #[tokio::test(start_paused = true)]
+    async fn strikes_in_a_row_climb_the_ladder_until_one_request_is_served() {
+        let (mut pauses, mut now) = (Pauses::default(), Instant::now());
+        for asked in [None, Some(Duration::ZERO), None, None, None] {
+            now = pauses.strike("a", asked, &LADDER, now);
+        }
+        let ladder = [1, 2, 4, 6, 6].map(seconds);
+        assert_eq!(now.duration_since(Instant::now()), ladder.iter().sum::<Duration>());
+        pauses.served("a", now);
+        assert_eq!(pauses.strike("a", None, &LADDER, now), now + seconds(1));
+    }
+
+    /// Row 26b: answers to requests that were under way together are one strike, and the longest wait counts.
+    #[tokio::test(start_paused = true)]
+    async fn a_volley_is_one_strike() {
+        let (mut pauses, now) = (Pauses::default(), Instant::now());
+        for _ in 0..20 {
+            assert_eq!(pauses.strike("a", None, &LADDER, now), now + seconds(1));
+        }
+        assert_eq!(pauses.strike("a", Some(seconds(9)), &LADDER, now), now + seconds(9));
+        assert_eq!(pauses.strike("a", Some(seconds(3)), &LADDER, now), now + seconds(9), "it does not shrink");
+        // What was sent before the pause and is served in it says nothing about what comes after.
+        pauses.served("a", now + seconds(1));
+        assert_eq!(pauses.until("a", now + seconds(1)), Some(now + seconds(9)));
+    }
+}

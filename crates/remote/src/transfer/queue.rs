@@ -3,10 +3,11 @@
 //! Those who need the same seats stand in one line, ordered by [`Rank`]. A free slot goes to the best of those at the
 //! heads of lines whose seats are free; one slot in [`FAIR`] goes to whoever has waited longest, and if its seats are
 //! taken they are kept for it. So nobody starves: not the speculative behind the urgent, not the copy that needs two
-//! hosts behind downloads that need one.
+//! hosts behind downloads that need one. What takes none of its seats goes on meanwhile: a manifest does not wait
+//! because a blob does.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::limits::{Limits, Need, Operation};
@@ -131,18 +132,17 @@ impl<T> Queue<T> {
             let heads = self.lines.iter().filter(|(need, _)| open(need));
             heads.filter_map(|(need, line)| Some((*line.by_age.first()?, need))).min_by_key(|(age, _)| *age)
         };
-        let mut kept: HashSet<&str> = HashSet::new();
-        let mut turn = None;
+        let (mut turn, mut kept) = (None, None);
         if self.since_fair >= FAIR
             && let Some((age, need)) = oldest()
         {
             if self.fits(need) {
                 turn = self.places.get(&age).map(|(_, order)| (*order, need));
             } else {
-                kept = need.seats().map(|(host, _)| &**host).collect();
+                kept = Some(need);
             }
         }
-        let free = |need: &Need| !need.seats().any(|(host, _)| kept.contains(&**host));
+        let free = |need: &Need| kept.is_none_or(|kept| !self.compete(need, kept));
         let best = || {
             let heads =
                 self.lines.iter().filter_map(|(need, line)| Some((*line.waiting.first_key_value()?.0, need)));
@@ -173,6 +173,20 @@ impl<T> Queue<T> {
             self.lines.remove(&**need);
         }
         who
+    }
+
+    /// Whether one of them takes what the other one needs. The limit of all blobs is not asked: whatever frees a seat at
+    /// a host or of an operation frees one of those, too, in the same step.
+    fn compete(&self, one: &Need, other: &Need) -> bool {
+        let limited = |operation| match operation {
+            Operation::Download => self.limits.downloads != 0,
+            Operation::Upload => self.limits.uploads != 0,
+            Operation::Manifest | Operation::Probe => false,
+        };
+        one.moves_blobs() == other.moves_blobs()
+            && one.seats().any(|(host, operation)| {
+                other.seats().any(|(at, doing)| host == at || operation == doing && limited(operation))
+            })
     }
 
     fn fits(&self, need: &Need) -> bool {
@@ -249,4 +263,294 @@ impl Active {
 
 fn at(table: &HashMap<Arc<str>, usize>, host: &Arc<str>) -> usize {
     table.get(host).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: &str = "a.test";
+    const B: &str = "b.test";
+
+    fn queue(limits: Limits) -> Queue<Age> {
+        Queue::new(limits)
+    }
+
+    fn next(queue: &mut Queue<Age>) -> Option<Age> {
+        queue.next(|_| false).map(|(age, _)| age)
+    }
+
+    fn ranked(priority: Priority) -> Rank {
+        Rank { priority, ..Rank::default() }
+    }
+
+    #[test]
+    fn what_is_wanted_more_goes_first_and_then_what_is_lower_shared_and_older() {
+        let mut queue = queue(Limits { total: 0, per_host: 0, requests: 0, ..Limits::default() });
+        let blob = || Need::blob(Some(A), None);
+        let ranks = [
+            Rank { priority: Priority::Normal, height: 3, shared: 1 },
+            Rank { priority: Priority::Normal, height: 1, shared: 1 },
+            Rank { priority: Priority::Normal, height: 1, shared: 2 },
+            Rank { priority: Priority::Normal, height: 1, shared: 1 },
+            Rank { priority: Priority::Urgent, height: 9, shared: 1 },
+        ];
+        for (age, rank) in (0..).zip(ranks) {
+            queue.enter(age, blob(), rank, age);
+        }
+        queue.enter(5, Need::probe(A), Rank::default(), 5);
+        queue.enter(6, Need::manifest(A), ranked(Priority::Speculative), 6);
+        let order: Vec<Age> = std::iter::from_fn(|| next(&mut queue)).collect();
+        assert_eq!(order, [6, 5, 4, 2, 1, 3, 0]);
+    }
+
+    #[test]
+    fn a_manifest_never_waits_for_the_end_of_a_blob() {
+        let mut queue = queue(Limits { per_host: 1, ..Limits::default() });
+        let copy = || Need::blob(Some(A), Some(B));
+        queue.enter(0, copy(), Rank::default(), 0);
+        assert_eq!(next(&mut queue), Some(0));
+        // The next blob stands in line for as long as that one takes; it may be the longest waiting of all by far.
+        queue.enter(1, copy(), Rank::default(), 1);
+        for age in 2..50 {
+            let need = Need::manifest([A, B][usize::from(age % 2 == 0)]);
+            queue.enter(age, need.clone(), Rank::default(), age);
+            assert_eq!(next(&mut queue), Some(age), "after {} others", age - 2);
+            queue.release(&need);
+        }
+        queue.release(&copy());
+        assert_eq!(next(&mut queue), Some(1));
+    }
+
+    /// Row 21: whoever needs two seats gets them, however many there are who need one.
+    #[test]
+    fn what_needs_both_operations_does_not_starve_behind_those_that_need_one() {
+        let mut queue = queue(Limits { downloads: 1, uploads: 1, ..Limits::default() });
+        let single =
+            |age: Age| if age % 2 == 0 { Need::blob(Some("c"), None) } else { Need::blob(None, Some("d")) };
+        for age in [0, 1] {
+            queue.enter(age, single(age), ranked(Priority::Urgent), age);
+            assert_eq!(next(&mut queue), Some(age));
+        }
+        queue.enter(2, Need::blob(Some(A), Some(B)), ranked(Priority::Speculative), 2);
+        // Downloads and uploads end in turn, and there is always another urgent one of their kind.
+        for age in 3..100 {
+            queue.enter(age + 1000, single(age + 1), ranked(Priority::Urgent), age + 1000);
+            queue.release(&single(age + 1));
+            match next(&mut queue) {
+                Some(2) => return,
+                None => {}
+                Some(_) => assert_eq!(next(&mut queue), None),
+            }
+        }
+        panic!("it has waited for 97 others");
+    }
+
+    /// Row 17: who leaves is nowhere any more.
+    #[test]
+    fn nothing_is_left_of_who_leaves() {
+        let mut queue = queue(Limits::at_once(1));
+        for age in 0..3 {
+            queue.enter(age, Need::blob(Some(A), None), Rank::default(), age);
+        }
+        assert_eq!(next(&mut queue), Some(0));
+        assert_eq!(queue.leave(1), Some(1));
+        assert_eq!(queue.leave(1), None);
+        assert_eq!(queue.leave(0), None, "it has its slot");
+        assert_eq!((queue.waiting(), queue.active()), (1, 1));
+        queue.release(&Need::blob(Some(A), None));
+        assert_eq!(next(&mut queue), Some(2));
+        queue.release(&Need::blob(Some(A), None));
+        assert!(queue.lines.is_empty() && queue.places.is_empty());
+        assert!(queue.active.blobs_at.is_empty());
+    }
+
+    #[test]
+    fn nothing_begins_at_a_host_that_is_closed_and_its_seats_are_kept_for_nobody() {
+        let mut queue = queue(Limits::at_once(1));
+        queue.enter(0, Need::blob(Some(A), Some(B)), Rank::default(), 0);
+        for age in 1..30 {
+            queue.enter(age, Need::blob(Some(B), None), Rank::default(), age);
+            assert_eq!(queue.next(|host| host == A).map(|(age, _)| age), Some(age));
+            queue.release(&Need::blob(Some(B), None));
+        }
+        assert_eq!(queue.next(|host| host == B).map(|(age, _)| age), None);
+        assert_eq!(next(&mut queue), Some(0));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Enter(Need, Rank),
+        /// Of those waiting, the one at this place.
+        Leave(prop::sample::Index),
+        Move(prop::sample::Index, Rank),
+        Release(prop::sample::Index),
+        Limit(Limits),
+    }
+
+    fn needs() -> impl Strategy<Value = Need> {
+        let host = || prop::sample::select(vec![A, B, "c.test"]);
+        let end = || prop::option::weighted(0.7, host());
+        prop_oneof![
+            1 => host().prop_map(Need::manifest),
+            1 => host().prop_map(Need::probe),
+            4 => (end(), end()).prop_map(|(from, to)| Need::blob(from, to)),
+        ]
+    }
+
+    fn ranks() -> impl Strategy<Value = Rank> {
+        let priority =
+            prop::sample::select(vec![Priority::Speculative, Priority::Normal, Priority::Urgent]);
+        (priority, 0..4_u32, 1..3_u32).prop_map(|(priority, height, shared)| Rank { priority, height, shared })
+    }
+
+    fn limits() -> impl Strategy<Value = Limits> {
+        (0..5_usize, 0..3_usize, 0..3_usize, 0..3_usize, 0..3_usize, 0..4_usize).prop_map(
+            |(total, per_host, downloads, uploads, requests, at_a)| Limits {
+                total,
+                per_host,
+                hosts: HashMap::from([(A.to_owned(), at_a)]),
+                downloads,
+                uploads,
+                requests,
+            },
+        )
+    }
+
+    fn steps() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (needs(), ranks()).prop_map(|(need, rank)| Step::Enter(need, rank)),
+            5 => any::<prop::sample::Index>().prop_map(Step::Release),
+            1 => any::<prop::sample::Index>().prop_map(Step::Leave),
+            1 => (any::<prop::sample::Index>(), ranks()).prop_map(|(who, rank)| Step::Move(who, rank)),
+            1 => limits().prop_map(Step::Limit),
+        ]
+    }
+
+    /// What the queue should be, in the plainest words.
+    struct Model {
+        limits: Limits,
+        waiting: BTreeMap<Age, Need>,
+        held: Vec<Need>,
+        /// Younger ones that took what the longest waiting one needs, since it is that.
+        passed: (Option<Age>, u32),
+    }
+
+    impl Model {
+        fn seats(&self, of: impl Fn(&str, Operation) -> bool) -> usize {
+            self.held.iter().filter(|need| need.seats().any(|(host, operation)| of(host, operation))).count()
+        }
+
+        /// Whether a limit that concerns `need` would be passed by one more such.
+        fn room_for(&self, need: &Need) -> bool {
+            let below = |count: usize, limit: usize| limit == 0 || count < limit;
+            let blobs = self.held.iter().filter(|need| need.moves_blobs()).count();
+            (!need.moves_blobs() || below(blobs, self.limits.total))
+                && need.seats().all(|(host, operation)| {
+                    let here = self
+                        .seats(|at, doing| at == &**host && doing.moves_blobs() == operation.moves_blobs());
+                    let same = self.seats(|_, doing| doing == operation);
+                    match operation {
+                        Operation::Manifest | Operation::Probe => below(here, self.limits.requests),
+                        Operation::Download => {
+                            below(here, self.limits.at(host)) && below(same, self.limits.downloads)
+                        }
+                        Operation::Upload => {
+                            below(here, self.limits.at(host)) && below(same, self.limits.uploads)
+                        }
+                    }
+                })
+        }
+
+        fn given(&mut self, age: Age, need: &Need) {
+            assert!(self.room_for(need), "{need:?} above {:?} beside {:?}", self.limits, self.held);
+            let oldest = self.waiting.first_key_value().map(|(age, need)| (*age, need.clone()));
+            assert!(self.waiting.remove(&age).is_some(), "{age} did not wait");
+            let (oldest, wants) = oldest.expect("somebody waits");
+            if self.passed.0 != Some(oldest) {
+                self.passed = (Some(oldest), 0);
+            }
+            let takes = |(host, operation): (&Arc<str>, Operation)| {
+                wants.seats().any(|(at, doing)| at == host && doing.moves_blobs() == operation.moves_blobs())
+            };
+            if age != oldest && need.seats().any(takes) {
+                self.passed.1 += 1;
+                assert!(self.passed.1 <= FAIR, "{oldest} was passed by {} others", self.passed.1);
+            }
+            self.held.push(need.clone());
+        }
+    }
+
+    proptest! {
+        /// Rows 13a, 18b, 20, 21: never above a limit, nobody is passed without end, no free slot is left lying while
+        /// somebody may have it, and at rest nothing is counted.
+        #[test]
+        fn it_does_what_the_plainest_words_say(
+            first in limits(),
+            steps in prop::collection::vec(steps(), 1..200),
+        ) {
+            let mut queue = queue(first.clone());
+            let mut model =
+                Model { limits: first, waiting: BTreeMap::new(), held: Vec::new(), passed: (None, 0) };
+            for (age, step) in (0..).zip(steps) {
+                match step {
+                    Step::Enter(need, rank) => {
+                        model.waiting.insert(age, need.clone());
+                        queue.enter(age, need, rank, age);
+                    }
+                    Step::Leave(who) if !model.waiting.is_empty() => {
+                        let who = *who.get(&model.waiting.keys().copied().collect::<Vec<_>>());
+                        model.waiting.remove(&who);
+                        prop_assert_eq!(queue.leave(who), Some(who));
+                    }
+                    Step::Move(who, rank) if !model.waiting.is_empty() => {
+                        queue.set_rank(*who.get(&model.waiting.keys().copied().collect::<Vec<_>>()), rank);
+                    }
+                    Step::Release(which) if !model.held.is_empty() => {
+                        let need = model.held.swap_remove(which.index(model.held.len()));
+                        queue.release(&need);
+                    }
+                    Step::Limit(limits) => {
+                        model.limits = limits.clone();
+                        queue.set_limits(limits);
+                    }
+                    _ => {}
+                }
+                while let Some((age, need)) = queue.next(|_| false) {
+                    model.given(age, &need);
+                }
+                prop_assert_eq!((queue.waiting(), queue.active()), (model.waiting.len(), model.seats_held()));
+                if queue.since_fair < FAIR {
+                    let left = model.waiting.values().find(|need| model.room_for(need));
+                    prop_assert!(left.is_none(), "{left:?} waits for nothing");
+                }
+            }
+            for need in std::mem::take(&mut model.held) {
+                queue.release(&need);
+            }
+            queue.set_limits(Limits { total: 0, per_host: 0, requests: 0, ..Limits::default() });
+            while let Some((age, need)) = next_with_need(&mut queue) {
+                prop_assert!(model.waiting.remove(&age).is_some());
+                queue.release(&need);
+            }
+            prop_assert_eq!((queue.waiting(), queue.active()), (0, 0));
+            prop_assert!(model.waiting.is_empty() && queue.lines.is_empty());
+            prop_assert!(queue.active.blobs_at.is_empty() && queue.active.requests_at.is_empty());
+        }
+    }
+
+    fn next_with_need(queue: &mut Queue<Age>) -> Option<(Age, Arc<Need>)> {
+        queue.next(|_| false)
+    }
+
+    impl Model {
+        /// What [`Queue::active`] counts: blobs once, requests once.
+        fn seats_held(&self) -> usize {
+            self.held.len()
+        }
+    }
 }

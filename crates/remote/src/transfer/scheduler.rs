@@ -213,7 +213,10 @@ struct InLine<'a> {
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
         let left = self.scheduler.state().queue.leave(self.age);
-        drop(left);
+        // What was kept for it is free for others.
+        if left.is_some() {
+            self.scheduler.hand_out();
+        }
     }
 }
 

@@ -1,0 +1,15 @@
+//! The transfer engine, between sources and targets in memory that do what a test says when it says so.
+#![cfg(feature = "testing")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod chaos;
+mod dedupe;
+mod hosts;
+mod layers;
+mod limits;
+mod panics;
+mod priority;
+mod rate_limits;
+mod sources;
+mod support;
+mod watching;
