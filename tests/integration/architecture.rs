@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &[&str]); 4] = [
     ("lazyblob-remote", &["lazyblob-flightcontrol"]),
 ];
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -101,7 +101,7 @@ fn no_crate_has_unsafe_code() {
 }
 
 /// Every Rust file below `directory`.
-fn sources(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn sources(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let (directories, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
     let files = files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "rs"));

@@ -8,4 +8,5 @@ mod counts;
 mod peers;
 mod peers_serve;
 mod referrers;
+mod rows;
 mod support;
