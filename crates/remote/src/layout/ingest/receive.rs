@@ -21,7 +21,8 @@ impl Ingests {
     /// Reads `blob` and stores it, going on where an unfinished one ends. The bytes are hashed once, as they come.
     ///
     /// While somebody else writes the blob, in this process or another, its source is not asked; `blob`'s
-    /// [`Progress`](crate::Progress) is told whom it waits for. No file is created before the source's first byte.
+    /// [`Progress`](crate::Progress) is told whom it waits for. No file is created before the source's first byte, so
+    /// that those who ask their sources at the same moment learn of each other only then; one of them goes on.
     ///
     /// When the source fails, or its stream ends with [`Error::Cancelled`](crate::Error::Cancelled), what came is saved
     /// before this returns. When this is dropped, what the last save point has stays.
