@@ -89,6 +89,20 @@ async fn of_many_that_ask_one_after_the_other_tries() {
     bench.assert_stored();
 }
 
+/// Row 68a: of two that begin at the same moment one writes; the other lets its connection go after the first bytes.
+#[tokio::test(start_paused = true)]
+async fn of_two_that_begin_together_one_writes() {
+    let bench = patient();
+    let sources = [bench.source([]), bench.source([])];
+    let (a, b) = tokio::join!(bench.receive(&sources[0]), bench.receive(&sources[1]));
+    let outcomes = [a.unwrap(), b.unwrap()];
+    let winner = outcomes.iter().position(|one| *one == Received::Stored).unwrap();
+    assert_eq!(outcomes[1 - winner], Received::Present, "{outcomes:?}");
+    assert_eq!(sources[winner].served(), 100_000);
+    assert!(sources[1 - winner].served() <= 10_000, "a chunk at most");
+    bench.assert_stored();
+}
+
 /// Row 68a: those that do not share a waker look every few milliseconds, and say once whom they wait for.
 #[tokio::test(start_paused = true)]
 async fn a_stranger_looks_often_and_says_once_whom_it_waits_for() {
