@@ -278,7 +278,7 @@ async fn copies_in_all_directions_with_one_seat_each_do_not_lock_each_other_out(
 async fn a_push_within_one_host_whose_mounts_are_refused_needs_one_seat() {
     let registry = TestRegistry::in_memory("a.test").await;
     let layer = bytes(1, 5000);
-    registry.seed_blob("x", layer.clone()).await;
+    registry.seed_image("x", "1", std::slice::from_ref(&layer)).await;
     registry.add(Toxic::new(Effect::RefuseMount).on(Kind::Mount));
     let client = client(registry.transport(), Limits { requests: 1, ..Limits::at_once(1) });
     let access = Access::anonymous();

@@ -70,7 +70,7 @@ async fn who_looks_slowly_holds_nobody_up_and_hears_of_the_end_once() {
     assert!(quick.is_done(), "it waited for the slow one");
     let log = Arc::clone(&quick.log);
     quick.outcome().await.unwrap();
-    assert_eq!(positions(&log).len(), 100);
+    assert_eq!(positions(&log).iter().filter(|position| **position > 0).count(), 100);
     assert_eq!(slow.await.unwrap().action, Action::Transfer);
     assert!(positions(&seen).len() <= 2, "{:?}", seen.all());
     assert_eq!(positions(&seen).last(), Some(&1000));
