@@ -103,7 +103,11 @@ mod tests {
             assert_eq!(pauses.strike("a", None, &LADDER, now), now + seconds(1));
         }
         assert_eq!(pauses.strike("a", Some(seconds(9)), &LADDER, now), now + seconds(9));
-        assert_eq!(pauses.strike("a", Some(seconds(3)), &LADDER, now), now + seconds(9), "it does not shrink");
+        assert_eq!(
+            pauses.strike("a", Some(seconds(3)), &LADDER, now),
+            now + seconds(9),
+            "it does not shrink"
+        );
         // What was sent before the pause and is served in it says nothing about what comes after.
         pauses.served("a", now + seconds(1));
         assert_eq!(pauses.until("a", now + seconds(1)), Some(now + seconds(9)));
