@@ -403,9 +403,12 @@ mod tests {
     }
 
     fn ranks() -> impl Strategy<Value = Rank> {
-        let priority =
-            prop::sample::select(vec![Priority::Speculative, Priority::Normal, Priority::Urgent]);
-        (priority, 0..4_u32, 1..3_u32).prop_map(|(priority, height, shared)| Rank { priority, height, shared })
+        let priority = prop::sample::select(vec![Priority::Speculative, Priority::Normal, Priority::Urgent]);
+        (priority, 0..4_u32, 1..3_u32).prop_map(|(priority, height, shared)| Rank {
+            priority,
+            height,
+            shared,
+        })
     }
 
     fn limits() -> impl Strategy<Value = Limits> {
