@@ -37,7 +37,8 @@ pub(crate) fn copy(client: &Registry, from: &str, to: &str) -> Copy {
     copy_to(client, from, Arc::new(target))
 }
 
-fn copy_to(client: &Registry, from: &str, target: Arc<dyn Target>) -> Copy {
+/// The same to any target.
+pub(crate) fn copy_to(client: &Registry, from: &str, target: Arc<dyn Target>) -> Copy {
     let access = Access::anonymous();
     let source = RegistrySource::new(repository(client, from, &access));
     let tag = Name::Tag("1".to_owned());
@@ -184,7 +185,8 @@ async fn what_the_layout_has_is_not_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_target_that_never_answers_keeps_nothing_up() {
     for (kind, after) in [(Kind::Upload, 0), (Kind::Upload, 1), (Kind::Upload, 2), (Kind::BlobHead, 0)] {
-        let (from, to) = (TestRegistry::in_memory("from.test").await, TestRegistry::in_memory("to.test").await);
+        let (from, to) =
+            (TestRegistry::in_memory("from.test").await, TestRegistry::in_memory("to.test").await);
         from.seed_image("a", "1", &[]).await;
         to.add(Toxic::new(Effect::Hang).on(kind).after(after));
         let client = client(from.transport().with(&to), Limits::default());
@@ -247,7 +249,9 @@ async fn an_upload_holds_no_slot_in_its_back_off() {
 /// Rows 20, 64b: with one blob at a host, copies in opposite directions, within one host and onto it all end.
 #[tokio::test(start_paused = true)]
 async fn copies_in_all_directions_with_one_seat_each_do_not_lock_each_other_out() {
-    for limits in [Limits { per_host: 1, requests: 1, ..unlimited() }, Limits { requests: 1, ..Limits::at_once(1) }] {
+    for limits in
+        [Limits { per_host: 1, requests: 1, ..unlimited() }, Limits { requests: 1, ..Limits::at_once(1) }]
+    {
         let (a, b) = (TestRegistry::in_memory("a.test").await, TestRegistry::in_memory("b.test").await);
         for (registry, seed) in [(&a, 0), (&b, 50)] {
             let layers: Vec<Bytes> = (seed..seed + 6).map(|seed| bytes(seed, 5000)).collect();

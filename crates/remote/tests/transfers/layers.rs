@@ -9,7 +9,8 @@ use lazyblob_remote::transfer::{Layers, Limits, Transfers, Wanted};
 use tokio::time::Instant;
 
 use crate::support::{
-    Act, Asker, Gate, Link, Spring, Store, assert_at_rest, bytes, engine, not_found, settle, unlimited, wanted,
+    Act, Asker, Gate, Link, Spring, Store, assert_at_rest, bytes, engine, not_found, settle, unlimited,
+    wanted,
 };
 
 struct Image {

@@ -26,9 +26,8 @@ impl Batch {
     fn at(host: &str, first: u8, count: u8, meter: &Arc<Meter>) -> Self {
         let blobs: Vec<_> = (first..first + count).map(|seed| bytes(seed, 300)).collect();
         let gates: Vec<_> = blobs.iter().map(|_| Gate::shut()).collect();
-        let spring = |(blob, gate)| {
-            Spring::of(blob).at(host).in_pieces(100).through(gate).counted_by(meter).shared()
-        };
+        let spring =
+            |(blob, gate)| Spring::of(blob).at(host).in_pieces(100).through(gate).counted_by(meter).shared();
         let springs = blobs.iter().zip(&gates).map(spring).collect();
         Self { gates, springs, blobs }
     }
@@ -48,7 +47,8 @@ async fn the_limit_is_reached_and_never_passed() {
     let (engine, meter) = (engine(Limits::at_once(3)), Arc::default());
     let batch = Batch::at("a.test", 0, 8, &meter);
     let store = Store::here("a").shared();
-    let askers: Vec<_> = batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
+    let askers: Vec<_> =
+        batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
     settle().await;
     assert_eq!((meter.now("a.test"), engine.scheduler().active(), engine.scheduler().waiting()), (3, 3, 5));
     for gate in &batch.gates {
@@ -69,7 +69,8 @@ async fn without_a_limit_fifty_begin_together() {
     let (engine, meter) = (engine(unlimited()), Arc::default());
     let batch = Batch::at("a.test", 0, 50, &meter);
     let store = Store::here("a").shared();
-    let askers: Vec<_> = batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
+    let askers: Vec<_> =
+        batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
     settle().await;
     assert_eq!((meter.now("a.test"), engine.scheduler().waiting()), (50, 0));
     batch.open();
@@ -86,7 +87,8 @@ async fn equals_are_served_in_the_order_of_asking() {
     let batch = Batch::at("a.test", 0, 8, &meter);
     batch.open();
     let store = Store::here("a").shared();
-    let askers: Vec<_> = batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
+    let askers: Vec<_> =
+        batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
     for asker in askers {
         asker.outcome().await.unwrap();
     }
@@ -181,7 +183,8 @@ async fn a_higher_limit_is_felt_at_once() {
     let (engine, meter) = (engine(Limits::at_once(1)), Arc::default());
     let batch = Batch::at("a.test", 0, 3, &meter);
     let store = Store::here("a").shared();
-    let askers: Vec<_> = batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
+    let askers: Vec<_> =
+        batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
     settle().await;
     assert_eq!(meter.now(""), 1);
     engine.set_limits(Limits::at_once(3));
@@ -199,7 +202,8 @@ async fn a_lower_limit_hands_nothing_over_above_it() {
     let (engine, meter) = (engine(Limits::at_once(3)), Arc::default());
     let batch = Batch::at("a.test", 0, 6, &meter);
     let store = Store::here("a").shared();
-    let askers: Vec<_> = batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
+    let askers: Vec<_> =
+        batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
     settle().await;
     engine.set_limits(Limits::at_once(1));
     settle().await;
@@ -324,7 +328,8 @@ async fn an_upload_holds_its_slot_until_the_host_has_answered() {
     let batch = Batch::at("from.test", 0, 2, &meter);
     batch.open();
     let store = Store::here("a").at("to.test").committing_through(&commit).shared();
-    let askers: Vec<_> = batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
+    let askers: Vec<_> =
+        batch.springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
     settle().await;
     assert_eq!((batch.opened(), engine.scheduler().active()), (1, 1));
     commit.open();

@@ -43,7 +43,8 @@ async fn a_panic_is_an_error_for_all_and_leaves_nothing_behind() {
 #[tokio::test(start_paused = true)]
 async fn the_next_in_line_gets_the_slot_of_one_that_panics() {
     let (engine, gate) = (engine(Limits::at_once(1)), Gate::shut());
-    let bad = Spring::of(&bytes(1, 10)).at("a.test").in_pieces(1).through(&gate).then(Act::PanicAt(1)).shared();
+    let bad =
+        Spring::of(&bytes(1, 10)).at("a.test").in_pieces(1).through(&gate).then(Act::PanicAt(1)).shared();
     let good = Spring::of(&bytes(2, 10)).at("a.test").shared();
     let store = Store::here("a").shared();
     let panics = Asker::of(&engine, wanted(&bad, &store));

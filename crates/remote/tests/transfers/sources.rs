@@ -21,7 +21,8 @@ fn blob() -> Bytes {
 /// at that offset.
 #[tokio::test(start_paused = true)]
 async fn a_joiners_source_goes_on_at_the_same_offset() {
-    for refusal in [not_found(), unauthorized(), Error::invalid("read blob", "it", "not the range asked for")] {
+    for refusal in [not_found(), unauthorized(), Error::invalid("read blob", "it", "not the range asked for")]
+    {
         let (engine, gate) = (engine(Limits::at_once(1)), Gate::shut());
         let said = refusal.to_string();
         let first = Spring::of(&blob()).at("a.test").in_pieces(100).through(&gate);
@@ -106,7 +107,8 @@ async fn the_source_of_one_who_has_left_is_not_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_read_under_way_outlives_its_owner_and_is_not_resumed_with_its_credentials() {
     let (engine, gate) = (engine(unlimited()), Gate::shut());
-    let first = Spring::of(&blob()).at("a.test").in_pieces(100).through(&gate).then(Act::BreakAt(400)).shared();
+    let first =
+        Spring::of(&blob()).at("a.test").in_pieces(100).through(&gate).then(Act::BreakAt(400)).shared();
     let second = Spring::of(&blob()).at("b.test").shared();
     let store = Store::here("a").shared();
     let one = Asker::of(&engine, wanted(&first, &store));
@@ -170,8 +172,7 @@ async fn a_descriptor_that_lies_poisons_nobody() {
             let mut wanted = wanted(&spring, &store);
             if lies {
                 let honest = &wanted.blob;
-                wanted.blob =
-                    Descriptor::new(honest.media_type().clone(), SIZE - 1, honest.digest().clone());
+                wanted.blob = Descriptor::new(honest.media_type().clone(), SIZE - 1, honest.digest().clone());
             }
             askers.push((lies, Asker::of(&engine, wanted)));
             settle().await;
