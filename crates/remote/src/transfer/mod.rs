@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  bring(Wanted) ─┐ joins: its sources are alternates, its rank raises the flight's
-//!  bring(Wanted) ─┼─▶ Flight of (digest, target) ─▶ one run in flightcontrol's group, ended by the last to leave
+//!  bring(Wanted) ─┼─▶ Flight of (blob, target) ─▶ one run in flightcontrol's group, ended by the last to leave
 //!  layers([…])   ─┘      │
 //!                        │ mount? present?            a question takes a slot for itself, for as long as it lasts
 //!                        ▼

@@ -53,6 +53,12 @@ impl Pauses {
     pub(super) fn until(&self, host: &str, now: Instant) -> Option<Instant> {
         self.hosts.get(host).map(|pause| pause.until).filter(|until| *until > now)
     }
+
+    /// The same for those in line: a pause longer than `longest` holds nobody up there. Whoever begins in it is told how
+    /// long it is, at once and without a request.
+    pub(super) fn worth_waiting_for(&self, host: &str, longest: Duration, now: Instant) -> Option<Instant> {
+        self.until(host, now).filter(|until| until.saturating_duration_since(now) <= longest)
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +86,15 @@ mod tests {
         assert_eq!(pauses.until("a", now + seconds(29)), Some(until));
         assert_eq!(pauses.until("a", until), None);
         assert_eq!(pauses.until("b", now), None);
+    }
+
+    /// Row 26a: who stands in line does not wait for the end of a pause past the cap.
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_past_the_cap_is_not_worth_waiting_for() {
+        let (mut pauses, now) = (Pauses::default(), Instant::now());
+        let until = pauses.strike("a", Some(seconds(200)), &LADDER, now);
+        let waits = |later| pauses.worth_waiting_for("a", LADDER.longest_asked, now + seconds(later));
+        assert_eq!([0, 79, 80, 199, 200].map(waits), [None, None, Some(until), Some(until), None]);
     }
 
     /// Row 26b: who does not say how long is left alone for longer each time, up to the cap; a success begins anew.

@@ -119,20 +119,20 @@ impl Scheduler {
         self.state().pauses.until(host, Instant::now())
     }
 
-    /// The end of the longest pause of the hosts that `need` involves.
+    /// The end of the longest pause of the hosts that `need` involves, as far as it is waited for.
     fn pause_of(&self, need: &Need) -> Option<Instant> {
         let state = self.state();
-        let now = Instant::now();
-        need.seats().filter_map(|(host, _)| state.pauses.until(host, now)).max()
+        let (now, longest) = (Instant::now(), self.0.retry.longest_asked);
+        need.seats().filter_map(|(host, _)| state.pauses.worth_waiting_for(host, longest, now)).max()
     }
 
     /// Gives slots to those in line as long as there are any.
     fn hand_out(&self) {
-        let now = Instant::now();
+        let (now, longest) = (Instant::now(), self.0.retry.longest_asked);
         loop {
             let next = {
                 let State { queue, pauses } = &mut *self.state();
-                queue.next(|host| pauses.until(host, now).is_some())
+                queue.next(|host| pauses.worth_waiting_for(host, longest, now).is_some())
             };
             let Some((who, need)) = next else { return };
             // One who has just left drops the slot, which hands it to the next.
@@ -181,7 +181,8 @@ impl Place {
                 // The queue keeps the sender until it gives a slot.
                 Ok(slot) = &mut slot => return slot,
                 () = over => scheduler.hand_out(),
-                _ = paused.changed() => {}
+                // It may be one that is not waited for.
+                _ = paused.changed() => scheduler.hand_out(),
             }
         }
     }

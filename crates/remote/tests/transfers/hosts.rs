@@ -37,7 +37,8 @@ pub(crate) fn copy(client: &Registry, from: &str, to: &str) -> Copy {
     copy_to(client, from, Arc::new(target))
 }
 
-fn copy_to(client: &Registry, from: &str, target: Arc<dyn Target>) -> Copy {
+/// The same to any target.
+pub(crate) fn copy_to(client: &Registry, from: &str, target: Arc<dyn Target>) -> Copy {
     let access = Access::anonymous();
     let source = RegistrySource::new(repository(client, from, &access));
     let tag = Name::Tag("1".to_owned());

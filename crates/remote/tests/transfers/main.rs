@@ -1,6 +1,7 @@
 //! The transfer engine, between sources and targets in memory that do what a test says when it says so.
 #![cfg(feature = "testing")]
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::single_range_in_vec_init, reason = "one range that was asked for is meant")]
 
 mod chaos;
 mod dedupe;

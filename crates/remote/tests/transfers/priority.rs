@@ -120,3 +120,30 @@ async fn a_prefetch_does_not_starve() {
     let turn = order.iter().position(|nth| *nth == 0).unwrap();
     assert!((1..=8).contains(&turn), "it came after {turn} others");
 }
+
+/// Row 21: who urgently wants a blob in a repository does not wait for one who brings it to its neighbour on speculation,
+/// and stands in line for that.
+#[tokio::test(start_paused = true)]
+#[ignore = "the turn of a blob at a host is held by whoever came first, at that one's rank"]
+async fn urgency_reaches_the_one_whose_turn_is_waited_for() {
+    let line = Line::of(3).await;
+    let mut askers = Vec::new();
+    let place = |repository| Store::here(repository).at("to.test").mounting().shared();
+    let (quiet, loud) = (place("a"), place("b"));
+    let spring = Spring::of(&bytes(100, 100)).at("a.test").shared();
+    askers.push(Asker::of(&line.engine, wanted_as(Priority::Speculative, &spring, &quiet)));
+    settle().await;
+    for nth in 0..3 {
+        askers.push(line.ask(nth, Priority::Normal).await);
+    }
+    let urgent = Asker::of(&line.engine, wanted_as(Priority::Urgent, &spring, &loud));
+    settle().await;
+    let (engine, store) = (line.engine.clone(), Arc::clone(&line.store));
+    line.busy.open();
+    urgent.outcome().await.unwrap();
+    assert_eq!(store.puts(), 0, "the others went first");
+    for asker in askers {
+        asker.outcome().await.unwrap();
+    }
+    assert_at_rest(&engine).await;
+}

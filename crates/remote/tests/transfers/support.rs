@@ -333,6 +333,7 @@ pub(crate) struct Store {
     given: Mutex<Vec<Digest>>,
     under_way: Arc<Mutex<HashSet<(Digest, u64)>>>,
     hold: Option<Arc<()>>,
+    mounts: bool,
 }
 
 impl Store {
@@ -357,7 +358,13 @@ impl Store {
             given: Mutex::default(),
             under_way: Arc::default(),
             hold: None,
+            mounts: false,
         }
+    }
+
+    /// Has other repositories beside it, and refuses to take anything from them.
+    pub(crate) fn mounting(self) -> Self {
+        Self { mounts: true, ..self }
     }
 
     pub(crate) fn at(self, host: &str) -> Self {
@@ -459,6 +466,10 @@ impl Target for Store {
         self.asking.enter().await;
         let blobs = self.blobs.lock().unwrap();
         Ok(blobs.get(blob.digest()).is_some_and(|bytes| bytes.len() as u64 == blob.size()))
+    }
+
+    fn mounts(&self) -> bool {
+        self.mounts
     }
 
     async fn mount(&self, _: &Descriptor, _: &Origin) -> Result<Mounted> {
