@@ -83,6 +83,7 @@ async fn answering(answer: &'static str) -> (SocketAddr, JoinSet<()>) {
     .await
 }
 
+/// Row 27b: a refused connection may be another time's.
 #[tokio::test]
 async fn a_closed_port_is_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -109,6 +110,7 @@ async fn an_unknown_name_does_not_resolve() {
     assert!(transport().is_public("no-such-host.invalid").await);
 }
 
+/// Rows 46, 54b: a body that ends early is an error that does not show the address.
 #[tokio::test]
 async fn a_body_that_is_cut_ends_with_an_error() {
     let (address, _server) = answering("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
@@ -118,6 +120,7 @@ async fn a_body_that_is_cut_ends_with_an_error() {
     assert!(!text.contains("secret") && text.contains("end of file"), "{text}");
 }
 
+/// Row 57a: a server that says nothing has its time and no more.
 #[tokio::test]
 async fn a_server_that_does_not_answer_breaks_the_exchange() {
     let (address, _server) = served(|mut stream| async move {
@@ -178,6 +181,7 @@ async fn a_post_without_a_body_has_length_zero() {
     assert!(transport().send(request, &Route::default()).await.is_ok());
 }
 
+/// Row 92a: at the dial, in every notation; no connection is opened.
 #[tokio::test]
 async fn a_public_route_reaches_no_private_address() {
     let (address, _server) = served(|_stream| async { panic!("a connection came") }).await;

@@ -145,6 +145,7 @@ impl Publicness {
 mod tests {
     use super::*;
 
+    /// Row 92a: of a name's addresses only the public ones are dialled.
     #[test]
     fn a_name_with_one_public_address_keeps_that_one() {
         let [public, private]: [IpAddr; 2] = ["8.8.8.8".parse().unwrap(), "10.0.0.1".parse().unwrap()];
@@ -153,6 +154,7 @@ mod tests {
         assert!(error.contains("h.example") && error.contains("10.0.0.1"), "{error}");
     }
 
+    /// Row 92a: addresses in the place of names.
     #[tokio::test]
     async fn literals_and_localhost_need_no_look_up() {
         let hosts = Publicness::default();
@@ -165,6 +167,7 @@ mod tests {
         assert!(hosts.known.is_empty());
     }
 
+    /// Row 92a: a public host does not become private by adding an address.
     #[tokio::test]
     async fn one_public_address_makes_a_host_public_whatever_else_it_adds() {
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
@@ -187,6 +190,7 @@ mod tests {
         assert!(hosts.check("mixed.test").await.unwrap().is_err());
     }
 
+    /// Row 92a: nor by answering otherwise later.
     #[tokio::test]
     async fn who_answered_at_a_public_address_is_not_private_by_a_later_look_up() {
         let hosts = Publicness::default();

@@ -76,6 +76,7 @@ async fn twenty_blobs_at_once_ask_for_one_token() {
     assert_eq!(registry.requests(Kind::BlobHead), 20 + 20);
 }
 
+/// Row 53: a token that ends in the middle of a copy costs one more.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_ends_midway_is_renewed_once() {
     // Ends without having said so, in the middle of the mounts.
@@ -239,6 +240,7 @@ async fn a_refusal_after_the_token_says_what_to_do_too() {
     }
 }
 
+/// Row 55: credentials are looked up by host, and when they are used.
 #[tokio::test]
 async fn the_keychain_is_asked_when_a_credential_is_used_and_not_more() {
     let (registry, client) = guarded(tokens()).await;

@@ -38,6 +38,7 @@ fn ranges(registry: &TestRegistry) -> Vec<Option<String>> {
     registry.log().into_iter().filter(|entry| entry.kind == Kind::BlobGet).map(|entry| entry.range).collect()
 }
 
+/// Rows 46, 64a, 88: every byte comes once, by ranges that have an end.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_cut_goes_on_at_its_offset() {
     let (registry, layer) = seeded([
@@ -54,6 +55,7 @@ async fn a_body_that_is_cut_goes_on_at_its_offset() {
     assert_eq!(client.stats().bytes_down(), SIZE as u64);
 }
 
+/// Rows 48a, 65b: what comes again is dropped, from one stream.
 #[tokio::test(start_paused = true)]
 async fn a_host_that_ignores_ranges_begins_again_and_no_byte_comes_twice() {
     let (registry, layer) =
@@ -62,6 +64,7 @@ async fn a_host_that_ignores_ranges_begins_again_and_no_byte_comes_twice() {
     assert_eq!(registry.requests(Kind::BlobGet), 2);
 }
 
+/// Rows 48b, 64a: another range than asked for is an error at once.
 #[tokio::test(start_paused = true)]
 async fn another_range_than_asked_for_is_not_taken() {
     let (registry, layer) =
@@ -73,6 +76,7 @@ async fn another_range_than_asked_for_is_not_taken() {
     assert_eq!(registry.requests(Kind::BlobGet), 2);
 }
 
+/// Rows 48b, 64a: nor is a part taken that does not say which it is.
 #[tokio::test(start_paused = true)]
 async fn a_206_without_a_content_range_is_not_taken() {
     let (registry, layer) =
@@ -98,6 +102,7 @@ async fn an_address_in_the_storage_that_has_expired_is_asked_for_again() {
     assert_eq!(registry.requests(Kind::BlobGet), 2, "{:?}", registry.lines());
 }
 
+/// Rows 50b, 51b: of wrong bytes nothing stays at the target.
 #[tokio::test(start_paused = true)]
 async fn wrong_bytes_leave_the_target_as_it_was() {
     for (toxic, said) in [
@@ -127,6 +132,7 @@ async fn wrong_bytes_leave_the_target_as_it_was() {
     }
 }
 
+/// Row 51b: the error has both sizes.
 #[tokio::test(start_paused = true)]
 async fn a_blob_that_is_shorter_than_its_descriptor_is_of_the_wrong_size() {
     // Without a length the end comes unannounced, and the rest is asked for.
@@ -143,6 +149,7 @@ async fn a_blob_that_is_shorter_than_its_descriptor_is_of_the_wrong_size() {
     assert!(registry.requests(Kind::BlobGet) <= 2);
 }
 
+/// Row 22: tries of the source do not multiply with those of the target.
 #[tokio::test(start_paused = true)]
 async fn a_source_that_stays_broken_is_given_up() {
     for toxic in [Toxic::status(503), Toxic::new(Effect::Drop), Toxic::new(Effect::CutBody(10))] {
@@ -162,6 +169,7 @@ async fn a_source_that_stays_broken_is_given_up() {
     }
 }
 
+/// Rows 27b, 88: another source goes on at the same offset.
 #[tokio::test(start_paused = true)]
 async fn the_next_source_goes_on_where_the_first_one_was_lost() {
     let (first, layer) =
@@ -205,6 +213,7 @@ impl Service for ShortRanges {
     }
 }
 
+/// Rows 64a, 88: a shorter range is no failure; the rest is asked for without a wait.
 #[tokio::test(start_paused = true)]
 async fn a_host_that_answers_with_less_than_asked_for_is_asked_for_the_rest_at_once() {
     let (registry, layer) = seeded([Toxic::new(Effect::CutBody(50_000)).times(1)]).await;

@@ -42,6 +42,7 @@ fn refused(outcome: Result<(), Error>, host: &str) {
     assert!(error.to_string().contains(&format!("{host} is not a public address")), "{error}");
 }
 
+/// Row 92a: a redirect into a private network is refused before anything is sent there, once.
 #[tokio::test]
 async fn not_by_a_redirect() {
     let scene = Scene::new().await;
@@ -53,6 +54,7 @@ async fn not_by_a_redirect() {
     assert_eq!(tagged(&scene.to, "b", "1").await, None);
 }
 
+/// Row 92a: the address of a token server.
 #[tokio::test]
 async fn not_by_a_realm() {
     let scene = Scene::new().await;
@@ -63,6 +65,7 @@ async fn not_by_a_realm() {
     assert_eq!(scene.from.counter().total(), 1);
 }
 
+/// Row 92a: the address of an upload.
 #[tokio::test]
 async fn not_by_a_location() {
     let scene = Scene::new().await;
@@ -74,6 +77,7 @@ async fn not_by_a_location() {
     assert_eq!(scene.to.requests(Kind::ManifestPut), 0);
 }
 
+/// Row 92a: a host is public if one of its addresses is.
 #[tokio::test]
 async fn not_by_a_host_that_has_a_private_address_beside_a_public_one() {
     let scene = Scene::new().await;
@@ -84,6 +88,7 @@ async fn not_by_a_host_that_has_a_private_address_beside_a_public_one() {
     assert_eq!(scene.asked("storage.from.test"), 0);
 }
 
+/// Row 92a: and a private registry may lead where it is.
 #[tokio::test]
 async fn a_private_registry_may_lead_to_private_hosts() {
     let scene = Scene::new().await;
@@ -98,6 +103,7 @@ async fn a_private_registry_may_lead_to_private_hosts() {
     assert!(scene.asked("storage.from.test") > 0 && scene.asked("storage.to.test") > 0);
 }
 
+/// Row 92a: other ways that lead nowhere good.
 #[tokio::test]
 async fn a_redirect_leads_neither_from_https_to_http_nor_in_a_circle_nor_to_a_file() {
     for (to, said) in [
