@@ -60,6 +60,7 @@ async fn a_copy_costs_one_401_and_one_token_more() {
     assert!(lines(&registry, "GET /v2/ ").is_empty());
 }
 
+/// Row 54a: twenty requests of one scope ask for one token, and another scope for one more.
 #[tokio::test(start_paused = true)]
 async fn twenty_blobs_at_once_ask_for_one_token() {
     let (registry, client) = guarded(tokens()).await;
@@ -74,6 +75,18 @@ async fn twenty_blobs_at_once_ask_for_one_token() {
 
     assert_eq!(registry.requests(Kind::Token), 1);
     assert_eq!(registry.requests(Kind::BlobHead), 20 + 20);
+
+    // The other repository's is refused with the same token; those who come later know.
+    let other = name("registry.test/b");
+    let other = client.repository(&other, Scopes::pull(&other), &access).unwrap();
+    for layer in image.layers().take(3) {
+        assert!(other.head_blob(layer).await.unwrap_err().is_not_found());
+    }
+    let asked = registry.tokens().unwrap().requests();
+    assert_eq!(
+        asked.iter().map(|asked| asked.scopes.join(" ")).collect::<Vec<_>>(),
+        ["repository:a:pull", "repository:b:pull"]
+    );
 }
 
 /// Row 53: a token that ends in the middle of a copy costs one more.

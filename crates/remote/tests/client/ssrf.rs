@@ -5,7 +5,7 @@ use lazyblob_remote::server::Action::{Pull, Push};
 use lazyblob_remote::testing::{Effect, Expiry, MemoryTransport, TestRegistry, TokenServer, Toxic};
 use lazyblob_remote::{Access, Error};
 
-use crate::support::{Keys, basic, bytes, client, copy, layers, tagged};
+use crate::support::{Keys, basic, bytes, client, copy, layers, lines, tagged};
 
 struct Scene {
     from: TestRegistry,
@@ -40,6 +40,7 @@ fn refused(outcome: Result<(), Error>, host: &str) {
     let error = outcome.unwrap_err();
     assert!(matches!(error.root(), Error::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains(&format!("{host} is not a public address")), "{error}");
+    assert!(!error.is_transient(), "{error:?}");
 }
 
 /// Row 92a: a redirect into a private network is refused before anything is sent there, once.
@@ -51,6 +52,8 @@ async fn not_by_a_redirect() {
     let scene = Scene { transport, ..scene };
     refused(scene.run().await, "storage.from.test");
     assert_eq!(scene.asked("storage.from.test"), 0);
+    // Neither of the two blobs is tried again.
+    assert!(lines(&scene.from, " 307").len() <= 2);
     assert_eq!(tagged(&scene.to, "b", "1").await, None);
 }
 
