@@ -55,7 +55,7 @@ pub enum Error {
         reason: String,
     },
     /// The other side asks for fewer requests. Wait, or use another host.
-    #[error("{what}: rate limited: {reason}")]
+    #[error("{what}: {}: {reason}", if *.quota { "quota used up" } else { "rate limited" })]
     RateLimited {
         /// Operation and object.
         what: What,

@@ -52,6 +52,12 @@ pub trait Provider: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Is told that what it brought of `blob` broke off again and again. Says whether it asks for it at another place
+    /// from now on, and there only if nothing else helps.
+    fn avoid(&self, _blob: &Descriptor) -> bool {
+        false
+    }
+
     /// Where the bytes come from. Costs nothing.
     fn origin(&self) -> Origin;
 

@@ -325,6 +325,7 @@ mod tests {
         assert_eq!(both.identifier(), digest);
     }
 
+    /// Row 92b: no path component is `..` or empty.
     #[test]
     fn malformed_references_are_named() {
         for (text, reason) in [

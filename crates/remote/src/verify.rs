@@ -18,13 +18,27 @@ use crate::error::{Error, Mismatch, Result, What};
 pub struct Unverified {
     range: Range<u64>,
     stream: ByteStream,
+    by: Option<String>,
 }
 
 impl Unverified {
     /// Bytes of `range` (end exclusive) of a blob. Where a server ignored the range asked for, `range` begins at zero.
     #[must_use]
     pub fn new(range: Range<u64>, stream: ByteStream) -> Self {
-        Self { range, stream }
+        Self { range, stream, by: None }
+    }
+
+    /// The same, from another host than the source's own: a mirror.
+    #[must_use]
+    pub fn by(mut self, host: String) -> Self {
+        self.by = Some(host);
+        self
+    }
+
+    /// The host that brought them, if it is another than the source's own.
+    #[must_use]
+    pub fn brought_by(&self) -> Option<&str> {
+        self.by.as_deref()
     }
 
     /// Where the bytes begin and end within the blob.

@@ -1,11 +1,12 @@
 //! The transport over real sockets: where it fails is said rightly, and what it sends is what was asked.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
@@ -20,7 +21,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -83,6 +84,7 @@ async fn answering(answer: &'static str) -> (SocketAddr, JoinSet<()>) {
     .await
 }
 
+/// Row 27b: a refused connection may be another time's.
 #[tokio::test]
 async fn a_closed_port_is_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -109,6 +111,7 @@ async fn an_unknown_name_does_not_resolve() {
     assert!(transport().is_public("no-such-host.invalid").await);
 }
 
+/// Rows 46, 54b: a body that ends early is an error that does not show the address.
 #[tokio::test]
 async fn a_body_that_is_cut_ends_with_an_error() {
     let (address, _server) = answering("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
@@ -118,6 +121,7 @@ async fn a_body_that_is_cut_ends_with_an_error() {
     assert!(!text.contains("secret") && text.contains("end of file"), "{text}");
 }
 
+/// Row 57a: a server that says nothing has its time and no more.
 #[tokio::test]
 async fn a_server_that_does_not_answer_breaks_the_exchange() {
     let (address, _server) = served(|mut stream| async move {
@@ -178,6 +182,7 @@ async fn a_post_without_a_body_has_length_zero() {
     assert!(transport().send(request, &Route::default()).await.is_ok());
 }
 
+/// Row 92a: at the dial, in every notation; no connection is opened.
 #[tokio::test]
 async fn a_public_route_reaches_no_private_address() {
     let (address, _server) = served(|_stream| async { panic!("a connection came") }).await;
@@ -192,6 +197,58 @@ async fn a_public_route_reaches_no_private_address() {
         assert!(!transport().is_public(host).await, "{host}");
     }
     assert!(transport().is_public("8.8.8.8").await);
+}
+
+/// A transport that takes `dual.test` for a host with an address of either family.
+fn dual() -> HttpTransport {
+    let addresses = [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    HttpTransport::new(Settings {
+        connect_timeout: Duration::from_secs(60),
+        environment_proxies: false,
+        addresses: BTreeMap::from([("dual.test".to_owned(), addresses.to_vec())]),
+        ..Settings::default()
+    })
+}
+
+/// Row 60: where the IPv6 address swallows everything, the IPv4 one answers soon, and not after a time-out.
+#[tokio::test]
+async fn a_black_hole_of_one_family_does_not_hold_up_the_other() {
+    let (good, _server) = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let hole = SocketAddr::from((Ipv6Addr::LOCALHOST, good.port()));
+    let socket = TcpSocket::new_v6().unwrap();
+    if let Err(error) = socket.bind(hole) {
+        eprintln!("not run, there is no IPv6: {error}");
+        return;
+    }
+    // Two connections that nobody accepts, and the queue is full: further ones get no answer of any kind.
+    let _hole = socket.listen(1).unwrap();
+    let _full = [TcpStream::connect(hole).await.unwrap(), TcpStream::connect(hole).await.unwrap()];
+
+    let began = Instant::now();
+    let url = format!("http://dual.test:{}/", good.port());
+    let answer = dual().send(get(url), &Route::default()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    // It takes a third of a second; a machine that is busy may take longer, and a time-out would be a minute.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// Row 60: where no address answers, all are named.
+#[tokio::test]
+async fn all_addresses_that_do_not_answer_are_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let url = format!("http://dual.test:{port}/?sig=secret");
+    let error = dual().send(get(url), &Route::default()).await.unwrap_err();
+    assert_eq!(error.phase, Phase::Connect);
+    let said = error.to_string();
+    assert!(said.contains("tcp connect error") && said.ends_with("none of ::1, 127.0.0.1 answers"), "{said}");
+    assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+    // As a host that a public one names, it is refused as ever.
+    let public = Route { reach: Reach::Public, ..Route::default() };
+    let error = dual().send(get(format!("http://dual.test:{port}/")), &public).await.unwrap_err();
+    assert_eq!(error.phase, Phase::Forbidden, "{error}");
+    assert!(!dual().is_public("dual.test").await);
 }
 
 /// A certification authority, and files of what it signed.

@@ -69,6 +69,27 @@ async fn a_client_certificate_opens_what_asks_for_one() {
     desk.run(&format!("{known} --cert {cert} --key {wrong} inspect {host}/app:1")).await.exits(1);
 }
 
+/// Row 59: a proxy of the environment is asked for what is elsewhere, and not for what it is not meant for.
+#[tokio::test]
+async fn proxies_of_the_environment_are_heeded() {
+    let (desk, proxy, direct) = (Desk::new(), TestRegistry::start().await, TestRegistry::start().await);
+    for registry in [&proxy, &direct] {
+        registry.seed("app", "1", &image(1, "app")).await;
+    }
+    let through = format!("http://{}", proxy.host());
+    // A name that leads nowhere: only the proxy can know it.
+    for (host, proxied) in [("elsewhere.invalid:5000", true), (direct.host(), false)] {
+        let words = format!("--plain-http {host} inspect {host}/app:1");
+        let set = |command: &mut tokio::process::Command| {
+            command.env("http_proxy", &through).env("no_proxy", "127.0.0.1");
+        };
+        desk.run_into(&words, set).await.exits(0);
+        assert_eq!(proxy.log().iter().any(|entry| entry.host == host), proxied, "{host}: {:?}", proxy.log());
+    }
+    assert!(!direct.log().is_empty());
+}
+
+/// Rows 56, 58a, 58b, 59: mirrors first, with the switch no other, and no file is passed over.
 #[tokio::test]
 async fn a_mirror_is_asked_first_and_with_no_upstream_alone() {
     let (desk, mirror, upstream) = (Desk::new(), TestRegistry::start().await, TestRegistry::start().await);

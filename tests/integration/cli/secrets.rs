@@ -52,6 +52,7 @@ async fn logs_and_traces_have_requests_and_no_passwords() {
     assert!(!holds(&desk.path("layout"), PASSWORD));
 }
 
+/// Row 54b: the command shows neither tokens nor signed addresses, whatever is logged.
 #[tokio::test]
 async fn tokens_and_signed_addresses_are_secrets_too() {
     let tokens =

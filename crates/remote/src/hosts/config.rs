@@ -269,6 +269,7 @@ mod tests {
         assert!(hosts.foreign_tls("bad.example:5000").insecure);
     }
 
+    /// Row 56: in their order, each with what it is trusted with.
     #[test]
     fn mirrors_come_from_the_first_directory_for_the_host() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -294,6 +295,7 @@ mod tests {
         assert_eq!(bases(&hosts.resolve("h.example").unwrap()), ["https://any.example/v2"]);
     }
 
+    /// Row 58a: the switch concerns hosts that have mirrors.
     #[test]
     fn the_upstream_can_be_left_out() {
         let directory = tempfile::tempdir().unwrap();
@@ -310,6 +312,7 @@ mod tests {
         assert!(!fall_back(&hosts, "a.example") && fall_back(&hosts, "plain.example"));
     }
 
+    /// Row 58b: a malformed file is an error each time, not a host without mirrors.
     #[test]
     fn a_broken_file_is_named_each_time_until_mended() {
         let directory = tempfile::tempdir().unwrap();

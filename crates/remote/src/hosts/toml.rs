@@ -233,6 +233,7 @@ mod tests {
         parse(Path::new("/d/hosts.toml"), text)
     }
 
+    /// Row 56: mirrors stay in the order of the file.
     #[test]
     fn every_field_is_read_and_order_kept() {
         let file = parsed(
@@ -273,6 +274,7 @@ mod tests {
         assert_eq!(parsed("").unwrap(), HostsFile::default());
     }
 
+    /// Row 58b: every fault of the file is named with its line.
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for (text, line, reason) in [

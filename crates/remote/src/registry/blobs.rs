@@ -5,11 +5,14 @@ use std::ops::Range;
 use futures::FutureExt;
 use http::{Method, StatusCode, header};
 use oci_spec::image::Descriptor;
+use url::Url;
 
 use super::Repository;
 use super::exchange::{Call, body_stream};
+use super::hops::authority;
 use super::response::Answer;
 use crate::error::{Error, Mismatch, Result, What};
+use crate::hosts::Address;
 use crate::provider::BlobInfo;
 use crate::request::Kind;
 use crate::verify::Unverified;
@@ -71,14 +74,25 @@ impl Repository {
         };
         let path = format!("blobs/{}", blob.digest());
         let facts = self.facts();
+        let read = |answer| read_blob(blob, &range, &what, answer).boxed();
+        let (base, body) = self.first_of(self.brings(blob), &path, &what, ask, read).await?;
+        let mirror = (base != self.host.upstream.base).then_some(base.as_str());
+        facts.set_served(blob.digest(), mirror);
+        Ok(match mirror.and_then(|base| Url::parse(base).ok()) {
+            Some(mirror) => body.by(authority(&mirror)),
+            None => body,
+        })
+    }
+
+    /// Who is asked for a blob, in order: those that brought something else in its place are not, and those that kept
+    /// breaking off come last.
+    pub(super) fn brings(&self, blob: &Descriptor) -> Vec<&Address> {
+        let facts = self.facts();
         let mut from = self.near(false);
         from.retain(|address| !facts.distrusts(blob.digest(), &address.base));
-        let read = |answer| read_blob(blob, &range, &what, answer).boxed();
-        let (base, body) = self.first_of(from, &path, &what, ask, read).await?;
-        if base != self.host.upstream.base {
-            facts.set_served(blob.digest(), &base);
-        }
-        Ok(body)
+        // The others stay in their order.
+        from.sort_by_key(|address| facts.avoids(blob.digest(), &address.base));
+        from
     }
 
     pub(super) fn about_blob(&self, operation: &'static str, blob: &Descriptor) -> What {
@@ -152,6 +166,7 @@ mod tests {
 
     use super::*;
 
+    /// Rows 48b, 49a: a range is complete and in order; its total may be unknown.
     #[test]
     fn what_is_no_range_is_none() {
         for field in

@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     served: DashMap<Digest, String>,
     /// Mirrors that brought something else than the blob.
     distrusted: DashMap<Digest, HashSet<String>>,
+    /// Mirrors that broke off again and again in the middle of the blob.
+    avoided: DashMap<Digest, HashSet<String>>,
     /// Whose turn it is to read and write a fallback tag: two at once would lose an entry.
     referrers_turn: tokio::sync::Mutex<()>,
 }
@@ -85,18 +87,35 @@ impl Facts {
         &self.referrers_turn
     }
 
-    /// Takes note that the mirror at `base` serves a blob now.
-    pub(crate) fn set_served(&self, blob: &Digest, base: &str) {
-        self.served.insert(blob.clone(), base.to_owned());
+    /// Takes note of the mirror that serves a blob now, or that it is none.
+    pub(crate) fn set_served(&self, blob: &Digest, mirror: Option<&str>) {
+        match mirror {
+            Some(base) => drop(self.served.insert(blob.clone(), base.to_owned())),
+            None => drop(self.served.remove(blob)),
+        }
     }
 
-    /// Never asks the mirror that served a blob last for that blob again. False where it was none.
-    pub(crate) fn distrust(&self, blob: &Digest) -> bool {
-        let Some((blob, base)) = self.served.remove(blob) else { return false };
-        self.distrusted.entry(blob).or_default().insert(base)
+    /// The mirror that served a blob last, if it was one.
+    pub(crate) fn served(&self, blob: &Digest) -> Option<String> {
+        self.served.get(blob).map(|base| base.clone())
     }
 
-    /// Whether the mirror at `base` has brought something else than a blob.
+    /// The mirror at `base` is not asked for a blob again.
+    pub(crate) fn distrust(&self, blob: &Digest, base: String) {
+        self.distrusted.entry(blob.clone()).or_default().insert(base);
+    }
+
+    /// The mirror at `base` is asked for a blob after all others. False where it was already.
+    pub(crate) fn avoid(&self, blob: &Digest, base: String) -> bool {
+        self.avoided.entry(blob.clone()).or_default().insert(base)
+    }
+
+    /// Whether the mirror at `base` is asked for a blob after all others.
+    pub(crate) fn avoids(&self, blob: &Digest, base: &str) -> bool {
+        self.avoided.get(blob).is_some_and(|bases| bases.contains(base))
+    }
+
+    /// Whether the mirror at `base` is not asked for a blob.
     pub(crate) fn distrusts(&self, blob: &Digest, base: &str) -> bool {
         self.distrusted.get(blob).is_some_and(|bases| bases.contains(base))
     }

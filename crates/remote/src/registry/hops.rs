@@ -72,6 +72,7 @@ mod tests {
         assert!(resolve(&Url::parse("https://h/").unwrap(), "https://").is_none());
     }
 
+    /// Row 54b: a traced address shows neither query nor user.
     #[test]
     fn what_is_traced_holds_no_signature() {
         let uri: http::Uri = "https://u:secret@h:1/v2/x?X-Signature=secret".parse().unwrap();

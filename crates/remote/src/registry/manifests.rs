@@ -174,8 +174,11 @@ impl Repository {
         let mut addresses = addresses.into_iter().peekable();
         while let Some(address) = addresses.next() {
             let url = self.url_for(address, path, what)?;
-            // The last one is waited for.
-            if addresses.peek().is_some() && self.is_paused(&url) {
+            // The last one is waited for. The others may have it, too, once they can be asked.
+            if addresses.peek().is_some()
+                && let Some(error) = self.paused(&url, what)
+            {
+                failed.get_or_insert(error);
                 continue;
             }
             let outcome = match self.exchange(address, url, ask()).await {

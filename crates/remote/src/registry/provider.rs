@@ -34,8 +34,20 @@ impl Provider for RepositoryProvider {
 
     fn distrust(&self, blob: &Descriptor) -> bool {
         let facts = self.0.facts();
-        let another = |base: &str| !facts.distrusts(blob.digest(), base);
-        facts.distrust(blob.digest()) && self.0.near(false).iter().any(|address| another(&address.base))
+        let Some(mirror) = facts.served(blob.digest()) else { return false };
+        // Where there is only this one, whoever asks next has to ask it.
+        let another = self.0.brings(blob).iter().any(|address| address.base != mirror);
+        if another {
+            facts.distrust(blob.digest(), mirror);
+        }
+        another
+    }
+
+    fn avoid(&self, blob: &Descriptor) -> bool {
+        let facts = self.0.facts();
+        let Some(mirror) = facts.served(blob.digest()) else { return false };
+        let another = |base: &str| base != mirror && !facts.avoids(blob.digest(), base);
+        self.0.brings(blob).iter().any(|address| another(&address.base)) && facts.avoid(blob.digest(), mirror)
     }
 
     fn origin(&self) -> Origin {

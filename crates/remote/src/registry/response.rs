@@ -165,6 +165,7 @@ mod tests {
         retry_after(&headers, now)
     }
 
+    /// Row 26a: both forms of the time a host asks for.
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);

@@ -76,9 +76,11 @@ impl Repository {
         Ok(response)
     }
 
-    /// Whether `url` is at a host that asked to be left alone for now.
-    pub(super) fn is_paused(&self, url: &Url) -> bool {
-        self.registry.0.transfers.scheduler().paused_until(&self.known_as(url)).is_some()
+    /// The error of asking at `url` now, if its host asked to be left alone.
+    pub(super) fn paused(&self, url: &Url, what: &What) -> Option<Error> {
+        let host = self.known_as(url);
+        let until = self.registry.0.transfers.scheduler().paused_until(&host)?;
+        Some(left_alone(&host, until, what))
     }
 
     /// Waits until `host` may be asked again; without the slot of the transfer this is a part of. A wait that is too
@@ -88,15 +90,7 @@ impl Repository {
         while let Some(until) = transfers.scheduler().paused_until(host) {
             let wait = until.saturating_duration_since(Instant::now());
             if wait > transfers.settings().retry.longest_asked {
-                let seconds = wait.as_secs();
-                let reason =
-                    format!("{host} asks to be left alone for {seconds} s; it is not asked before that");
-                return Err(Error::RateLimited {
-                    what: what.clone(),
-                    reason,
-                    retry_after: Some(wait),
-                    quota: false,
-                });
+                return Err(left_alone(host, until, what));
             }
             let over = tokio::time::sleep_until(until);
             match &self.lease {
@@ -111,6 +105,14 @@ impl Repository {
     fn known_as(&self, url: &Url) -> String {
         if same_origin(url, &self.host.upstream.base) { self.name.host().to_owned() } else { authority(url) }
     }
+}
+
+/// The error of a request that was not sent because `host` is left alone `until` then.
+fn left_alone(host: &str, until: Instant, what: &What) -> Error {
+    let wait = until.saturating_duration_since(Instant::now());
+    let seconds = wait.as_secs();
+    let reason = format!("{host} asks to be left alone for {seconds} s; it is not asked before that");
+    Error::RateLimited { what: what.clone(), reason, retry_after: Some(wait), quota: false }
 }
 
 /// Whether a host asks all of us for fewer requests: by 429, or by a 503 that says how long.

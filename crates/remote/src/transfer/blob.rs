@@ -23,6 +23,8 @@ use crate::verify::Verified;
 
 /// A source that brings fewer bytes than this between its failures is not getting anywhere.
 const OF_USE: u64 = 64 * 1024;
+/// So many bodies may break one after the other before the source is asked to bring the rest from elsewhere, if it can.
+const BREAKS: u32 = 2;
 
 /// One blob and where it may be had. Reading it costs nothing until the first byte is asked for. Clones are of the same.
 #[derive(Clone, Debug)]
@@ -49,7 +51,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Trail {
     /// The source asked last.
-    last: Option<(SourceId, Origin)>,
+    last: Option<(SourceId, String)>,
     /// Answers it took, and whether it began behind the beginning.
     answers: u32,
     resumed: bool,
@@ -165,7 +167,7 @@ impl Blob {
     /// Those of [`Blob::read_from`]; the stream ends with [`Error::Integrity`] where the bytes are not the blob's.
     pub async fn read(&self) -> Result<Verified> {
         let bytes = self.read_from(0).await?;
-        let source = self.trail().last.as_ref().map(|(_, origin)| origin.to_string());
+        let source = self.trail().last.as_ref().map(|(_, place)| place.clone());
         Verified::new(&self.inner.descriptor, source.unwrap_or_else(|| self.inner.sources.to_string()), bytes)
     }
 
@@ -226,6 +228,17 @@ impl Blob {
         Ok(whole.freeze())
     }
 
+    /// The same error; where the bytes were wrong, with the one who brought them.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        match (error, &self.trail().last) {
+            (Error::Integrity { mismatch, .. }, Some((_, place))) => {
+                let object = format_args!("{} from {place}", self.inner.descriptor.digest());
+                Error::Integrity { what: What::new("read blob", object), mismatch }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// Whether reading once more may bring the blob after `error` has shown that what came was something else. What one
     /// source brought in one piece is its fault: it is asked no more. What was put together from pieces says nothing
     /// about any of them, so that it is read once more from the beginning.
@@ -239,7 +252,7 @@ impl Blob {
             (trail.last.take(), trail.resumed || trail.answers > 1)
         };
         let Some((source, _)) = last else { return false };
-        let again = if in_pieces && sources.may_start_afresh() || sources.distrust(descriptor) {
+        let again = if in_pieces && sources.may_start_afresh() || sources.distrust(source, descriptor) {
             true
         } else {
             sources.refuse(source, error.duplicate());
@@ -351,7 +364,7 @@ impl Reading {
         {
             let mut trail = self.blob.trail();
             trail.answers += 1;
-            trail.last = Some((id, source.origin()));
+            trail.last = Some((id, place(&source.origin(), opened.brought_by())));
         }
         let start = opened.range().start;
         self.promised = self.offset.max(start)..opened.range().end.max(self.offset);
@@ -378,7 +391,7 @@ impl Reading {
 
     /// After a failure: the same source after a wait, else the next source at the same offset.
     async fn recover(&mut self, error: Error) -> Result<()> {
-        self.body = None;
+        let broke = self.body.take().is_some();
         self.failures += 1;
         if matches!(error.root(), Error::Cancelled { .. }) {
             return Err(error);
@@ -388,6 +401,16 @@ impl Reading {
             return Err(error);
         }
         let said = error.to_string();
+        if let Some((id, _)) = &self.source
+            && broke
+            && self.failures >= BREAKS.min(self.blob.retry().tries)
+            && sources.avoid(*id, self.blob.descriptor())
+        {
+            self.failures = 0;
+            self.blob.enter(State::Retrying { seconds: 0 });
+            self.blob.access().progress.note(&format!("{said}; going on at the next host"));
+            return Ok(());
+        }
         let error = match self.blob.back_off(self.failures, error).await {
             Ok(()) => return Ok(()),
             Err(error) if matches!(error.root(), Error::Cancelled { .. }) => return Err(error),
@@ -418,6 +441,14 @@ impl Reading {
     fn what(&self) -> What {
         let origin = self.source.as_ref().map(|(_, source)| source.origin().to_string()).unwrap_or_default();
         What::new("read blob", format_args!("{} from {origin}", self.blob.descriptor().digest()))
+    }
+}
+
+/// A source, and the host that stood in for it.
+fn place(origin: &Origin, brought_by: Option<&str>) -> String {
+    match brought_by {
+        Some(host) => format!("{origin} at {host}"),
+        None => origin.to_string(),
     }
 }
 

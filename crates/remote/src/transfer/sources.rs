@@ -109,12 +109,19 @@ impl Sources {
         !std::mem::replace(&mut self.state().afresh, true)
     }
 
-    /// Tells all sources that one of them brought something else. Says whether one knows another place to bring it
-    /// from.
-    pub(super) fn distrust(&self, blob: &Descriptor) -> bool {
-        let providers: Vec<_> =
-            self.state().entries.iter().map(|entry| Arc::clone(&entry.provider)).collect();
-        providers.iter().any(|provider| provider.distrust(blob))
+    /// Tells `id` that what it brought was something else. Says whether it knows another place to bring the blob from.
+    pub(super) fn distrust(&self, id: SourceId, blob: &Descriptor) -> bool {
+        self.provider(id).is_some_and(|provider| provider.distrust(blob))
+    }
+
+    /// Tells `id` that what it brought broke off again and again. Says whether it goes to another place from now on.
+    pub(super) fn avoid(&self, id: SourceId, blob: &Descriptor) -> bool {
+        self.provider(id).is_some_and(|provider| provider.avoid(blob))
+    }
+
+    fn provider(&self, id: SourceId) -> Option<Arc<dyn Provider>> {
+        let state = self.state();
+        state.entries.iter().find(|entry| entry.id == id).map(|entry| Arc::clone(&entry.provider))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

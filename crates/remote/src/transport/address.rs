@@ -104,6 +104,7 @@ fn embedded(bits: u128) -> Ipv4Addr {
 mod tests {
     use super::*;
 
+    /// Row 92a: private, local and special addresses, and what carries one inside (NAT64, 6to4, Teredo).
     #[test]
     fn special_addresses_are_not_public() {
         for text in [
@@ -181,6 +182,7 @@ mod tests {
         }
     }
 
+    /// Row 92a: loopback however it is written.
     #[test]
     fn every_notation_of_loopback_is_loopback() {
         for host in [

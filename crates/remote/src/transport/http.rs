@@ -1,7 +1,8 @@
 //! The transport over real connections: reqwest with rustls on ring, HTTP/2 where the server offers it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,10 +17,11 @@ use url::Url;
 use super::address::{Spelling, is_public};
 use super::cause::classified;
 use super::pace::{PacedBody, Watch};
-use super::resolver::{ForbiddenAddress, PublicOnly, Publicness};
+use super::resolver::{Dialled, ForbiddenAddress, Names, Publicness};
 use super::tls::{self, SystemRoots};
 use super::{Phase, Reach, Route, Transport, TransportError};
 use crate::body::Body;
+use crate::error::chain;
 
 /// Time limits and the like. The limits on silence begin anew with every byte: none bounds a whole transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Settings {
     pub user_agent: String,
     /// Whether `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of the environment are heeded.
     pub environment_proxies: bool,
+    /// Names that are not looked up, and the addresses they have, as a hosts file says it.
+    pub addresses: BTreeMap<String, Vec<IpAddr>>,
 }
 
 impl Default for Settings {
@@ -47,6 +51,7 @@ impl Default for Settings {
             pool_idle_timeout: Duration::from_secs(60),
             user_agent: concat!("lazyblob/", env!("CARGO_PKG_VERSION")).to_owned(),
             environment_proxies: true,
+            addresses: BTreeMap::new(),
         }
     }
 }
@@ -62,6 +67,7 @@ pub struct HttpTransport {
     settings: Settings,
     proxies: Vec<String>,
     roots: Arc<SystemRoots>,
+    names: Arc<Names>,
     hosts: Publicness,
     clients: Mutex<HashMap<Route, Client>>,
 }
@@ -71,11 +77,13 @@ impl HttpTransport {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let proxies = if settings.environment_proxies { proxy_hosts() } else { Vec::new() };
+        let names = Arc::new(Names::new(settings.addresses.clone()));
         Self {
             settings,
             proxies,
             roots: Arc::default(),
-            hosts: Publicness::default(),
+            hosts: Publicness::of(Arc::clone(&names)),
+            names,
             clients: Mutex::default(),
         }
     }
@@ -107,10 +115,21 @@ impl HttpTransport {
         if !settings.environment_proxies {
             builder = builder.no_proxy();
         }
-        if route.reach == Reach::Public {
-            builder = builder.dns_resolver(Arc::new(PublicOnly { proxies: self.proxies.clone() }));
-        }
+        let (names, proxies) = (Arc::clone(&self.names), self.proxies.clone());
+        let public = route.reach == Reach::Public;
+        builder = builder.dns_resolver(Arc::new(Dialled { names, public, proxies }));
         builder.build().map_err(|error| TransportError::new(Phase::Setup, error.without_url()))
+    }
+
+    /// The same error; where no connection came about, with all addresses that were tried.
+    fn dialled(&self, host: &str, error: TransportError) -> TransportError {
+        match self.names.several(host).filter(|_| error.phase == Phase::Connect) {
+            Some(several) => {
+                let cause = format!("{}; {several}", chain(error.cause.as_ref()));
+                TransportError::new(error.phase, cause)
+            }
+            None => error,
+        }
     }
 
     /// Refuses what the resolver cannot see: addresses in the URL itself, and names that go to a proxy.
@@ -171,7 +190,7 @@ impl Transport for HttpTransport {
         );
         let answer = match answer {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(classified(error)),
+            Ok(Err(error)) => return Err(self.dialled(&host, classified(error))),
             Err(silence) => return Err(TransportError::new(Phase::Exchange, silence)),
         };
         if let Some(address) = answer.remote_addr() {

@@ -152,6 +152,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(30);
 
+    /// Row 57a: the head of an answer has its time, which begins when the server has what it needs.
     #[tokio::test(start_paused = true)]
     async fn a_server_that_says_nothing_runs_out_of_time() {
         let began = Instant::now();

@@ -1,6 +1,9 @@
 //! Names to addresses, with the private ones left out for requests that must stay in the public internet.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use dashmap::{DashMap, DashSet};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -27,20 +30,65 @@ fn said(host: &str, address: &str) -> String {
     }
 }
 
-/// Resolves to public addresses only. It runs for the connection itself, so no second look-up can give a different
-/// answer than the one that was checked.
+/// The addresses of names, and which of them were dialled last.
 #[derive(Debug, Default)]
-pub(crate) struct PublicOnly {
+pub(crate) struct Names {
+    /// Names that are not looked up.
+    known: BTreeMap<String, Vec<IpAddr>>,
+    dialled: DashMap<String, Vec<IpAddr>>,
+}
+
+impl Names {
+    pub(crate) fn new(known: BTreeMap<String, Vec<IpAddr>>) -> Self {
+        Self { known, dialled: DashMap::new() }
+    }
+
+    async fn addresses(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
+        if let Some(known) = self.known.get(host) {
+            return Ok(known.clone());
+        }
+        Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+    }
+
+    /// What was dialled for `host`, if it has several addresses: the system's error is that of one of them.
+    pub(crate) fn several(&self, host: &str) -> Option<Several> {
+        self.dialled
+            .get(host)
+            .filter(|addresses| addresses.len() > 1)
+            .map(|addresses| Several(addresses.clone()))
+    }
+}
+
+/// Addresses that were dialled one after the other, or side by side (RFC 8305).
+pub(crate) struct Several(Vec<IpAddr>);
+
+impl fmt::Display for Several {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> = self.0.iter().map(IpAddr::to_string).collect();
+        write!(f, "none of {} answers", addresses.join(", "))
+    }
+}
+
+/// Resolves for the connection itself, so that no second look-up can give a different answer than the one that was
+/// checked.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) names: Arc<Names>,
+    /// Whether only public addresses may be dialled.
+    pub(crate) public: bool,
     /// Hosts that are proxies of the environment: the user named them, and they may be anywhere.
     pub(crate) proxies: Vec<String>,
 }
 
-impl Resolve for PublicOnly {
+impl Resolve for Dialled {
     fn resolve(&self, name: Name) -> Resolving {
+        let names = Arc::clone(&self.names);
         let proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
+        let anywhere = !self.public || proxy;
         Box::pin(async move {
-            let found = addresses(name.as_str()).await?;
-            let kept = if proxy { found } else { only_public(name.as_str(), found)? };
+            let found = names.addresses(name.as_str()).await?;
+            let kept = if anywhere { found } else { only_public(name.as_str(), found)? };
+            names.dialled.insert(name.as_str().to_owned(), kept.clone());
             Ok::<Addrs, BoxError>(Box::new(kept.into_iter().map(|address| SocketAddr::new(address, 0))))
         })
     }
@@ -55,10 +103,6 @@ fn only_public(host: &str, found: Vec<IpAddr>) -> Result<Vec<IpAddr>, BoxError> 
         }
         _ => Ok(public),
     }
-}
-
-async fn addresses(host: &str) -> std::io::Result<Vec<IpAddr>> {
-    Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
 }
 
 /// What the addresses of a name are.
@@ -82,12 +126,17 @@ impl Found {
 /// Which hosts are public, as far as asked. What was found is kept for the process; what was not found is asked again.
 #[derive(Debug, Default)]
 pub(crate) struct Publicness {
+    names: Arc<Names>,
     known: DashMap<String, Found>,
     /// Names that a public address has answered for. A later look-up that finds none does not take that back.
     met: DashSet<String>,
 }
 
 impl Publicness {
+    pub(crate) fn of(names: Arc<Names>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
     /// The first address of `host` that is not public, if there is one: for a host that somebody else has named.
     ///
     /// # Errors
@@ -135,7 +184,7 @@ impl Publicness {
         if let Some(found) = self.known.get(&name).map(|found| *found) {
             return Ok(found);
         }
-        let found = Found::of(&addresses(&name).await?);
+        let found = Found::of(&self.names.addresses(&name).await?);
         self.known.insert(name, found);
         Ok(found)
     }
@@ -145,6 +194,7 @@ impl Publicness {
 mod tests {
     use super::*;
 
+    /// Row 92a: of a name's addresses only the public ones are dialled.
     #[test]
     fn a_name_with_one_public_address_keeps_that_one() {
         let [public, private]: [IpAddr; 2] = ["8.8.8.8".parse().unwrap(), "10.0.0.1".parse().unwrap()];
@@ -153,6 +203,7 @@ mod tests {
         assert!(error.contains("h.example") && error.contains("10.0.0.1"), "{error}");
     }
 
+    /// Row 92a: addresses in the place of names.
     #[tokio::test]
     async fn literals_and_localhost_need_no_look_up() {
         let hosts = Publicness::default();
@@ -165,6 +216,7 @@ mod tests {
         assert!(hosts.known.is_empty());
     }
 
+    /// Row 92a: a public host does not become private by adding an address.
     #[tokio::test]
     async fn one_public_address_makes_a_host_public_whatever_else_it_adds() {
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
@@ -187,6 +239,7 @@ mod tests {
         assert!(hosts.check("mixed.test").await.unwrap().is_err());
     }
 
+    /// Row 92a: nor by answering otherwise later.
     #[tokio::test]
     async fn who_answered_at_a_public_address_is_not_private_by_a_later_look_up() {
         let hosts = Publicness::default();

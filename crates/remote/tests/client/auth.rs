@@ -60,6 +60,7 @@ async fn a_copy_costs_one_401_and_one_token_more() {
     assert!(lines(&registry, "GET /v2/ ").is_empty());
 }
 
+/// Row 54a: twenty requests of one scope ask for one token, and another scope for one more.
 #[tokio::test(start_paused = true)]
 async fn twenty_blobs_at_once_ask_for_one_token() {
     let (registry, client) = guarded(tokens()).await;
@@ -74,8 +75,21 @@ async fn twenty_blobs_at_once_ask_for_one_token() {
 
     assert_eq!(registry.requests(Kind::Token), 1);
     assert_eq!(registry.requests(Kind::BlobHead), 20 + 20);
+
+    // The other repository's is refused with the same token; those who come later know.
+    let other = name("registry.test/b");
+    let other = client.repository(&other, Scopes::pull(&other), &access).unwrap();
+    for layer in image.layers().take(3) {
+        assert!(other.head_blob(layer).await.unwrap_err().is_not_found());
+    }
+    let asked = registry.tokens().unwrap().requests();
+    assert_eq!(
+        asked.iter().map(|asked| asked.scopes.join(" ")).collect::<Vec<_>>(),
+        ["repository:a:pull", "repository:b:pull"]
+    );
 }
 
+/// Row 53: a token that ends in the middle of a copy costs one more.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_ends_midway_is_renewed_once() {
     // Ends without having said so, in the middle of the mounts.
@@ -239,6 +253,7 @@ async fn a_refusal_after_the_token_says_what_to_do_too() {
     }
 }
 
+/// Row 55: credentials are looked up by host, and when they are used.
 #[tokio::test]
 async fn the_keychain_is_asked_when_a_credential_is_used_and_not_more() {
     let (registry, client) = guarded(tokens()).await;

@@ -66,6 +66,7 @@ async fn where_gets_are_metered_the_same_copy_again_is_two_heads() {
     assert_eq!(registry.requests(Kind::ManifestGet), 0);
 }
 
+/// Row 43: manifests are put when all blobs are there, the index after its children.
 #[tokio::test]
 async fn an_index_is_1_plus_m_gets_1_head_b_mounts_and_m_plus_1_puts() {
     let registry = TestRegistry::in_memory("registry.test").await;
@@ -89,6 +90,10 @@ async fn an_index_is_1_plus_m_gets_1_head_b_mounts_and_m_plus_1_puts() {
     assert_eq!(registry.requests(Kind::Mount), distinct.len() as u64);
     assert_eq!(registry.requests(Kind::ManifestPut), 2 + 1);
     assert_eq!(registry.counter().total(), (1 + 2) + 1 + distinct.len() as u64 + 3);
+    let kinds: Vec<_> = registry.log().iter().map(|entry| entry.kind).collect();
+    let first_put = kinds.iter().position(|kind| *kind == Kind::ManifestPut).unwrap();
+    assert!(!kinds[first_put..].contains(&Kind::Mount), "{:?}", registry.lines());
+    assert_eq!(registry.lines().last().unwrap(), "PUT /v2/b/manifests/1 201");
 }
 
 /// Row 37: one look per blob, and nothing is opened or sent for one that is there.

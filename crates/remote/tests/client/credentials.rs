@@ -23,6 +23,7 @@ fn alice(host: &str) -> Access {
     Access::new(Keys::of(host, basic("alice", "s3cret")))
 }
 
+/// Row 54b: not by a redirect of a blob.
 #[tokio::test]
 async fn a_redirect_takes_no_authorization_along() {
     let from = guarded("from.test").await;
@@ -41,6 +42,7 @@ async fn a_redirect_takes_no_authorization_along() {
     assert!(to.log().iter().all(|entry| !entry.authorized));
 }
 
+/// Row 54b: nor with an upload.
 #[tokio::test]
 async fn a_foreign_location_gets_no_authorization() {
     let from = TestRegistry::in_memory("from.test").await;
@@ -59,6 +61,7 @@ async fn a_foreign_location_gets_no_authorization() {
     assert!(posts.iter().all(|entry| entry.authorized && entry.host == "to.test"));
 }
 
+/// Row 55: nobody else's credentials are looked up.
 #[tokio::test]
 async fn one_registry_s_credentials_are_not_looked_up_for_another() {
     let from = guarded("from.test").await;
@@ -89,6 +92,7 @@ impl Service for SendsTo {
     }
 }
 
+/// Row 54b: nor by a way round.
 #[tokio::test]
 async fn who_was_sent_away_and_back_comes_without_credentials() {
     let from = guarded("from.test").await;

@@ -1,39 +1,45 @@
 //! Mirrors of `hosts.toml`: who is asked for what, in which order, and with whose credentials.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use lazyblob_remote::Access;
-use lazyblob_remote::endpoint::Name;
+use http::{Request, Response};
+use lazyblob_remote::body::Body;
+use lazyblob_remote::endpoint::{Name, Target};
 use lazyblob_remote::hosts::Hosts;
+use lazyblob_remote::layout::Layout;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::server::Action::{Pull, Push};
+use lazyblob_remote::server::{Dropped, Service};
 use lazyblob_remote::testing::{Effect, Image, MemoryTransport, TestRegistry, TokenServer, Toxic};
-use lazyblob_remote::{Error, Registry, Scopes};
+use lazyblob_remote::transport::{Phase, Route, TransportError};
+use lazyblob_remote::{Access, Descriptor, Error, Mismatch, Registry, Scopes, Transport};
+use tokio::time::Instant;
 
 use crate::support::{
     Keys, answer, basic, blob, bytes, client_of, copy, layers, lines, name, pulling, read, tag,
 };
 
-struct Scene {
+pub(crate) struct Scene {
     transport: MemoryTransport,
-    upstream: TestRegistry,
-    one: TestRegistry,
-    two: TestRegistry,
-    client: Registry,
+    files: tempfile::TempDir,
+    no_upstream: bool,
+    pub(crate) upstream: TestRegistry,
+    pub(crate) one: TestRegistry,
+    pub(crate) two: TestRegistry,
+    pub(crate) client: Registry,
     image: Image,
 }
 
 /// Two mirrors of `up.test`, of which the first has `capabilities`.
-async fn scene(capabilities: &str, no_upstream: bool) -> Scene {
+pub(crate) async fn scene(capabilities: &str, no_upstream: bool) -> Scene {
     let directory = tempfile::tempdir().unwrap();
     let host = directory.path().join("up.test");
     std::fs::create_dir(&host).unwrap();
     let text = format!("[host.\"https://one.test\"]\n{capabilities}\n[host.\"https://two.test\"]\n");
     std::fs::write(host.join("hosts.toml"), text).unwrap();
-    let hosts = Hosts::builder().hosts_dir(directory.path()).no_upstream(no_upstream).build();
-    // Read now, while the directory is there.
-    hosts.resolve("up.test").unwrap();
     let upstream = TestRegistry::in_memory("up.test").await;
     let (one, two) = (TestRegistry::in_memory("one.test").await, TestRegistry::in_memory("two.test").await);
     let image = Image::of(&layers(2));
@@ -41,13 +47,22 @@ async fn scene(capabilities: &str, no_upstream: bool) -> Scene {
         registry.seed("a", "1", &image).await;
     }
     let transport = upstream.transport().with(&one).with(&two);
-    let client = client_of(transport.clone(), hosts);
-    Scene { transport, upstream, one, two, client, image }
+    let client = client_of(transport.clone(), hosts(&directory, no_upstream));
+    Scene { transport, files: directory, no_upstream, upstream, one, two, client, image }
+}
+
+fn hosts(files: &tempfile::TempDir, no_upstream: bool) -> Hosts {
+    Hosts::builder().hosts_dir(files.path()).no_upstream(no_upstream).build()
 }
 
 impl Scene {
+    /// The same hosts, for another client.
+    fn hosts(&self) -> Hosts {
+        hosts(&self.files, self.no_upstream)
+    }
+
     /// Reads the manifest by tag and by digest, and a layer.
-    async fn pull(&self) -> Result<(), Error> {
+    pub(crate) async fn pull(&self) -> Result<(), Error> {
         let place = pulling(&self.client, "up.test/a");
         let manifest = place.get_manifest(&tag("1")).await?;
         place.get_manifest(&Name::Digest(manifest.digest().clone())).await?;
@@ -60,11 +75,12 @@ impl Scene {
         self.client.clone()
     }
 
-    fn totals(&self) -> [u64; 3] {
+    pub(crate) fn totals(&self) -> [u64; 3] {
         [&self.one, &self.two, &self.upstream].map(|registry| registry.counter().total())
     }
 }
 
+/// Rows 56, 59: the first mirror serves all, and `ns` says whose content is meant.
 #[tokio::test]
 async fn the_first_mirror_serves_and_is_told_whose_content_is_meant() {
     let scene = scene("", false).await;
@@ -73,6 +89,7 @@ async fn the_first_mirror_serves_and_is_told_whose_content_is_meant() {
     assert!(scene.one.lines().iter().all(|line| line.contains("?ns=up.test ")), "{:?}", scene.one.lines());
 }
 
+/// Row 56: a mirror that may only pull is asked for digests and blobs.
 #[tokio::test]
 async fn a_mirror_that_only_pulls_is_not_asked_for_tags() {
     let scene = scene("capabilities = [\"pull\"]", false).await;
@@ -81,6 +98,158 @@ async fn a_mirror_that_only_pulls_is_not_asked_for_tags() {
     assert!(lines(&scene.one, "/manifests/1").is_empty());
 }
 
+/// Writes down who was asked, in order.
+#[derive(Debug)]
+struct Noting(Arc<Mutex<Vec<&'static str>>>, &'static str, Arc<dyn Service>);
+
+#[async_trait]
+impl Service for Noting {
+    async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Dropped> {
+        self.0.lock().unwrap().push(self.1);
+        self.2.call(request).await
+    }
+}
+
+/// Rows 27a, 56: one after the other as in the file, the upstream last.
+#[tokio::test(start_paused = true)]
+async fn mirrors_are_asked_in_their_order_and_the_upstream_last() {
+    let scene = scene("", false).await;
+    let asked = Arc::default();
+    let noting =
+        |name, registry: &TestRegistry| Arc::new(Noting(Arc::clone(&asked), name, registry.service()));
+    let network = MemoryTransport::new()
+        .host("one.test", noting("one", &scene.one))
+        .host("two.test", noting("two", &scene.two))
+        .host("up.test", noting("upstream", &scene.upstream));
+    scene.one.add(Toxic::status(503));
+    scene.two.add(Toxic::status(503));
+    let client = client_of(network, scene.hosts());
+    pulling(&client, "up.test/a").get_manifest(&tag("1")).await.unwrap();
+    assert_eq!(*asked.lock().unwrap(), ["one", "two", "upstream"]);
+}
+
+/// Row 27b: a mirror whose port is closed costs no wait.
+#[tokio::test(start_paused = true)]
+async fn a_refused_connection_leads_to_the_next_host_at_once() {
+    let scene = scene("", false).await;
+    scene.transport.remove("one.test");
+    let began = Instant::now();
+    scene.pull().await.unwrap();
+    assert_eq!((scene.totals(), began.elapsed()), ([0, 3, 0], Duration::ZERO));
+}
+
+/// Gives up a host that has not begun to answer in time, as the transport over real connections does.
+#[derive(Debug)]
+struct Impatient(MemoryTransport, Duration);
+
+#[async_trait]
+impl Transport for Impatient {
+    async fn send(&self, request: Request<Body>, route: &Route) -> Result<Response<Body>, TransportError> {
+        let answer = tokio::time::timeout(self.1, self.0.send(request, route)).await;
+        answer.unwrap_or_else(|elapsed| Err(TransportError::new(Phase::Exchange, elapsed)))
+    }
+
+    async fn is_public(&self, host: &str) -> bool {
+        self.0.is_public(host).await
+    }
+}
+
+/// Row 57a: a mirror that does not answer costs its time-out, once for each request, and no retry.
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_hangs_costs_its_time_out() {
+    let scene = scene("", false).await;
+    scene.one.add(Toxic::new(Effect::Hang));
+    let limit = Duration::from_secs(30);
+    let client = client_of(Impatient(scene.transport.clone(), limit), scene.hosts());
+    let began = Instant::now();
+    pulling(&client, "up.test/a").get_manifest(&tag("1")).await.unwrap();
+    assert_eq!((scene.totals(), began.elapsed()), ([1, 1, 0], limit));
+}
+
+/// An image whose only layer is of 100 000 bytes, at both mirrors and the upstream.
+async fn big(scene: &Scene) -> (Descriptor, Bytes) {
+    let content = bytes(100_000);
+    let big = Image::of(std::slice::from_ref(&content));
+    for registry in [&scene.one, &scene.two, &scene.upstream] {
+        registry.seed("a", "big", &big).await;
+    }
+    (big.layers().next().unwrap().clone(), content)
+}
+
+fn ranges(registry: &TestRegistry) -> Vec<Option<String>> {
+    registry.log().into_iter().map(|entry| entry.range).collect()
+}
+
+/// Rows 27b, 57a: a mirror that always breaks off in the same place, or falls silent there, is asked twice.
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_keeps_breaking_off_is_left_for_the_next() {
+    for toxic in [
+        Toxic::new(Effect::CutBody(20_000)),
+        Toxic::new(Effect::Slow { piece: 40_000, pause: Duration::from_secs(3600) }),
+    ] {
+        let scene = scene("", false).await;
+        let (layer, content) = big(&scene).await;
+        scene.one.add(toxic);
+        let place = pulling(&scene.client, "up.test/a");
+        assert_eq!(read(&blob(&place, &layer)).await.unwrap(), content);
+        let at = |registry: &TestRegistry| registry.requests(Kind::BlobGet);
+        assert_eq!([&scene.one, &scene.two, &scene.upstream].map(at), [2, 1, 0]);
+        // Nothing comes twice.
+        assert_eq!(scene.client.stats().bytes_down(), 100_000);
+        // For this blob the others go first from now on, and for others it does.
+        assert_eq!(read(&blob(&place, &layer)).await.unwrap(), content);
+        assert_eq!([&scene.one, &scene.two, &scene.upstream].map(at), [2, 2, 0]);
+        scene.one.behave();
+        read(&blob(&place, scene.image.config())).await.unwrap();
+        assert_eq!(at(&scene.one), 3);
+    }
+}
+
+/// Row 27b: where no other host has the blob, it is tried there as often as anywhere.
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_keeps_breaking_off_is_asked_again_if_nobody_else_has_it() {
+    let scene = scene("", true).await;
+    let (layer, _) = big(&scene).await;
+    scene.two.add(Toxic::status(404));
+    scene.one.add(Toxic::new(Effect::CutBody(10)));
+    let place = pulling(&scene.client, "up.test/a");
+    let error = read(&blob(&place, &layer)).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    // Twice at first, and then six times after the other one.
+    assert_eq!(scene.totals(), [2 + 6, 6, 0]);
+}
+
+/// Rows 50a, 50b: both digests and the mirror that brought the wrong bytes are named, and it is not asked twice.
+#[tokio::test(start_paused = true)]
+async fn who_brought_wrong_bytes_is_named() {
+    let scene = scene("", true).await;
+    let (layer, _) = big(&scene).await;
+    for mirror in [&scene.one, &scene.two] {
+        mirror.add(Toxic::new(Effect::Corrupt(7)).on(Kind::BlobGet));
+    }
+    let place = pulling(&scene.client, "up.test/a");
+    let error = blob(&place, &layer).read_whole(1 << 20).await.unwrap_err();
+    let Error::Integrity { mismatch: Mismatch::Digest { expected, actual }, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(*expected == layer.digest().to_string() && actual != expected);
+    let said = error.to_string();
+    for part in [&format!("{expected} from up.test/a at two.test"), actual, expected] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert_eq!(scene.totals(), [1, 1, 0]);
+
+    // The same of what goes into a directory, of which nothing stays.
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::create_or_open(directory.path().join("layout")).await.unwrap();
+    let fresh = client_of(scene.transport.clone(), scene.hosts());
+    let error = layout.put_blob(&blob(&pulling(&fresh, "up.test/a"), &layer), None).await.unwrap_err();
+    assert!(error.to_string().contains("from up.test/a at one.test: digest is sha256:"), "{error}");
+    assert!(!layout.has_blob(&layer).await.unwrap());
+    assert!(layout.ingests().list().await.unwrap().is_empty());
+}
+
+/// Row 27a: the upstream serves where no mirror does, and each is asked once.
 #[tokio::test(start_paused = true)]
 async fn the_upstream_serves_where_no_mirror_does() {
     for toxic in [Toxic::status(404), Toxic::status(503), Toxic::status(401), Toxic::new(Effect::Drop)] {
@@ -93,6 +262,7 @@ async fn the_upstream_serves_where_no_mirror_does() {
     }
 }
 
+/// Row 57b: of manifests.
 #[tokio::test]
 async fn wrong_bytes_of_a_mirror_s_manifest_lead_to_the_next() {
     let scene = scene("", false).await;
@@ -102,6 +272,7 @@ async fn wrong_bytes_of_a_mirror_s_manifest_lead_to_the_next() {
     assert_eq!(scene.upstream.requests(Kind::ManifestGet), 2);
 }
 
+/// Row 57b: of a length that cannot be right.
 #[tokio::test]
 async fn a_mirror_s_blob_of_the_wrong_size_leads_to_the_next() {
     let scene = scene("", false).await;
@@ -110,6 +281,7 @@ async fn a_mirror_s_blob_of_the_wrong_size_leads_to_the_next() {
     assert_eq!((scene.two.requests(Kind::BlobGet), scene.upstream.counter().total()), (1, 0));
 }
 
+/// Rows 50a, 57b: each wrong answer is asked for once, and the next host brings the blob within the same call.
 #[tokio::test]
 async fn wrong_bytes_of_a_mirror_s_blob_are_read_again_at_the_next() {
     let scene = scene("", false).await;
@@ -129,6 +301,7 @@ async fn wrong_bytes_of_a_mirror_s_blob_are_read_again_at_the_next() {
     assert_eq!(to.requests(Kind::ManifestPut), 1);
 }
 
+/// Row 50a: no host is asked again for what it brought wrong.
 #[tokio::test]
 async fn where_every_address_brings_wrong_bytes_it_ends() {
     for no_upstream in [false, true] {
@@ -148,22 +321,18 @@ async fn where_every_address_brings_wrong_bytes_it_ends() {
     }
 }
 
+/// Rows 27a, 88: at the offset that was reached.
 #[tokio::test(start_paused = true)]
 async fn a_blob_goes_on_at_the_next_where_a_mirror_broke() {
     let scene = scene("", false).await;
-    let content = bytes(100_000);
-    let big = Image::of(std::slice::from_ref(&content));
-    for registry in [&scene.one, &scene.two] {
-        registry.seed("a", "big", &big).await;
-    }
+    let (layer, content) = big(&scene).await;
     scene.one.add(Toxic::new(Effect::CutBody(40_000)).on(Kind::BlobGet).times(1));
     scene.one.add(Toxic::status(500).on(Kind::BlobGet).after(1));
-    let layer = big.layers().next().unwrap();
-    assert_eq!(read(&blob(&pulling(&scene.client, "up.test/a"), layer)).await.unwrap(), content);
-    let ranges: Vec<_> = scene.two.log().into_iter().map(|entry| entry.range).collect();
-    assert_eq!(ranges, [Some("bytes=40000-99999".to_owned())]);
+    assert_eq!(read(&blob(&pulling(&scene.client, "up.test/a"), &layer)).await.unwrap(), content);
+    assert_eq!(ranges(&scene.two), [Some("bytes=40000-99999".to_owned())]);
 }
 
+/// Row 58a: neither where the mirrors serve nor where they fail.
 #[tokio::test(start_paused = true)]
 async fn without_an_upstream_it_is_asked_for_nothing() {
     let scene = scene("", true).await;
@@ -180,6 +349,7 @@ async fn without_an_upstream_it_is_asked_for_nothing() {
     assert_eq!(scene.upstream.counter().total(), 0, "{:?}", scene.upstream.lines());
 }
 
+/// Row 58a: the error is that of the mirror that may have it.
 #[tokio::test(start_paused = true)]
 async fn a_mirror_that_is_down_is_not_the_image_s_absence() {
     let scene = scene("", true).await;

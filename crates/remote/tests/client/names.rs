@@ -12,6 +12,7 @@ fn host() -> &'static str {
 }
 
 proptest! {
+    /// Row 92b: a name is what is written and nothing else.
     #[test]
     fn what_is_well_formed_shows_itself_as_written(
         host in host(),
@@ -32,6 +33,7 @@ proptest! {
         prop_assert_eq!(location.to_string(), shown);
     }
 
+    /// Row 92b: nor does anything written become something else.
     #[test]
     fn nothing_written_makes_it_panic_and_parsing_twice_changes_nothing(text in "\\PC{0,40}|[a-zA-Z0-9:/@._\\[\\]-]{0,60}") {
         if let Ok(reference) = text.parse::<Reference>() {

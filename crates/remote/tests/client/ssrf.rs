@@ -5,7 +5,7 @@ use lazyblob_remote::server::Action::{Pull, Push};
 use lazyblob_remote::testing::{Effect, Expiry, MemoryTransport, TestRegistry, TokenServer, Toxic};
 use lazyblob_remote::{Access, Error};
 
-use crate::support::{Keys, basic, bytes, client, copy, layers, tagged};
+use crate::support::{Keys, basic, bytes, client, copy, layers, lines, tagged};
 
 struct Scene {
     from: TestRegistry,
@@ -40,8 +40,10 @@ fn refused(outcome: Result<(), Error>, host: &str) {
     let error = outcome.unwrap_err();
     assert!(matches!(error.root(), Error::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains(&format!("{host} is not a public address")), "{error}");
+    assert!(!error.is_transient(), "{error:?}");
 }
 
+/// Row 92a: a redirect into a private network is refused before anything is sent there, once.
 #[tokio::test]
 async fn not_by_a_redirect() {
     let scene = Scene::new().await;
@@ -50,9 +52,12 @@ async fn not_by_a_redirect() {
     let scene = Scene { transport, ..scene };
     refused(scene.run().await, "storage.from.test");
     assert_eq!(scene.asked("storage.from.test"), 0);
+    // Neither of the two blobs is tried again.
+    assert!(lines(&scene.from, " 307").len() <= 2);
     assert_eq!(tagged(&scene.to, "b", "1").await, None);
 }
 
+/// Row 92a: the address of a token server.
 #[tokio::test]
 async fn not_by_a_realm() {
     let scene = Scene::new().await;
@@ -63,6 +68,7 @@ async fn not_by_a_realm() {
     assert_eq!(scene.from.counter().total(), 1);
 }
 
+/// Row 92a: the address of an upload.
 #[tokio::test]
 async fn not_by_a_location() {
     let scene = Scene::new().await;
@@ -74,6 +80,7 @@ async fn not_by_a_location() {
     assert_eq!(scene.to.requests(Kind::ManifestPut), 0);
 }
 
+/// Row 92a: a host is public if one of its addresses is.
 #[tokio::test]
 async fn not_by_a_host_that_has_a_private_address_beside_a_public_one() {
     let scene = Scene::new().await;
@@ -84,6 +91,7 @@ async fn not_by_a_host_that_has_a_private_address_beside_a_public_one() {
     assert_eq!(scene.asked("storage.from.test"), 0);
 }
 
+/// Row 92a: and a private registry may lead where it is.
 #[tokio::test]
 async fn a_private_registry_may_lead_to_private_hosts() {
     let scene = Scene::new().await;
@@ -98,6 +106,7 @@ async fn a_private_registry_may_lead_to_private_hosts() {
     assert!(scene.asked("storage.from.test") > 0 && scene.asked("storage.to.test") > 0);
 }
 
+/// Row 92a: other ways that lead nowhere good.
 #[tokio::test]
 async fn a_redirect_leads_neither_from_https_to_http_nor_in_a_circle_nor_to_a_file() {
     for (to, said) in [

@@ -39,6 +39,11 @@ pub(crate) fn one_at_a_time(client: &Registry) {
     client.transfers().set_limits(Limits::at_once(1));
 }
 
+/// A client that waits as long as one outside of the tests does.
+pub(crate) fn client_with_defaults(transport: impl Transport + 'static) -> Registry {
+    Registry::new(Arc::new(transport), Hosts::default(), Settings::default())
+}
+
 /// A client whose retries wait for milliseconds.
 pub(crate) fn client(transport: impl Transport + 'static) -> Registry {
     client_of(transport, Hosts::builder().meters_gets("hub.test").build())

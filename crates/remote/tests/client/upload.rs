@@ -351,6 +351,7 @@ async fn no_session_is_opened_before_the_source_has_answered() {
     assert_eq!(to.requests(Kind::Upload) + to.requests(Kind::ManifestPut), 0);
 }
 
+/// Row 43: a manifest waits for all of its blobs.
 #[tokio::test]
 async fn no_manifest_is_put_where_a_blob_failed() {
     let from = TestRegistry::in_memory("from.test").await;

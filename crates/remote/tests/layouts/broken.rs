@@ -63,6 +63,7 @@ async fn a_broken_index_is_reported_and_never_overwritten() {
     assert!(error.to_string().contains("it is missing"), "{error}");
 }
 
+/// Row 92b: a digest that would lead out of the directory is none.
 #[tokio::test]
 async fn an_entry_that_tries_to_climb_is_malformed() {
     let dir = tempfile::tempdir().unwrap();
@@ -82,6 +83,7 @@ async fn an_entry_that_tries_to_climb_is_malformed() {
     assert!(blob_path(layout.root(), &"weird+alg:..".parse().unwrap_or("weird:x".parse().unwrap())).is_err());
 }
 
+/// Row 92b: nor does a link lead out of it.
 #[tokio::test]
 async fn links_and_special_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();

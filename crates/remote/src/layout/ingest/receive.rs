@@ -35,7 +35,7 @@ impl Ingests {
         let begin = self.begin(blob.descriptor(), &*blob.access().progress);
         let Some(ingest) = blob.unless_cancelled(begin).await? else { return Ok(Received::Present) };
         let bytes = blob.read_from(ingest.position()).await?;
-        fill(ingest, blob, bytes).await
+        fill(ingest, blob, bytes).await.map_err(|error| blob.blame(error))
     }
 }
 
