@@ -67,11 +67,12 @@ impl Repository {
     ) -> Result<Response<Body>> {
         let host = self.known_as(url);
         self.wait_for(&host, what).await?;
+        let sent = Instant::now();
         let response = self.registry.send(kind, request, route, what).await?;
         let scheduler = self.registry.0.transfers.scheduler();
         match asks_for_peace(response.status(), response.headers()) {
             true => scheduler.pause(&host, retry_after(response.headers(), std::time::SystemTime::now())),
-            false => scheduler.served(&host),
+            false => scheduler.served(&host, sent),
         }
         Ok(response)
     }

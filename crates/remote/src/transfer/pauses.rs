@@ -15,6 +15,8 @@ pub(super) struct Pauses {
 
 #[derive(Debug)]
 struct Pause {
+    /// The end of the one before it.
+    before: Instant,
     until: Instant,
     /// Pauses in a row, without a success between them.
     strikes: u32,
@@ -30,8 +32,10 @@ impl Pauses {
         ladder: &Retry,
         now: Instant,
     ) -> Instant {
-        let pause = self.hosts.entry(host.into()).or_insert_with(|| Pause { until: now, strikes: 0 });
+        let pause =
+            self.hosts.entry(host.into()).or_insert_with(|| Pause { before: now, until: now, strikes: 0 });
         if pause.until <= now {
+            pause.before = pause.until;
             pause.strikes = pause.strikes.saturating_add(1);
         }
         let wait = match asked {
@@ -42,10 +46,14 @@ impl Pauses {
         pause.until
     }
 
-    /// `host` has served a request: what comes next is not the next strike in a row.
-    pub(super) fn served(&mut self, host: &str, now: Instant) {
-        if self.hosts.get(host).is_some_and(|pause| pause.until <= now) {
+    /// `host` has served a request that was `sent` then: what comes next is not the next strike in a row. Not so where
+    /// the request is from before the pause before this one: that says nothing about what the host takes by now.
+    pub(super) fn served(&mut self, host: &str, sent: Instant, now: Instant) {
+        let Some(pause) = self.hosts.get_mut(host) else { return };
+        if pause.until <= now {
             self.hosts.remove(host);
+        } else if sent >= pause.before {
+            pause.strikes = 0;
         }
     }
 
@@ -106,8 +114,26 @@ mod tests {
         }
         let ladder = [1, 2, 4, 6, 6].map(seconds);
         assert_eq!(now.duration_since(Instant::now()), ladder.iter().sum::<Duration>());
-        pauses.served("a", now);
+        pauses.served("a", now, now);
         assert_eq!(pauses.strike("a", None, &LADDER, now), now + seconds(1));
+    }
+
+    /// Row 26b: of requests that were sent together some are refused and some served; in which order the answers come
+    /// makes no difference.
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_served_beside_one_that_is_refused_ends_the_row() {
+        let (mut pauses, now) = (Pauses::default(), Instant::now());
+        let first = pauses.strike("a", None, &LADDER, now);
+        let second = pauses.strike("a", None, &LADDER, first);
+        assert_eq!(second, first + seconds(2));
+        // Sent before all that, and slow.
+        pauses.served("a", now - seconds(1), first);
+        let third = pauses.strike("a", None, &LADDER, second);
+        assert_eq!(third, second + seconds(4));
+        // Sent together with what was refused the last time. The pause is not cut short by it.
+        pauses.served("a", second, second);
+        assert_eq!(pauses.until("a", second), Some(third));
+        assert_eq!(pauses.strike("a", None, &LADDER, third), third + seconds(1));
     }
 
     /// Row 26b: answers to requests that were under way together are one strike, and the longest wait counts.
@@ -124,7 +150,7 @@ mod tests {
             "it does not shrink"
         );
         // What was sent before the pause and is served in it says nothing about what comes after.
-        pauses.served("a", now + seconds(1));
+        pauses.served("a", now, now + seconds(1));
         assert_eq!(pauses.until("a", now + seconds(1)), Some(now + seconds(9)));
     }
 }

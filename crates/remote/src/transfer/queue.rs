@@ -316,8 +316,8 @@ mod tests {
         assert_eq!(next(&mut queue), Some(0));
         // The next blob stands in line for as long as that one takes; it may be the longest waiting of all by far.
         queue.enter(1, copy(), Rank::default(), 1);
-        for age in 2..50 {
-            let need = Need::manifest([A, B][usize::from(age % 2 == 0)]);
+        for age in 2..50_u64 {
+            let need = Need::manifest([A, B][usize::from(age.is_multiple_of(2))]);
             queue.enter(age, need.clone(), Rank::default(), age);
             assert_eq!(next(&mut queue), Some(age), "after {} others", age - 2);
             queue.release(&need);
@@ -330,8 +330,9 @@ mod tests {
     #[test]
     fn what_needs_both_operations_does_not_starve_behind_those_that_need_one() {
         let mut queue = queue(Limits { downloads: 1, uploads: 1, ..Limits::default() });
-        let single =
-            |age: Age| if age % 2 == 0 { Need::blob(Some("c"), None) } else { Need::blob(None, Some("d")) };
+        let single = |age: Age| {
+            if age.is_multiple_of(2) { Need::blob(Some("c"), None) } else { Need::blob(None, Some("d")) }
+        };
         for age in [0, 1] {
             queue.enter(age, single(age), ranked(Priority::Urgent), age);
             assert_eq!(next(&mut queue), Some(age));

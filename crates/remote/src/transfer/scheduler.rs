@@ -108,9 +108,9 @@ impl Scheduler {
         self.0.paused.send_replace(());
     }
 
-    /// Takes note that `host` has served a request.
-    pub(crate) fn served(&self, host: &str) {
-        self.state().pauses.served(host, Instant::now());
+    /// Takes note that `host` has served a request that was `sent` then.
+    pub(crate) fn served(&self, host: &str, sent: Instant) {
+        self.state().pauses.served(host, sent, Instant::now());
     }
 
     /// When requests may be sent to `host` again, if not now.

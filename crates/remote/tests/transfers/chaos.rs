@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use futures::future::join_all;
 use lazyblob_remote::request::Kind;
-use lazyblob_remote::testing::{Effect, TestRegistry, Toxic};
+use lazyblob_remote::testing::{Effect, MemoryTransport, TestRegistry, Toxic};
 use lazyblob_remote::transfer::{Limits, Need, Rank, Retry, Scheduler};
 use lazyblob_remote::{Error, Priority, Provider};
 use tokio::time::timeout;
@@ -76,8 +76,7 @@ async fn copies_at_random(seed: u64) {
         }
         registries.push(registry);
     }
-    let network =
-        registries[1..].iter().fold(registries[0].transport(), |network, registry| network.with(registry));
+    let network = registries[1..].iter().fold(registries[0].transport(), MemoryTransport::with);
     let client = client(network, limits(random));
     let jobs: Vec<_> = (0..random.usize(2..10))
         .map(|_| {
