@@ -224,6 +224,7 @@ async fn where_there_is_no_post_an_identity_token_goes_by_get() {
     assert_eq!(asked, ["POST", "GET"]);
 }
 
+/// Row 24: a refusal of credentials is final.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_password_is_tried_once_and_said_without_the_password() {
     let (registry, client) = guarded(tokens()).await;
