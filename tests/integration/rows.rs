@@ -1,8 +1,7 @@
 //! `docs/transfers.md`: every row is there once, and the tests it names exist and say that they prove it.
 //!
 //! A test says so in the first line of its comment: `/// Row 3: …`, `/// Rows 3, 4b: …`. With `LAZYBLOB_ROWS=write` in the
-//! environment these tests write such tests into the table instead of complaining; with `LAZYBLOB_ROWS=all` no row may be
-//! pending.
+//! environment these tests write such tests into the table instead of complaining.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,9 +10,6 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::architecture::{root, sources};
-
-/// Whether a row may still say `pending`, and a test be missing in the table.
-const PENDING_ALLOWED: bool = true;
 
 /// All rows there are.
 const ROWS: RangeInclusive<u8> = 1..=99;
@@ -26,7 +22,7 @@ const REQUIRED: [RangeInclusive<u8>; 8] =
 const NOT_REQUIRED: [(u8, char); 2] = [(64, 'b'), (65, 'b')];
 
 /// The parts of the project that are to bring the rest.
-const LATER: [&str; 3] = ["the cache manager", "large blobs and jobs", "the build engine"];
+const LATER: [&str; 3] = ["issue 4, the cache manager", "large blobs and jobs", "issue 6, the build engine"];
 
 /// A row, or one of its parts: `26`, `26a`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +64,7 @@ struct Proof {
 }
 
 impl Proof {
-    /// Reads `` `FILE::TEST`<br>`FILE::TEST`; types: `FILE::TYPE`, why; later: the cache manager ``, of which each part
+    /// Reads `` `FILE::TEST`<br>`FILE::TEST`; types: `FILE::TYPE`, why; later: issue 4, the cache manager ``, of which each part
     /// may be missing, or `pending`.
     fn parse(cell: &str) -> Result<Self, String> {
         let mut proof = Self::default();
@@ -165,7 +161,7 @@ fn table(document: &str) -> (Vec<(Row, Proof)>, Vec<String>) {
 }
 
 /// Everything that is wrong with `document`, whose files `read` reads.
-fn complaints(document: &str, read: impl Fn(&str) -> Option<String>, pending_allowed: bool) -> Vec<String> {
+fn complaints(document: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let (rows, mut wrong) = table(document);
     let listed: Vec<Row> = rows.iter().map(|(row, _)| *row).collect();
     let expected = |number: u8| {
@@ -180,20 +176,13 @@ fn complaints(document: &str, read: impl Fn(&str) -> Option<String>, pending_all
         wrong.push("the rows are not in order".to_owned());
     }
     for (row, proof) in &rows {
-        wrong.extend(
-            unproven(*row, proof, &read, pending_allowed).into_iter().map(|why| format!("row {row}: {why}")),
-        );
+        wrong.extend(unproven(*row, proof, &read).into_iter().map(|why| format!("row {row}: {why}")));
     }
     wrong
 }
 
 /// What is wrong with the proof of one row.
-fn unproven(
-    row: Row,
-    proof: &Proof,
-    read: &impl Fn(&str) -> Option<String>,
-    pending_allowed: bool,
-) -> Vec<String> {
+fn unproven(row: Row, proof: &Proof, read: &impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (file, name) in &proof.tests {
         let text = read(file).unwrap_or_default();
@@ -221,7 +210,7 @@ fn unproven(
     if !proven && !proof.pending && required {
         wrong.push("it needs a test or a type".to_owned());
     }
-    if proof.pending && !pending_allowed {
+    if proof.pending {
         wrong.push("it is pending".to_owned());
     }
     wrong
@@ -231,17 +220,17 @@ fn document() -> String {
     fs::read_to_string(root().join("docs/transfers.md")).unwrap()
 }
 
-fn mode() -> String {
-    std::env::var("LAZYBLOB_ROWS").unwrap_or_default()
+fn writes() -> bool {
+    std::env::var("LAZYBLOB_ROWS").is_ok_and(|mode| mode == "write")
 }
 
 #[test]
 fn every_row_has_its_proof() {
-    if mode() == "write" {
+    if writes() {
         return;
     }
     let read = |file: &str| fs::read_to_string(root().join(file)).ok();
-    let wrong = complaints(&document(), read, PENDING_ALLOWED && mode() != "all");
+    let wrong = complaints(&document(), read);
     assert!(wrong.is_empty(), "docs/transfers.md:\n{}", wrong.join("\n"));
 }
 
@@ -249,7 +238,7 @@ fn every_row_has_its_proof() {
 fn every_test_that_claims_a_row_is_listed_with_it() {
     let claims = claims(root());
     let written = filled(&document(), &claims);
-    if mode() == "write" {
+    if writes() {
         fs::write(root().join("docs/transfers.md"), written).unwrap();
         return;
     }
@@ -259,8 +248,7 @@ fn every_test_that_claims_a_row_is_listed_with_it() {
     let strange: Vec<_> = strange.map(|(test, _)| test).collect();
     assert!(strange.is_empty(), "these tests name rows that are not in docs/transfers.md: {strange:#?}");
     let missing = written.lines().filter(|line| !document().contains(line)).count();
-    let complete = missing == 0 || PENDING_ALLOWED && mode() != "all";
-    assert!(complete, "docs/transfers.md lacks tests in {missing} rows; LAZYBLOB_ROWS=write adds them");
+    assert_eq!(missing, 0, "rows of docs/transfers.md lack tests; LAZYBLOB_ROWS=write adds them");
 }
 
 /// The document with the tests of each row as `claims` has them.
@@ -302,7 +290,9 @@ const TESTS: &str = "/// Rows 1, 2b: both.\n#[test]\nfn both() {}\n#[tokio::test
 fn complaints_about(rows: &[(&str, &str)]) -> Vec<String> {
     let mut lines: BTreeMap<Row, String> = ROWS
         .map(|number| Row { number, part: None })
-        .map(|row| (row, format!("| {row} | x | later: the build engine; types: `a.rs::Kind` says so |")))
+        .map(|row| {
+            (row, format!("| {row} | x | later: issue 6, the build engine; types: `a.rs::Kind` says so |"))
+        })
         .collect();
     for (row, proof) in rows {
         let row = Row::parse(row).unwrap();
@@ -313,7 +303,7 @@ fn complaints_about(rows: &[(&str, &str)]) -> Vec<String> {
     }
     let document: Vec<String> = lines.into_values().filter(|line| !line.contains("| gone |")).collect();
     let read = |file: &str| (file == "a.rs").then(|| TESTS.to_owned());
-    complaints(&format!("| row | seen | proof |\n|---|---|---|\n{}", document.join("\n")), read, false)
+    complaints(&format!("| row | seen | proof |\n|---|---|---|\n{}", document.join("\n")), read)
 }
 
 #[test]
@@ -322,7 +312,7 @@ fn a_table_without_fault_is_not_complained_of() {
     let whole =
         [("1", "`a.rs::both`"), ("2a", "types: `a.rs::Kind`, why"), ("2b", "`a.rs::both`, `a.rs::both`")];
     assert_eq!(complaints_about(&whole), <[&str; 0]>::default());
-    assert_eq!(complaints_about(&[("99", "later: the cache manager")]), <[&str; 0]>::default());
+    assert_eq!(complaints_about(&[("99", "later: issue 4, the cache manager")]), <[&str; 0]>::default());
 }
 
 #[test]
@@ -331,7 +321,7 @@ fn every_fault_of_a_table_is_found() {
         (&[("7", "gone")][..], "row 7 is not there once"),
         (&[("7a", "`a.rs::both`")], "row 7 is not there once"),
         (&[("1", "`a.rs::both`"), ("1b", "`a.rs::both`")], "row 1 is not there once"),
-        (&[("100", "later: the build engine")], "not in order"),
+        (&[("100", "later: issue 6, the build engine")], "not in order"),
         (&[("1", "`b.rs::both`")], "row 1: there is no test `both` in b.rs"),
         (&[("1", "`a.rs::helper`")], "no test `helper`"),
         (&[("1", "`a.rs::nothing`")], "`nothing` in a.rs does not say"),
@@ -341,7 +331,7 @@ fn every_fault_of_a_table_is_found() {
         (&[("1", "some words")], "`some words` is none of"),
         (&[("1", "types: `a.rs::Kin` says so")], "no type `Kin` in a.rs"),
         (&[("1", "types: `a.rs::Kind`")], "or why"),
-        (&[("1", "later: the build engine")], "row 1: it needs a test or a type"),
+        (&[("1", "later: issue 6, the build engine")], "row 1: it needs a test or a type"),
         (&[("99", "later: somebody")], "nobody is `somebody`"),
         (&[("99", "pending")], "row 99: it is pending"),
     ] {

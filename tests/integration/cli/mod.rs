@@ -7,6 +7,7 @@ mod hosts;
 mod local;
 mod output;
 mod progress;
+mod resume;
 mod secrets;
 mod serve;
 mod signals;

@@ -43,7 +43,7 @@ use crate::error::{Result, printable};
 use crate::hosts::{Host, Hosts};
 use crate::reference::RepositoryName;
 use crate::stats::Stats;
-use crate::transfer::{self, Lease, Transfers};
+use crate::transfer::{self, Transfers};
 use crate::transport::Transport;
 
 use facts::Facts;
@@ -123,14 +123,7 @@ impl Registry {
     /// A malformed host configuration.
     pub fn repository(&self, name: &RepositoryName, scopes: Scopes, access: &Access) -> Result<Repository> {
         let host = self.0.hosts.resolve(name.host())?;
-        Ok(Repository {
-            registry: self.clone(),
-            name: name.clone(),
-            host,
-            scopes,
-            access: access.clone(),
-            lease: None,
-        })
+        Ok(Repository { registry: self.clone(), name: name.clone(), host, scopes, access: access.clone() })
     }
 
     /// Waits for what goes on though nobody waits for it any more: transfers that wind down, a token being minted.
@@ -165,8 +158,6 @@ pub struct Repository {
     host: Arc<Host>,
     scopes: Scopes,
     access: Access,
-    /// The transfer that its requests are a part of, if any.
-    lease: Option<Lease>,
 }
 
 impl Repository {

@@ -100,7 +100,7 @@ impl Target for RegistryTarget {
     async fn put_blob(&self, blob: &Blob, session: Option<String>) -> Result<()> {
         let session =
             session.map(|location| self.0.resume_session(blob.descriptor(), &location)).transpose()?;
-        Push::new(&self.0.under(blob.lease()), blob, session).run().await
+        Push::new(&self.0, blob, session).run().await
     }
 
     async fn put_manifest(&self, manifest: &Manifest, name: &Name) -> Result<()> {

@@ -51,11 +51,6 @@ impl Repository {
         }
     }
 
-    /// The same repository, whose requests are a part of the transfer that holds `lease`.
-    pub(super) fn under(&self, lease: Option<&Lease>) -> Self {
-        Self { lease: lease.cloned(), ..self.clone() }
-    }
-
     /// Sends a request once its host may be asked, and takes note of what the host says about being asked.
     pub(super) async fn dispatch(
         &self,
@@ -94,7 +89,7 @@ impl Repository {
                 return Err(left_alone(host, until, what));
             }
             let over = tokio::time::sleep_until(until);
-            match &self.lease {
+            match Lease::current() {
                 Some(lease) => lease.aside(over, || ()).await,
                 None => over.await,
             }

@@ -105,11 +105,6 @@ impl Blob {
         &self.inner.access
     }
 
-    /// The slot it is read with, if it has a place in the queue.
-    pub(crate) fn lease(&self) -> Option<&Lease> {
-        self.inner.lease.as_ref()
-    }
-
     /// Signalled when nobody wants it any more. The stream then ends with [`Error::Cancelled`]; whoever waits for
     /// something else meanwhile waits for this, too.
     #[must_use]
@@ -360,7 +355,11 @@ impl Reading {
             }
         }
         self.begin();
-        let opened = source.open(&inner.descriptor, self.offset..size).await?;
+        let opening = source.open(&inner.descriptor, self.offset..size);
+        let opened = match &inner.lease {
+            Some(lease) => lease.during(opening).await?,
+            None => opening.await?,
+        };
         {
             let mut trail = self.blob.trail();
             trail.answers += 1;

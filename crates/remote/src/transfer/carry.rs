@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use lazyblob_flightcontrol::{Context, Failure};
-use oci_spec::image::{Descriptor, Digest};
+use oci_spec::image::Descriptor;
 
 use super::blob::Blob;
 use super::board::{Board, Event};
 use super::engine::{Action, Brought};
 use super::flights::Flight;
-use super::keyed::{Guard, Keyed};
 use super::lease::Lease;
 use super::locations::Locations;
 use super::scheduler::Scheduler;
 use super::settings::Settings;
 use super::sources::Sources;
+use super::turns::{Turn, Turns};
 use crate::access::Access;
 use crate::endpoint::{Mounted, Target};
 use crate::error::{Error, Result};
@@ -30,20 +30,18 @@ pub(super) struct Job {
     pub(super) target: Arc<dyn Target>,
     pub(super) access: Access,
     pub(super) locations: Locations,
-    pub(super) turns: Keyed<Arrival>,
+    pub(super) turns: Turns,
 }
 
 /// The run of one transfer.
 struct Carrier {
     blob: Blob,
-    sources: Arc<Sources>,
+    flight: Arc<Flight>,
+    lease: Lease,
     target: Arc<dyn Target>,
     locations: Locations,
-    turns: Keyed<Arrival>,
+    turns: Turns,
 }
-
-/// A blob's arrival at a host, in whichever of its repositories: one at a time.
-pub(super) type Arrival = (Digest, String);
 
 /// Whose trouble an error is.
 enum Trouble {
@@ -67,8 +65,8 @@ impl Job {
         let cancel = context.token().clone();
         let access = Access { progress: Arc::new(Board::new(context, settings.interval)), ..access };
         let (sources, moving) = (Arc::clone(flight.sources()), moving(target.as_ref()));
-        let blob = Blob::of(blob, Arc::clone(&sources), settings, access, cancel, Some(lease), moving);
-        Carrier { blob, sources, target, locations, turns }.carry().await
+        let blob = Blob::of(blob, sources, settings, access, cancel, Some(lease.clone()), moving);
+        Carrier { blob, flight, lease, target, locations, turns }.carry().await
     }
 }
 
@@ -89,7 +87,7 @@ impl Carrier {
         if self.locations.knows(blob.digest(), &target) && self.is_present().await? {
             return Ok(Action::Present);
         }
-        let neighbours = self.sources.at_host(&target.host);
+        let neighbours = self.sources().at_host(&target.host);
         let mut session = None;
         if self.target.mounts() && !neighbours.is_empty() {
             match self.mount(&neighbours).await? {
@@ -118,11 +116,19 @@ impl Carrier {
         self.blob.unless_cancelled(self.target.has_blob(self.blob.descriptor())).await.map_err(at_target)
     }
 
-    /// Takes note of where the blob is now.
+    fn sources(&self) -> &Sources {
+        self.flight.sources()
+    }
+
+    /// Takes note of where the blob is now, and of the repositories that have it by the word of those who asked.
     async fn found(&self, action: Action) -> Result<Action, Trouble> {
+        let digest = self.blob.descriptor().digest();
+        for origin in self.sources().at_hosts() {
+            self.locations.record(digest, origin, None);
+        }
         if self.target.host().is_some() {
             let identity = self.target.identity().await;
-            self.locations.record(self.blob.descriptor().digest(), self.target.origin(), identity);
+            self.locations.record(digest, self.target.origin(), identity);
         }
         Ok(action)
     }
@@ -142,9 +148,10 @@ impl Carrier {
 
     /// Waits until nobody else brings the blob to the target's host, into whichever repository: it crosses once, and
     /// others mount it. No slot is held meanwhile.
-    async fn turn(&self) -> Result<Guard<Arrival>, Trouble> {
+    async fn turn(&self) -> Result<Turn, Trouble> {
         let arrival = (self.blob.descriptor().digest().clone(), self.target.origin().host);
-        self.blob.unless_cancelled(async { Ok(self.turns.lock(arrival).await) }).await.map_err(at_target)
+        let turn = self.turns.take(arrival, &self.flight);
+        self.blob.unless_cancelled(async { Ok(turn.await) }).await.map_err(at_target)
     }
 
     /// Asks the target to take the blob from where it is known to have come, in other repositories of its host.
@@ -170,11 +177,12 @@ impl Carrier {
     /// help.
     async fn transfer(&self, mut session: Option<String>) -> Result<(), Trouble> {
         loop {
-            let Err(error) = self.target.put_blob(&self.blob, session.take()).await else { return Ok(()) };
+            let put = self.lease.during(self.target.put_blob(&self.blob, session.take()));
+            let Err(error) = put.await else { return Ok(()) };
             if self.blob.may_read_again(&error) {
                 continue;
             }
-            let of_source = self.sources.is_exhausted() || matches!(error.root(), Error::Integrity { .. });
+            let of_source = self.sources().is_exhausted() || matches!(error.root(), Error::Integrity { .. });
             return Err(if of_source { Trouble::Ours(error) } else { at_target(error) });
         }
     }

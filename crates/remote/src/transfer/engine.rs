@@ -8,14 +8,14 @@ use lazyblob_flightcontrol::Group;
 use oci_spec::image::Descriptor;
 
 use super::board::{Event, Telling};
-use super::carry::{Arrival, Job, moving};
+use super::carry::{Job, moving};
 use super::flights::{Flights, Key};
-use super::keyed::Keyed;
 use super::limits::Limits;
 use super::locations::Locations;
 use super::queue::Rank;
 use super::scheduler::Scheduler;
 use super::settings::Settings;
+use super::turns::Turns;
 use crate::access::Access;
 use crate::endpoint::Target;
 use crate::error::{Error, Result, What};
@@ -100,7 +100,7 @@ struct Inner {
     group: Group<Key, Brought, Error, Event>,
     flights: Arc<Flights>,
     locations: Locations,
-    turns: Keyed<Arrival>,
+    turns: Turns,
 }
 
 impl Transfers {
@@ -109,7 +109,7 @@ impl Transfers {
     pub fn new(settings: Settings) -> Self {
         let scheduler = Scheduler::new(settings.limits.clone(), settings.retry);
         let (group, flights) = (Group::new(), Arc::default());
-        let (locations, turns) = (Locations::new(), Keyed::new());
+        let (locations, turns) = (Locations::new(), Turns::default());
         Self(Arc::new(Inner { settings, scheduler, group, flights, locations, turns }))
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Flight {
 struct Wanted {
     next: u64,
     ranks: BTreeMap<u64, Rank>,
+    /// What others lend who wait for this one to end.
+    borrowed: Option<Rank>,
     /// The place in the queue of the run under way.
     standing: Option<Standing>,
 }
@@ -94,6 +96,15 @@ impl Flight {
         self.wanted().rank()
     }
 
+    /// Has the rank of those who wait for it, beside its own.
+    pub(super) fn borrow_rank(&self, borrowed: Option<Rank>) {
+        let mut wanted = self.wanted();
+        if wanted.borrowed != borrowed {
+            wanted.borrowed = borrowed;
+            wanted.moved();
+        }
+    }
+
     /// From now on changes of the rank move `standing`.
     pub(super) fn stand(&self, standing: Standing) {
         let mut wanted = self.wanted();
@@ -125,13 +136,8 @@ impl Flight {
 
 impl Wanted {
     fn rank(&self) -> Rank {
-        let ranks = self.ranks.values();
-        let together = |one: Rank, other: &Rank| Rank {
-            priority: one.priority.max(other.priority),
-            height: one.height.min(other.height),
-            shared: one.shared.saturating_add(other.shared),
-        };
-        ranks.copied().reduce(|one, other| together(one, &other)).unwrap_or_default()
+        let own = self.ranks.values().copied().reduce(Rank::together).unwrap_or_default();
+        self.borrowed.map_or(own, |borrowed| own.together(borrowed))
     }
 
     fn moved(&self) {

@@ -5,6 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::limits::Need;
 use super::scheduler::{Place, Slot};
 
+tokio::task_local! {
+    /// The lease of the transfer that is being polled.
+    static CURRENT: Lease;
+}
+
 /// One transfer's place in the queue, with the slot it holds at the moment, if any. Clones are of the same.
 #[derive(Clone, Debug)]
 pub struct Lease(Arc<Inner>);
@@ -40,6 +45,17 @@ impl Lease {
     /// Frees the slot: nothing moves for a while, or any more.
     pub(super) fn give_back(&self) {
         drop(self.keep(None));
+    }
+
+    /// Runs `part` as a part of the transfer: a request in it that has to wait for its host waits without the slot. What
+    /// it hands to other tasks is no part of it.
+    pub(super) fn during<F: Future>(&self, part: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self.clone(), part)
+    }
+
+    /// The lease of the transfer that whoever asks is a part of.
+    pub(crate) fn current() -> Option<Self> {
+        CURRENT.try_with(Self::clone).ok()
     }
 
     /// Waits for `wait` without holding a slot, and for the slot again where one was held; `queued` is called if that is

@@ -35,6 +35,7 @@ mod retry;
 mod scheduler;
 mod settings;
 mod sources;
+mod turns;
 
 pub use blob::Blob;
 pub use engine::{Action, Brought, Transfers, Wanted};

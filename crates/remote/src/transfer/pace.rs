@@ -49,6 +49,8 @@ pub(super) struct Paced {
     what: What,
     alarm: Option<Pin<Box<Sleep>>>,
     waiting: Option<Waiting>,
+    /// The body has ended, and is not asked again.
+    ended: bool,
     /// Bytes still to be dropped at the beginning.
     skip: u64,
     /// Goes before what the body has.
@@ -91,8 +93,8 @@ impl Waiting {
 
 impl Paced {
     pub(super) fn new(body: ByteStream, pace: Pace, what: What) -> Self {
-        let (alarm, waiting, skip, held, waited, bytes) = Default::default();
-        Self { body, pace, what, alarm, waiting, skip, held, waited, bytes }
+        let (alarm, waiting, ended, skip, held, waited, bytes) = Default::default();
+        Self { body, pace, what, alarm, waiting, ended, skip, held, waited, bytes }
     }
 
     /// Drops the next `bytes`: the source began earlier than asked.
@@ -133,7 +135,11 @@ impl Stream for Paced {
             return Poll::Ready(Some(Ok(held)));
         }
         loop {
+            if this.ended {
+                return Poll::Ready(None);
+            }
             let mut next = ready!(this.poll_source(cx));
+            this.ended = next.is_none();
             if let Some(Ok(bytes)) = &mut next
                 && this.skip > 0
             {

@@ -27,6 +27,17 @@ pub struct Rank {
     pub shared: u32,
 }
 
+impl Rank {
+    /// The rank of what two want: the higher priority, the lower height, wanted by all who want either.
+    pub(super) fn together(self, other: Self) -> Self {
+        Self {
+            priority: self.priority.max(other.priority),
+            height: self.height.min(other.height),
+            shared: self.shared.saturating_add(other.shared),
+        }
+    }
+}
+
 /// A place in a line: what comes first in this order is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Order {

@@ -61,16 +61,23 @@ impl Sources {
         state.entries.iter().find(|entry| !entry.refused).map(|entry| (entry.id, Arc::clone(&entry.provider)))
     }
 
-    /// The repositories of `host` among those not refused, each once.
-    pub(super) fn at_host(&self, host: &str) -> Vec<Origin> {
+    /// The repositories among those not refused, each once.
+    pub(super) fn at_hosts(&self) -> Vec<Origin> {
         let state = self.state();
         let mut origins: Vec<Origin> = Vec::new();
-        for entry in state.entries.iter().filter(|entry| !entry.refused) {
+        for entry in state.entries.iter().filter(|entry| !entry.refused && entry.provider.host().is_some()) {
             let origin = entry.provider.origin();
-            if origin.host == host && !origins.contains(&origin) {
+            if !origins.contains(&origin) {
                 origins.push(origin);
             }
         }
+        origins
+    }
+
+    /// Those of them that are at `host`.
+    pub(super) fn at_host(&self, host: &str) -> Vec<Origin> {
+        let mut origins = self.at_hosts();
+        origins.retain(|origin| origin.host == host);
         origins
     }
 

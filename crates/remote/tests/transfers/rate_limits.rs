@@ -247,7 +247,6 @@ async fn a_host_that_is_left_alone_slows_no_other_one() {
 
 /// Rows 19, 26b: while the storage behind a registry is left alone, no slot is held for it.
 #[tokio::test(start_paused = true)]
-#[ignore = "a source's requests are not part of the lease, so a pause found behind a redirect is waited out in the slot"]
 async fn a_pause_of_the_storage_holds_no_slot() {
     let (a, b) = (TestRegistry::in_memory("a.test").await, TestRegistry::in_memory("b.test").await);
     for (registry, seed) in [(&a, 1), (&b, 50)] {

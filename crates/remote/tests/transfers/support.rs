@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use lazyblob_remote::endpoint::{Mounted, Name};
+use lazyblob_remote::endpoint::{Mounted, Mounting, Name};
 use lazyblob_remote::progress::{Progress, State};
 use lazyblob_remote::provider::{BlobInfo, Origin};
 use lazyblob_remote::transfer::{Blob, Brought, Limits, Pace, Retry, Settings, Transfers, Wanted};
@@ -474,6 +474,10 @@ impl Target for Store {
 
     async fn mount(&self, _: &Descriptor, _: &Origin) -> Result<Mounted> {
         Ok(Mounted::No { session: None })
+    }
+
+    async fn mount_from(&self, _: &Descriptor, places: &[Origin]) -> Result<Mounting> {
+        Ok(Mounting { from: places.first().cloned(), ..Mounting::default() })
     }
 
     async fn put_blob(&self, blob: &Blob, _: Option<String>) -> Result<()> {
