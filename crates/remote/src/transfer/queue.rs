@@ -1,10 +1,10 @@
 //! Who gets the next slot. A pure state machine: it awaits nothing and tells the time from nowhere.
 //!
 //! Those who need the same seats stand in one line, ordered by [`Rank`]. A free slot goes to the best of those at the
-//! heads of lines whose seats are free; one slot in [`FAIR`] goes to whoever has waited longest, and if its seats are
-//! taken they are kept for it. So nobody starves: not the speculative behind the urgent, not the copy that needs two
-//! hosts behind downloads that need one. What takes none of its seats goes on meanwhile: a manifest does not wait
-//! because a blob does.
+//! heads of lines whose seats are free; one slot in [`FAIR`] goes to whoever has waited longest of those. Where the
+//! longest waiting of all does not find its seats free, they are kept for it after so many slots. So nobody starves: not
+//! the speculative behind the urgent, not the copy that needs two hosts behind downloads that need one. What takes none
+//! of its seats goes on meanwhile: a manifest does not wait because a blob does.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -65,8 +65,10 @@ pub(super) struct Queue<T> {
     /// Where each of the waiting stands.
     places: HashMap<Age, (Arc<Need>, Order)>,
     active: Active,
-    /// Slots given since the longest waiting one had its turn.
+    /// Slots given since one went to the longest waiting of those who could have it.
     since_fair: u32,
+    /// Slots given while the longest waiting of all stood in line.
+    passed: u32,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +83,7 @@ struct Active {
 impl<T> Queue<T> {
     pub(super) fn new(limits: Limits) -> Self {
         let (lines, places) = Default::default();
-        Self { limits, lines, places, active: Active::default(), since_fair: 0 }
+        Self { limits, lines, places, active: Active::default(), since_fair: 0, passed: 0 }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -139,32 +141,31 @@ impl<T> Queue<T> {
     /// begin.
     pub(super) fn next(&mut self, closed: impl Fn(&str) -> bool) -> Option<(T, Arc<Need>)> {
         let open = |need: &Need| !need.seats().any(|(host, _)| closed(host));
-        let oldest = || {
-            let heads = self.lines.iter().filter(|(need, _)| open(need));
+        // The longest waiting of those lines that `may` have a slot.
+        let oldest = |may: &dyn Fn(&Need) -> bool| {
+            let heads = self.lines.iter().filter(|(need, _)| open(need) && may(need));
             heads.filter_map(|(need, line)| Some((*line.by_age.first()?, need))).min_by_key(|(age, _)| *age)
         };
-        let (mut turn, mut kept) = (None, None);
-        if self.since_fair >= FAIR
-            && let Some((age, need)) = oldest()
-        {
-            if self.fits(need) {
-                turn = self.places.get(&age).map(|(_, order)| (*order, need));
-            } else {
-                kept = Some(need);
-            }
-        }
-        let free = |need: &Need| kept.is_none_or(|kept| !self.compete(need, kept));
+        let first = oldest(&|_| true);
+        let due = first.filter(|_| self.passed >= FAIR);
+        let kept = due.filter(|(_, need)| !self.fits(need)).map(|(_, need)| need);
+        let free = |need: &Need| self.fits(need) && kept.is_none_or(|kept| !self.compete(need, kept));
         let best = || {
             let heads =
                 self.lines.iter().filter_map(|(need, line)| Some((*line.waiting.first_key_value()?.0, need)));
-            heads
-                .filter(|(_, need)| open(need) && free(need) && self.fits(need))
-                .min_by_key(|(order, _)| *order)
+            heads.filter(|(_, need)| open(need) && free(need)).min_by_key(|(order, _)| *order)
         };
-        let (order, need) = turn.or_else(best)?;
+        let longest = oldest(&free)?;
+        let (order, need) =
+            match due.filter(|_| kept.is_none()).or((self.since_fair >= FAIR).then_some(longest)) {
+                Some((age, need)) => (self.places.get(&age)?.1, need),
+                None => best()?,
+            };
+        let (was_longest, was_first) =
+            (order.age == longest.0, first.is_some_and(|(age, _)| age == order.age));
         let need = Arc::clone(need);
-        let was_oldest = oldest().is_none_or(|(age, _)| age == order.age);
-        self.since_fair = if was_oldest { 0 } else { self.since_fair.saturating_add(1) };
+        self.since_fair = if was_longest { 0 } else { self.since_fair.saturating_add(1) };
+        self.passed = if was_first { 0 } else { self.passed.saturating_add(1) };
         self.places.remove(&order.age);
         let who = self.take_out(&need, order)?;
         self.active.count(&need);
@@ -362,6 +363,25 @@ mod tests {
         panic!("it has waited for 97 others");
     }
 
+    /// Row 21: while the longest waiting of all waits for a host that is busy, others have their turns elsewhere.
+    #[test]
+    fn a_busy_host_takes_no_turns_away_from_the_others() {
+        let mut queue = queue(Limits { per_host: 1, ..Limits::default() });
+        let at = |host: &str| Need::blob(Some(host), None);
+        queue.enter(0, at(A), Rank::default(), 0);
+        assert_eq!(next(&mut queue), Some(0), "it never ends");
+        queue.enter(1, at(A), ranked(Priority::Urgent), 1);
+        queue.enter(2, at(B), ranked(Priority::Speculative), 2);
+        for age in 3..100 {
+            queue.enter(age, at(B), ranked(Priority::Urgent), age);
+            match next(&mut queue) {
+                Some(2) => return assert!(age <= 3 + Age::from(FAIR), "after {age}"),
+                _ => queue.release(&at(B)),
+            }
+        }
+        panic!("it has waited for all others");
+    }
+
     /// Row 17: who leaves is nowhere any more.
     #[test]
     fn nothing_is_left_of_who_leaves() {
@@ -539,7 +559,7 @@ mod tests {
                     model.given(age, &need);
                 }
                 prop_assert_eq!((queue.waiting(), queue.active()), (model.waiting.len(), model.seats_held()));
-                if queue.since_fair < FAIR {
+                if queue.passed < FAIR {
                     let left = model.waiting.values().find(|need| model.room_for(need));
                     prop_assert!(left.is_none(), "{left:?} waits for nothing");
                 }
