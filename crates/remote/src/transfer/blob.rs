@@ -1,7 +1,5 @@
-//! A blob to be read from one of several sources, resumed inside where a source breaks.
+//! A blob to be read from one of several sources.
 
-use std::fmt;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -10,7 +8,7 @@ use oci_spec::image::Descriptor;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Lease;
-use super::pace::Paced;
+use super::reading::Reading;
 use super::retry::Retry;
 use super::settings::Settings;
 use super::sources::{SourceId, Sources};
@@ -18,30 +16,25 @@ use crate::access::Access;
 use crate::body::{self, ByteStream};
 use crate::error::{Error, Result, What};
 use crate::progress::{self, State};
-use crate::provider::{Origin, Provider};
+use crate::provider::Provider;
 use crate::verify::Verified;
-
-/// A source that brings fewer bytes than this between its failures is not getting anywhere.
-const OF_USE: u64 = 64 * 1024;
-/// So many bodies may break one after the other before the source is asked to bring the rest from elsewhere, if it can.
-const BREAKS: u32 = 2;
 
 /// One blob and where it may be had. Reading it costs nothing until the first byte is asked for. Clones are of the same.
 #[derive(Clone, Debug)]
 pub struct Blob {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    descriptor: Descriptor,
-    sources: Arc<Sources>,
-    settings: Settings,
-    access: Access,
-    cancel: CancellationToken,
-    lease: Option<Lease>,
+pub(super) struct Inner {
+    pub(super) descriptor: Descriptor,
+    pub(super) sources: Arc<Sources>,
+    pub(super) settings: Settings,
+    pub(super) access: Access,
+    pub(super) cancel: CancellationToken,
+    pub(super) lease: Option<Lease>,
     /// What is shown while bytes come.
-    moving: State,
+    pub(super) moving: State,
     trail: Mutex<Trail>,
     /// The last state told.
     told: Mutex<Option<State>>,
@@ -49,11 +42,11 @@ struct Inner {
 
 /// Where the bytes of one reading came from.
 #[derive(Debug, Default)]
-struct Trail {
+pub(super) struct Trail {
     /// The source asked last.
-    last: Option<(SourceId, String)>,
+    pub(super) last: Option<(SourceId, String)>,
     /// Answers it took, and whether it began behind the beginning.
-    answers: u32,
+    pub(super) answers: u32,
     resumed: bool,
 }
 
@@ -113,7 +106,7 @@ impl Blob {
     }
 
     /// Says what happens to it, to all who watch; each state once.
-    fn enter(&self, state: State) {
+    pub(super) fn enter(&self, state: State) {
         let before = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner).replace(state);
         if before != Some(state) {
             self.inner.access.progress.start(&self.inner.descriptor, state);
@@ -175,16 +168,7 @@ impl Blob {
     /// The last source's error when no source is left; all sources are named in the trace.
     pub async fn read_from(&self, offset: u64) -> Result<ByteStream> {
         *self.trail() = Trail { resumed: offset > 0, ..Trail::default() };
-        let (failures, body) = Default::default();
-        let mut reading = Reading {
-            blob: self.clone(),
-            offset,
-            failures,
-            proven: offset,
-            promised: 0..0,
-            source: None,
-            body,
-        };
+        let mut reading = Reading::new(self.clone(), offset);
         let first = reading.next().await?;
         let rest = futures::stream::try_unfold(reading, |mut reading| async move {
             Ok(reading.next().await?.map(|bytes| (bytes, reading)))
@@ -259,200 +243,7 @@ impl Blob {
         again
     }
 
-    fn trail(&self) -> MutexGuard<'_, Trail> {
+    pub(super) fn trail(&self) -> MutexGuard<'_, Trail> {
         self.inner.trail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A read under way.
-struct Reading {
-    blob: Blob,
-    /// Bytes handed on so far.
-    offset: u64,
-    /// Failures since the source last showed that it is of use.
-    failures: u32,
-    /// Where that was.
-    proven: u64,
-    /// What the open body is to bring of the blob.
-    promised: Range<u64>,
-    /// The source asked last.
-    source: Option<(SourceId, Arc<dyn Provider>)>,
-    body: Option<Paced>,
-}
-
-impl Reading {
-    /// The next bytes, from whichever source has them.
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            let blob = self.blob.clone();
-            let step = tokio::select! {
-                biased;
-                () = blob.cancelled().cancelled() => return Err(Error::Cancelled { what: self.what() }),
-                step = self.step() => step,
-            };
-            match step {
-                Ok(Some(bytes)) => {
-                    self.offset += bytes.len() as u64;
-                    if self.offset - self.proven >= OF_USE {
-                        (self.failures, self.proven) = (0, self.offset);
-                    }
-                    blob.inner.access.progress.advance(blob.descriptor(), self.offset);
-                    return Ok(Some(bytes));
-                }
-                // A host may answer with less than was asked for (RFC 9110 §15.3.7): that is no failure.
-                Ok(None) if self.kept_its_promise() => self.body = None,
-                // An early end without an error: the body was cut where its length was not known.
-                Ok(None) if self.offset < blob.descriptor().size() && self.offset > 0 => {
-                    let cause = format!("ended after {} of {} bytes", self.offset, blob.descriptor().size());
-                    let what = self.what();
-                    self.recover(Error::broken(what.operation, what.object, &cause.into())).await?;
-                }
-                Ok(None) => {
-                    self.ended();
-                    return Ok(None);
-                }
-                Err(error) => self.recover(error).await?,
-            }
-        }
-    }
-
-    /// Whether the body brought a part of the blob that it had announced, and that was worth a request.
-    fn kept_its_promise(&self) -> bool {
-        let Range { start, end } = self.promised;
-        self.offset == end && end < self.blob.descriptor().size() && end - start >= OF_USE
-    }
-
-    async fn step(&mut self) -> Result<Option<Bytes>> {
-        let body = match &mut self.body {
-            Some(body) => body,
-            None => {
-                let body = self.open().await?;
-                self.body.insert(body)
-            }
-        };
-        body.next().await.transpose()
-    }
-
-    async fn open(&mut self) -> Result<Paced> {
-        let inner = Arc::clone(&self.blob.inner);
-        let size = inner.descriptor.size();
-        let (id, source) =
-            inner.sources.current().ok_or_else(|| inner.sources.exhausted(&inner.descriptor))?;
-        if self.source.as_ref().is_some_and(|(before, _)| *before != id) {
-            self.failures = 0;
-        }
-        self.source = Some((id, Arc::clone(&source)));
-        // Nobody needs to be asked for nothing.
-        if self.offset >= size {
-            return Ok(Paced::new(body::once(Bytes::new()), inner.settings.pace, self.what()));
-        }
-        if let Some(lease) = &inner.lease {
-            // A source at a host is read with the slots of both ends. One that is here is asked first: it may have to
-            // fetch the blob itself, and a slot must not wait for that.
-            match source.host() {
-                Some(host) => lease.hold(Some(host), || self.blob.enter(State::Waiting)).await,
-                None => lease.give_back(),
-            }
-        }
-        self.begin();
-        let opening = source.open(&inner.descriptor, self.offset..size);
-        let opened = match &inner.lease {
-            Some(lease) => lease.during(opening).await?,
-            None => opening.await?,
-        };
-        {
-            let mut trail = self.blob.trail();
-            trail.answers += 1;
-            trail.last = Some((id, place(&source.origin(), opened.brought_by())));
-        }
-        let start = opened.range().start;
-        self.promised = self.offset.max(start)..opened.range().end.max(self.offset);
-        if start > self.offset {
-            let reason = format!("asked for bytes from {}, got them from {start}", self.offset);
-            let what = self.what();
-            return Err(Error::invalid(what.operation, what.object, reason));
-        }
-        let mut body = Paced::new(opened.into_stream(), inner.settings.pace, self.what());
-        body.drop_first(self.offset - start);
-        if let (Some(lease), None) = (&inner.lease, source.host()) {
-            let first = body.next().await.transpose()?;
-            lease.hold(None, || ()).await;
-            body.put_back(first);
-        }
-        Ok(body)
-    }
-
-    /// Bytes are about to come, from here on.
-    fn begin(&self) {
-        self.blob.enter(self.blob.inner.moving);
-        self.blob.access().progress.advance(self.blob.descriptor(), self.offset);
-    }
-
-    /// After a failure: the same source after a wait, else the next source at the same offset.
-    async fn recover(&mut self, error: Error) -> Result<()> {
-        let broke = self.body.take().is_some();
-        self.failures += 1;
-        if matches!(error.root(), Error::Cancelled { .. }) {
-            return Err(error);
-        }
-        let sources = &self.blob.inner.sources;
-        if sources.is_exhausted() {
-            return Err(error);
-        }
-        let said = error.to_string();
-        if let Some((id, _)) = &self.source
-            && broke
-            && self.failures >= BREAKS.min(self.blob.retry().tries)
-            && sources.avoid(*id, self.blob.descriptor())
-        {
-            self.failures = 0;
-            self.blob.enter(State::Retrying { seconds: 0 });
-            self.blob.access().progress.note(&format!("{said}; going on at the next host"));
-            return Ok(());
-        }
-        let error = match self.blob.back_off(self.failures, error).await {
-            Ok(()) => return Ok(()),
-            Err(error) if matches!(error.root(), Error::Cancelled { .. }) => return Err(error),
-            Err(error) => error,
-        };
-        let Some((id, _)) = &self.source else { return Err(error) };
-        self.failures = 0;
-        self.blob.enter(State::Retrying { seconds: 0 });
-        sources.refuse(*id, error);
-        if sources.is_exhausted() {
-            return Err(sources.exhausted(self.blob.descriptor()));
-        }
-        self.blob.access().progress.note(&format!("{said}; going on with the next source"));
-        Ok(())
-    }
-
-    /// All bytes have come. Where they stay here no seat is needed any more: making them durable takes none.
-    fn ended(&mut self) {
-        self.body = None;
-        self.blob.enter(State::Verifying);
-        if self.blob.inner.moving == State::Downloading
-            && let Some(lease) = &self.blob.inner.lease
-        {
-            lease.give_back();
-        }
-    }
-
-    fn what(&self) -> What {
-        let origin = self.source.as_ref().map(|(_, source)| source.origin().to_string()).unwrap_or_default();
-        What::new("read blob", format_args!("{} from {origin}", self.blob.descriptor().digest()))
-    }
-}
-
-/// A source, and the host that stood in for it.
-fn place(origin: &Origin, brought_by: Option<&str>) -> String {
-    match brought_by {
-        Some(host) => format!("{origin} at {host}"),
-        None => origin.to_string(),
-    }
-}
-
-impl fmt::Debug for Reading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reading").field("offset", &self.offset).finish_non_exhaustive()
     }
 }

@@ -31,6 +31,7 @@ mod locations;
 mod pace;
 mod pauses;
 mod queue;
+mod reading;
 mod retry;
 mod scheduler;
 mod settings;
