@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanDuration};
 use lazyblob::remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, OciArchiveTarget};
 use lazyblob::remote::endpoint::{Name, Source, Target};
 use lazyblob::remote::hosts::Hosts;
-use lazyblob::remote::layout::Layout;
+use lazyblob::remote::layout::{Layout, Partial};
 use lazyblob::remote::location::{LocalImage, LocalKind};
 use lazyblob::remote::registry::{RegistrySource, RegistryTarget, Repository, Settings};
 use lazyblob::remote::transfer::{self, Limits, Retry, Transfers};
@@ -33,8 +32,8 @@ pub(crate) struct Context {
     json: bool,
     from_registry: AtomicBool,
     to_registry: AtomicBool,
-    /// Layouts that are written to.
-    written: Mutex<Vec<Layout>>,
+    /// Layouts that were opened.
+    layouts: Mutex<Vec<Layout>>,
 }
 
 impl Context {
@@ -69,8 +68,8 @@ impl Context {
         let registry = Registry::new(transport, known.build(), Settings { transfers, ..Settings::default() });
         let watch = Watch::new(global.progress);
         let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
-        let (from_registry, to_registry, written) = Default::default();
-        Ok(Self { registry, access, watch, json: global.json, from_registry, to_registry, written })
+        let (from_registry, to_registry, layouts) = Default::default();
+        Ok(Self { registry, access, watch, json: global.json, from_registry, to_registry, layouts })
     }
 
     /// The client for all registries.
@@ -141,7 +140,7 @@ impl Context {
         };
         let path = local.path();
         let source: Arc<dyn Source> = match local.kind() {
-            LocalKind::Oci => Arc::new(Layout::open(path).await?),
+            LocalKind::Oci => Arc::new(self.opened(Layout::open(path).await?)),
             LocalKind::OciArchive => Arc::new(OciArchive::open(path).await?),
             LocalKind::DockerArchive => Arc::new(DockerArchive::open(path).await?),
         };
@@ -171,35 +170,29 @@ impl Context {
     async fn open_target(&self, local: &LocalImage) -> Result<Arc<dyn Target>, Failure> {
         let path = local.path();
         Ok(match local.kind() {
-            LocalKind::Oci => {
-                let layout = Layout::create_or_open(path).await?;
-                self.written.lock().unwrap_or_else(PoisonError::into_inner).push(layout.clone());
-                Arc::new(layout)
-            }
+            LocalKind::Oci => Arc::new(self.opened(Layout::create_or_open(path).await?)),
             LocalKind::OciArchive => Arc::new(OciArchiveTarget::create(path).await?),
             LocalKind::DockerArchive => Arc::new(DockerArchiveTarget::create(path).await?),
         })
     }
 
-    /// What a run that failed leaves for the next one to go on with, in words.
-    pub(crate) async fn unfinished(&self) -> Vec<String> {
-        let layouts = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut said = Vec::new();
+    fn opened(&self, layout: Layout) -> Layout {
+        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).push(layout.clone());
+        layout
+    }
+
+    /// Unfinished blobs of the layouts of this run, each with its layout. Who cannot look has nothing to tell.
+    pub(crate) async fn unfinished(&self) -> Vec<(Layout, Vec<Partial>)> {
+        let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut unfinished = Vec::new();
         for layout in layouts {
-            let ingests = layout.ingests();
-            // Who cannot look has nothing to tell: the failure itself is what matters.
-            let mut partials = ingests.list().await.unwrap_or_default();
-            partials.retain(|partial| partial.offset > 0);
-            let bytes: u64 = partials.iter().map(|partial| partial.offset).sum();
-            let kept = (HumanBytes(bytes), ingests.dir().display(), HumanDuration(ingests.settings().keep));
-            match partials.len() {
-                0 => {}
-                1 => said.push(format!("1 unfinished blob ({}) stays in {} for {}", kept.0, kept.1, kept.2)),
-                many => said
-                    .push(format!("{many} unfinished blobs ({}) stay in {} for {}", kept.0, kept.1, kept.2)),
+            let mut partials = layout.ingests().list().await.unwrap_or_default();
+            partials.retain(|partial| partial.offset > 0 || partial.in_use);
+            if !partials.is_empty() {
+                unfinished.push((layout, partials));
             }
         }
-        said
+        unfinished
     }
 
     /// Waits for all work to end, but not for ever.

@@ -11,6 +11,7 @@ mod offline;
 mod output;
 mod progress;
 mod stats;
+mod unfinished;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -76,8 +77,8 @@ async fn run(cli: Cli) -> Result<Result<(), Failure>, Failure> {
     if let Err(failure) = &outcome {
         let as_json = cli.global.progress == ProgressMode::Json;
         report(failure, as_json);
-        for unfinished in context.unfinished().await {
-            context.watch().say(&format!("{unfinished}; the same copy goes on from there"));
+        for (layout, partials) in context.unfinished().await {
+            unfinished::stays(&layout, &partials).iter().for_each(|stays| context.watch().say(stays));
         }
     }
     if cli.global.stats {

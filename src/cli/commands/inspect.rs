@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::args::InspectArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
-use crate::cli::output;
+use crate::cli::{output, unfinished};
 
 /// Shows a manifest.
 pub(super) async fn run(args: InspectArgs, context: &Context) -> Result<(), Failure> {
@@ -19,6 +19,8 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> Result<(), Fail
     if args.raw {
         return output::write(manifest.bytes());
     }
+    let partials: Vec<_> =
+        context.unfinished().await.into_iter().flat_map(|(_, partials)| partials).collect();
     let referrers = if args.referrers { source.referrers(manifest.digest()).await? } else { Vec::new() };
     if context.json() {
         let parsed: Value = serde_json::from_slice(manifest.bytes()).unwrap_or_default();
@@ -33,9 +35,17 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> Result<(), Fail
         if args.referrers {
             document["referrers"] = json!(referrers);
         }
+        if !partials.is_empty() {
+            document["unfinished"] = partials.iter().map(unfinished::document).collect();
+        }
         return output::json(&document);
     }
-    output::lines(&text(&args.location.to_string(), &manifest, args.referrers.then_some(&referrers[..])))
+    let referrers = args.referrers.then_some(&referrers[..]);
+    let mut text = text(&args.location.to_string(), &manifest, referrers);
+    for partial in &partials {
+        let _ = writeln!(text, "  unfinished {} {}", partial.digest, unfinished::line(partial));
+    }
+    output::lines(&text)
 }
 
 fn kind(manifest: &Manifest) -> &'static str {

@@ -93,17 +93,32 @@ async fn processes_that_write_one_layout_share_what_they_fetch() {
     }
 }
 
-/// Row 98: a copy that is interrupted says what stays, and where.
+/// Row 98: a copy that is interrupted says what stays, and where; it is listed with its size and age, while it is written
+/// and afterwards, and is not touched meanwhile.
 #[tokio::test]
 async fn what_stays_of_an_interrupted_copy_is_said() {
     let (desk, registry) = (Desk::new(), TestRegistry::start().await);
     let layer = sized_image(1, LAYER, "interrupted");
     registry.seed("app", "1", &layer).await;
     registry.add(slowly());
-    let words = format!("copy {}/app:1 {}:1", registry.host(), desk.at("oci", "layout"));
+    let layout = desk.at("oci", "layout");
+    registry.seed("other", "1", &image(1, "other")).await;
+    desk.ok(&format!("copy {}/other:1 {layout}:other", registry.host())).await;
+    let words = format!("copy {}/app:1 {layout}:1", registry.host());
     let child = desk.command(&words).spawn().unwrap();
     saved(&desk).await;
+    let inspect = format!("inspect {layout}:other");
+    let shown = desk.ok(&inspect).await.stdout;
+    assert!(shown.contains(" MiB, being written"), "{shown}");
     signal(&child, "INT");
     let run = Ran::of(&words, child.wait_with_output().await.unwrap()).exits(130);
     run.says(&["1 unfinished blob (", "stays in", "layout/.ingest for 24 hours"]);
+    let shown = desk.ok(&inspect).await.stdout;
+    assert!(shown.contains(&digest_of(&layer)) && shown.contains(" MiB, saved "), "{shown}");
+    let listed = desk.ok(&format!("--json {inspect}")).await.json()["unfinished"][0].clone();
+    assert_eq!(
+        (&listed["size"], &listed["in_use"]),
+        (&layer.layers().next().unwrap().size().into(), &false.into())
+    );
+    assert!(listed["offset"].as_u64().unwrap() > 0 && listed["age"].as_u64().unwrap() < 60, "{listed}");
 }
