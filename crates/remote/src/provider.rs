@@ -61,8 +61,14 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Where the bytes come from. Costs nothing.
     fn origin(&self) -> Origin;
 
-    /// The host whose slots reading takes; nothing where the bytes are here, or where reading takes slots of its own.
+    /// The host whose slots reading takes; nothing where the bytes are here, or where opening fetches them.
     fn host(&self) -> Option<&str> {
         None
+    }
+
+    /// Whether [`Provider::open`] may first fetch the blob, by a transfer with slots of its own. It is then opened before
+    /// a slot is taken for what is to be done with the bytes: one must not wait for the other.
+    fn fetches(&self) -> bool {
+        false
     }
 }

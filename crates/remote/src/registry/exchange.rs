@@ -302,6 +302,10 @@ impl Repository {
     async fn mint(&self, at: &Address, host: &str, request: TokenRequest) -> Result<Token> {
         let what = What::new("get token", format_args!("for {} from {}", self.name, request.server()));
         let route = self.route(at, &request.realm, &what).await?;
+        // Not waited for here: many wait for one token, each with a slot of its own to give back meanwhile.
+        if let Some(paused) = self.paused(&request.realm, &what) {
+            return Err(paused);
+        }
         // One try, and one more where the server does not know the POST: whoever asked has the ladder.
         let mut response =
             self.dispatch(Kind::Token, request.build()?, &request.realm, &route, &what).await?;

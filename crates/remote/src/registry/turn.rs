@@ -1,5 +1,7 @@
 //! When a request may be sent: a slot for each verb, and no request to a host that asked to be left alone.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::time::Instant;
 use url::Url;
@@ -10,7 +12,7 @@ use super::response::retry_after;
 use crate::body::Body;
 use crate::error::{Error, Result, What};
 use crate::request::Kind;
-use crate::transfer::{Lease, Need, Rank};
+use crate::transfer::Need;
 use crate::transport::Route;
 
 impl Repository {
@@ -19,7 +21,8 @@ impl Repository {
     where
         F: Future<Output = Result<T>>,
     {
-        self.in_turn(Need::manifest(self.name.host()), verb).await
+        let need = Need::manifest(self.name.host());
+        self.registry.0.transfers.ask(&need, &self.access, verb).await
     }
 
     /// A question about a blob, with the ladder of retries.
@@ -27,28 +30,8 @@ impl Repository {
     where
         F: Future<Output = Result<T>>,
     {
-        self.in_turn(Need::probe(self.name.host()), verb).await
-    }
-
-    /// One slot for each try; none is held between them.
-    async fn in_turn<T, F>(&self, need: Need, verb: impl Fn() -> F) -> Result<T>
-    where
-        F: Future<Output = Result<T>>,
-    {
-        let transfers = &self.registry.0.transfers;
-        let rank = Rank { priority: self.access.priority, ..Rank::default() };
-        let mut place = transfers.scheduler().place(rank);
-        let mut failures = 0;
-        loop {
-            let slot = place.slot(&need, || ()).await;
-            let error = match verb().await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            drop(slot);
-            failures += 1;
-            transfers.settings().retry.pause(&self.access, failures, error).await?;
-        }
+        let need = Need::probe(self.name.host());
+        self.registry.0.transfers.ask(&need, &self.access, verb).await
     }
 
     /// Sends a request once its host may be asked, and takes note of what the host says about being asked.
@@ -61,10 +44,11 @@ impl Repository {
         what: &What,
     ) -> Result<Response<Body>> {
         let host = self.known_as(url);
-        self.wait_for(&host, what).await?;
+        let transfers = &self.registry.0.transfers;
+        transfers.until_welcome(&host).await.map_err(|wait| left_alone(&host, wait, what))?;
         let sent = Instant::now();
         let response = self.registry.send(kind, request, route, what).await?;
-        let scheduler = self.registry.0.transfers.scheduler();
+        let scheduler = transfers.scheduler();
         match asks_for_peace(response.status(), response.headers()) {
             true => scheduler.pause(&host, retry_after(response.headers(), std::time::SystemTime::now())),
             false => scheduler.served(&host, sent),
@@ -76,25 +60,7 @@ impl Repository {
     pub(super) fn paused(&self, url: &Url, what: &What) -> Option<Error> {
         let host = self.known_as(url);
         let until = self.registry.0.transfers.scheduler().paused_until(&host)?;
-        Some(left_alone(&host, until, what))
-    }
-
-    /// Waits until `host` may be asked again; without the slot of the transfer this is a part of. A wait that is too
-    /// long to be waited for is an error at once, and no request.
-    async fn wait_for(&self, host: &str, what: &What) -> Result<()> {
-        let transfers = &self.registry.0.transfers;
-        while let Some(until) = transfers.scheduler().paused_until(host) {
-            let wait = until.saturating_duration_since(Instant::now());
-            if wait > transfers.settings().retry.longest_asked {
-                return Err(left_alone(host, until, what));
-            }
-            let over = tokio::time::sleep_until(until);
-            match Lease::current() {
-                Some(lease) => lease.aside(over, || ()).await,
-                None => over.await,
-            }
-        }
-        Ok(())
+        Some(left_alone(&host, until.saturating_duration_since(Instant::now()), what))
     }
 
     /// The name by which limits and pauses know the host of `url`: the upstream goes by its registry's name.
@@ -103,9 +69,8 @@ impl Repository {
     }
 }
 
-/// The error of a request that was not sent because `host` is left alone `until` then.
-fn left_alone(host: &str, until: Instant, what: &What) -> Error {
-    let wait = until.saturating_duration_since(Instant::now());
+/// The error of a request that was not sent because `host` is left alone for another `wait`.
+fn left_alone(host: &str, wait: Duration, what: &What) -> Error {
     let seconds = wait.as_secs();
     let reason = format!("{host} asks to be left alone for {seconds} s; it is not asked before that");
     Error::RateLimited { what: what.clone(), reason, retry_after: Some(wait), quota: false }

@@ -31,13 +31,21 @@ pub(super) struct Inner {
     pub(super) sources: Arc<Sources>,
     pub(super) settings: Settings,
     pub(super) access: Access,
-    pub(super) cancel: CancellationToken,
-    pub(super) lease: Option<Lease>,
-    /// What is shown while bytes come.
-    pub(super) moving: State,
+    cancel: CancellationToken,
+    pub(super) part: Option<Part>,
+    /// Ends the reading that is under way when another begins: it may still be in a connection's hands.
+    reading: Mutex<CancellationToken>,
     trail: Mutex<Trail>,
     /// The last state told.
     told: Mutex<Option<State>>,
+}
+
+/// What a blob has that is a part of a transfer.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) lease: Lease,
+    /// The host the bytes go to; nothing where they stay here.
+    pub(super) to: Option<String>,
 }
 
 /// Where the bytes of one reading came from.
@@ -63,20 +71,20 @@ impl Blob {
         let all = Arc::new(Sources::default());
         all.add(0, sources);
         let access = Access { progress: progress::notes_only(&access.progress), ..access };
-        Self::of(descriptor, all, settings, access, CancellationToken::new(), None, State::Downloading)
+        Self::of(descriptor, all, settings, access, CancellationToken::new(), None)
     }
 
+    /// A blob that is read until `cancel` is signalled.
     pub(super) fn of(
         descriptor: Descriptor,
         sources: Arc<Sources>,
         settings: Settings,
         access: Access,
         cancel: CancellationToken,
-        lease: Option<Lease>,
-        moving: State,
+        part: Option<Part>,
     ) -> Self {
-        let (trail, told) = Default::default();
-        let inner = Inner { descriptor, sources, settings, access, cancel, lease, moving, trail, told };
+        let (reading, trail, told) = Default::default();
+        let inner = Inner { descriptor, sources, settings, access, cancel, part, reading, trail, told };
         Self { inner: Arc::new(inner) }
     }
 
@@ -113,12 +121,20 @@ impl Blob {
         }
     }
 
+    /// What is shown while bytes come.
+    pub(super) fn moving(&self) -> State {
+        match &self.inner.part {
+            Some(Part { to: Some(_), .. }) => State::Uploading,
+            _ => State::Downloading,
+        }
+    }
+
     /// Waits for a step that can be dropped where it is.
     ///
     /// # Errors
     /// The step's, or [`Error::Cancelled`].
     pub(crate) async fn unless_cancelled<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        match self.inner.cancel.run_until_cancelled(step).await {
+        match unless(&self.inner.cancel, step).await {
             Some(outcome) => outcome,
             None => Err(Error::Cancelled { what: What::new("bring blob", self.descriptor().digest()) }),
         }
@@ -130,23 +146,28 @@ impl Blob {
     /// # Errors
     /// `error`, or [`Error::Cancelled`] that says what was waited for.
     pub(crate) async fn back_off(&self, failures: u32, error: Error) -> Result<()> {
-        let Inner { descriptor, settings, access, cancel, lease, moving, .. } = &*self.inner;
+        let Inner { settings, access, cancel, part, .. } = &*self.inner;
         let Some(wait) = settings.retry.wait_after(failures, &error) else { return Err(error) };
         access.progress.retry(&error, wait);
         tracing::debug!(%error, ?wait, failures, "retrying");
         let counted = progress::count_down(wait, |seconds| self.enter(State::Retrying { seconds }));
         let waited = async {
-            match lease {
-                Some(lease) => lease.aside(counted, || self.enter(State::Waiting)).await,
+            match part {
+                Some(part) => part.lease.aside(counted, || self.enter(State::Waiting)).await,
                 None => counted.await,
             }
         };
-        if cancel.run_until_cancelled(waited).await.is_none() {
-            let object = format!("{} (after: {error})", descriptor.digest());
-            return Err(Error::Cancelled { what: What::new("wait before another try to read blob", object) });
+        if unless(cancel, waited).await.is_none() {
+            return Err(self.waited_in_vain(&error.to_string()));
         }
-        self.enter(*moving);
+        self.enter(self.moving());
         Ok(())
+    }
+
+    /// The error of a wait after `said` that somebody ended.
+    pub(super) fn waited_in_vain(&self, said: &str) -> Error {
+        let object = format_args!("{} (after: {said})", self.inner.descriptor.digest());
+        Error::Cancelled { what: What::new("wait before another try to read blob", object) }
     }
 
     /// Reads the whole blob from the beginning and verifies it. See [`Blob::read_from`].
@@ -162,13 +183,20 @@ impl Blob {
     /// Reads the blob from `offset` to its end; whoever takes the bytes verifies them together with those before.
     /// Returns once the first bytes are there, so that a caller opens nothing at a target before its source has
     /// answered. A connection that breaks is resumed at the offset reached; bytes already passed on are not asked for
-    /// again, except where a source ignores ranges: then they come again and are dropped here.
+    /// again, except where a source ignores ranges: then they come again and are dropped here. A blob is read once at a
+    /// time: what is left of an earlier reading ends.
     ///
     /// # Errors
     /// The last source's error when no source is left; all sources are named in the trace.
     pub async fn read_from(&self, offset: u64) -> Result<ByteStream> {
         *self.trail() = Trail { resumed: offset > 0, ..Trail::default() };
-        let mut reading = Reading::new(self.clone(), offset);
+        let current = self.inner.cancel.child_token();
+        let before = {
+            let mut reading = self.inner.reading.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *reading, current.clone())
+        };
+        before.cancel();
+        let mut reading = Reading::new(self.clone(), offset, current);
         let first = reading.next().await?;
         let rest = futures::stream::try_unfold(reading, |mut reading| async move {
             Ok(reading.next().await?.map(|bytes| (bytes, reading)))
@@ -190,7 +218,7 @@ impl Blob {
             return Err(Error::refused("read blob", self.inner.descriptor.digest(), reason));
         }
         loop {
-            match self.collect().await {
+            match Box::pin(self.collect()).await {
                 Err(error) if self.may_read_again(&error) => {}
                 outcome => return outcome,
             }
@@ -245,5 +273,14 @@ impl Blob {
 
     pub(super) fn trail(&self) -> MutexGuard<'_, Trail> {
         self.inner.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for `step` unless `cancel` is signalled, which goes first: what is cancelled begins nothing any more.
+pub(super) async fn unless<T>(cancel: &CancellationToken, step: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => None,
+        value = step => Some(value),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lazyblob_flightcontrol::{Context, Failure};
 use oci_spec::image::Descriptor;
 
-use super::blob::Blob;
+use super::blob::{Blob, Part};
 use super::board::{Board, Event};
 use super::engine::{Action, Brought};
 use super::flights::Flight;
@@ -61,11 +61,15 @@ impl Job {
         let Self { settings, scheduler, flight, blob, target, access, locations, turns } = self;
         let place = scheduler.place(flight.rank());
         flight.stand(place.standing());
-        let lease = Lease::new(place, target.host().map(str::to_owned));
-        let cancel = context.token().clone();
+        let lease = Lease::new(place);
+        let _term = lease.term();
+        // Ends with this run: what a connection still has of it gets nothing any more.
+        let cancel = context.token().child_token();
+        let _over = cancel.clone().drop_guard();
+        let part = Part { lease: lease.clone(), to: target.host().map(str::to_owned) };
         let access = Access { progress: Arc::new(Board::new(context, settings.interval)), ..access };
-        let (sources, moving) = (Arc::clone(flight.sources()), moving(target.as_ref()));
-        let blob = Blob::of(blob, sources, settings, access, cancel, Some(lease.clone()), moving);
+        let sources = Arc::clone(flight.sources());
+        let blob = Blob::of(blob, sources, settings, access, cancel, Some(part));
         Carrier { blob, flight, lease, target, locations, turns }.carry().await
     }
 }

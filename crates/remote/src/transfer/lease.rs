@@ -1,6 +1,6 @@
 //! The slot of one transfer, shared by what reads and what writes in it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::limits::Need;
 use super::scheduler::{Place, Slot};
@@ -12,39 +12,54 @@ tokio::task_local! {
 
 /// One transfer's place in the queue, with the slot it holds at the moment, if any. Clones are of the same.
 #[derive(Clone, Debug)]
-pub struct Lease(Arc<Inner>);
+pub(super) struct Lease(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The host the bytes go to; nothing where they stay here.
-    to: Option<String>,
     /// Its lock is held while waiting in line: one transfer stands in line once.
     place: tokio::sync::Mutex<Place>,
-    held: Mutex<Option<Slot>>,
+    held: Mutex<Held>,
 }
 
+#[derive(Debug, Default)]
+struct Held {
+    slot: Option<Slot>,
+    /// The transfer is over: whatever of it still lives somewhere gets no slot any more.
+    ended: bool,
+}
+
+/// Ends a lease when it is dropped.
+#[must_use = "dropped at once, it ends the lease at once"]
+pub(super) struct Term(Lease);
+
 impl Lease {
-    /// Nothing held yet, for a transfer to `to`.
-    pub(super) fn new(place: Place, to: Option<String>) -> Self {
-        Self(Arc::new(Inner { to, place: tokio::sync::Mutex::new(place), held: Mutex::default() }))
+    /// Nothing held yet.
+    pub(super) fn new(place: Place) -> Self {
+        Self(Arc::new(Inner { place: tokio::sync::Mutex::new(place), held: Mutex::default() }))
     }
 
-    /// Waits until the seats for bytes on their way from `from` are held, both ends in one step. Costs nothing where
-    /// they are. `queued` is called if there is a wait.
-    pub(super) async fn hold(&self, from: Option<&str>, queued: impl FnOnce()) {
-        let need = Need::blob(from, self.0.to.as_deref());
+    /// As long as the result lives, slots may be held. What goes on in tasks that belong to others, a connection that
+    /// still has a body of ours, keeps no slot beyond that.
+    pub(super) fn term(&self) -> Term {
+        Term(self.clone())
+    }
+
+    /// Waits until the seats of `need` are held, all in one step. Costs nothing where they are. `queued` is called if
+    /// there is a wait.
+    pub(super) async fn hold(&self, need: &Need, queued: impl FnOnce()) {
         let mut place = self.0.place.lock().await;
-        if self.needs().as_ref() == Some(&need) {
+        if self.is_settled(|held| held == need) {
             return;
         }
         self.give_back();
-        let slot = place.slot(&need, queued).await;
-        self.keep(Some(slot));
+        self.keep(place.slot(need, queued).await);
     }
 
     /// Frees the slot: nothing moves for a while, or any more.
     pub(super) fn give_back(&self) {
-        drop(self.keep(None));
+        let slot = self.held().slot.take();
+        // Outside of the lock: that hands it on.
+        drop(slot);
     }
 
     /// Runs `part` as a part of the transfer: a request in it that has to wait for its host waits without the slot. What
@@ -54,31 +69,46 @@ impl Lease {
     }
 
     /// The lease of the transfer that whoever asks is a part of.
-    pub(crate) fn current() -> Option<Self> {
+    pub(super) fn current() -> Option<Self> {
         CURRENT.try_with(Self::clone).ok()
     }
 
     /// Waits for `wait` without holding a slot, and for the slot again where one was held; `queued` is called if that is
-    /// not to be had at once.
-    pub(crate) async fn aside<T>(&self, wait: impl Future<Output = T>, queued: impl FnOnce()) -> T {
-        let need = self.needs();
+    /// not to be had at once. Where another part of the transfer has taken one meanwhile, that one serves.
+    pub(super) async fn aside<T>(&self, wait: impl Future<Output = T>, queued: impl FnOnce()) -> T {
+        let need = self.held().slot.as_ref().map(|slot| slot.need().clone());
         self.give_back();
         let value = wait.await;
         if let Some(need) = need {
             let mut place = self.0.place.lock().await;
-            let slot = place.slot(&need, queued).await;
-            self.keep(Some(slot));
+            if !self.is_settled(|_| true) {
+                self.keep(place.slot(&need, queued).await);
+            }
         }
         value
     }
 
-    fn needs(&self) -> Option<Need> {
-        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().map(|slot| slot.need().clone())
+    /// Whether nothing is to be waited for: what is held `suffices`, or the transfer is over.
+    fn is_settled(&self, suffices: impl FnOnce(&Need) -> bool) -> bool {
+        let held = self.held();
+        held.ended || held.slot.as_ref().is_some_and(|slot| suffices(slot.need()))
     }
 
-    /// Keeps `slot` in the place of what was held. The old one is dropped outside of the lock: that hands it on.
-    fn keep(&self, slot: Option<Slot>) -> Option<Slot> {
-        std::mem::replace(&mut *self.0.held.lock().unwrap_or_else(PoisonError::into_inner), slot)
+    fn keep(&self, slot: Slot) {
+        let mut held = self.held();
+        let surplus = if held.ended { Some(slot) } else { held.slot.replace(slot) };
+        drop(held);
+        drop(surplus);
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Term {
+    fn drop(&mut self) {
+        self.0.held().ended = true;
+        self.0.give_back();
     }
 }

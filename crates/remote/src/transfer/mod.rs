@@ -18,6 +18,7 @@
 //! Memory: a transfer holds what its connections buffer (about 0.4 MB at each end) and, where it ends on disk, one write
 //! of half a MB; so the whole is bounded by [`Limits::total`]. What waits in line holds a few hundred bytes.
 
+mod ask;
 mod blob;
 mod board;
 mod carry;
@@ -42,7 +43,6 @@ pub use blob::Blob;
 pub use engine::{Action, Brought, Transfers, Wanted};
 pub use keyed::{Guard, Keyed};
 pub use layers::{Layer, LayerError, Layers};
-pub use lease::Lease;
 pub use limits::{Limits, Need, Operation};
 pub use locations::{Caps, Locations};
 pub use pace::Pace;

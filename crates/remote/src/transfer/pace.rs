@@ -53,8 +53,6 @@ pub(super) struct Paced {
     ended: bool,
     /// Bytes still to be dropped at the beginning.
     skip: u64,
-    /// Goes before what the body has.
-    held: Option<Bytes>,
     /// Time waited, and bytes come, in this window.
     waited: Duration,
     bytes: u64,
@@ -93,18 +91,13 @@ impl Waiting {
 
 impl Paced {
     pub(super) fn new(body: ByteStream, pace: Pace, what: What) -> Self {
-        let (alarm, waiting, ended, skip, held, waited, bytes) = Default::default();
-        Self { body, pace, what, alarm, waiting, ended, skip, held, waited, bytes }
+        let (alarm, waiting, ended, skip, waited, bytes) = Default::default();
+        Self { body, pace, what, alarm, waiting, ended, skip, waited, bytes }
     }
 
     /// Drops the next `bytes`: the source began earlier than asked.
     pub(super) fn drop_first(&mut self, bytes: u64) {
         self.skip = bytes;
-    }
-
-    /// Hands out `bytes` before anything else.
-    pub(super) fn put_back(&mut self, bytes: Option<Bytes>) {
-        self.held = bytes;
     }
 
     fn give_up(&self, why: TooSlow) -> Error {
@@ -131,9 +124,6 @@ impl Stream for Paced {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Some(held) = this.held.take() {
-            return Poll::Ready(Some(Ok(held)));
-        }
         loop {
             if this.ended {
                 return Poll::Ready(None);

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::StreamExt;
+use tokio_util::sync::CancellationToken;
 
-use super::blob::Blob;
+use super::blob::{Blob, Part, unless};
+use super::limits::Need;
 use super::pace::Paced;
 use super::sources::SourceId;
 use crate::body;
@@ -23,6 +25,7 @@ const BREAKS: u32 = 2;
 /// A read under way.
 pub(super) struct Reading {
     blob: Blob,
+    cancel: CancellationToken,
     /// Bytes handed on so far.
     offset: u64,
     /// Failures since the source last showed that it is of use.
@@ -37,20 +40,18 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads `blob` from `offset` on. Nothing is asked for before the first bytes are.
-    pub(super) fn new(blob: Blob, offset: u64) -> Self {
+    /// Reads `blob` from `offset` on, until `cancel` is signalled. Nothing is asked for before the first bytes are.
+    pub(super) fn new(blob: Blob, offset: u64, cancel: CancellationToken) -> Self {
         let (failures, source, body) = Default::default();
-        Self { blob, offset, failures, proven: offset, promised: 0..0, source, body }
+        Self { blob, cancel, offset, failures, proven: offset, promised: 0..0, source, body }
     }
 
     /// The next bytes, from whichever source has them.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            let blob = self.blob.clone();
-            let step = tokio::select! {
-                biased;
-                () = blob.cancelled().cancelled() => return Err(Error::Cancelled { what: self.what() }),
-                step = self.step() => step,
+            let (blob, cancel) = (self.blob.clone(), self.cancel.clone());
+            let Some(step) = unless(&cancel, self.step()).await else {
+                return Err(Error::Cancelled { what: self.what() });
             };
             match step {
                 Ok(Some(bytes)) => {
@@ -67,13 +68,13 @@ impl Reading {
                 Ok(None) if self.offset < blob.descriptor().size() && self.offset > 0 => {
                     let cause = format!("ended after {} of {} bytes", self.offset, blob.descriptor().size());
                     let what = self.what();
-                    self.recover(Error::broken(what.operation, what.object, &cause.into())).await?;
+                    self.go_on(Error::broken(what.operation, what.object, &cause.into())).await?;
                 }
                 Ok(None) => {
                     self.ended();
                     return Ok(None);
                 }
-                Err(error) => self.recover(error).await?,
+                Err(error) => self.go_on(error).await?,
             }
         }
     }
@@ -108,20 +109,22 @@ impl Reading {
         if self.offset >= size {
             return Ok(Paced::new(body::once(Bytes::new()), inner.settings.pace, self.what()));
         }
-        if let Some(lease) = &inner.lease {
-            // A source at a host is read with the slots of both ends. One that is here is asked first: it may have to
-            // fetch the blob itself, and a slot must not wait for that.
-            match source.host() {
-                Some(host) => lease.hold(Some(host), || self.blob.enter(State::Waiting)).await,
-                None => lease.give_back(),
+        // A source that is here, or at a host, is read with the slots of both ends.
+        if let Some(part) = &inner.part {
+            match source.fetches() {
+                true => part.lease.give_back(),
+                false => seated(&self.blob, part, source.host()).await,
             }
         }
         self.begin();
         let opening = source.open(&inner.descriptor, self.offset..size);
-        let opened = match &inner.lease {
-            Some(lease) => lease.during(opening).await?,
+        let opened = match &inner.part {
+            Some(part) => part.lease.during(opening).await?,
             None => opening.await?,
         };
+        if let Some(part) = inner.part.as_ref().filter(|_| source.fetches()) {
+            seated(&self.blob, part, None).await;
+        }
         {
             let mut trail = self.blob.trail();
             trail.answers += 1;
@@ -136,18 +139,20 @@ impl Reading {
         }
         let mut body = Paced::new(opened.into_stream(), inner.settings.pace, self.what());
         body.drop_first(self.offset - start);
-        if let (Some(lease), None) = (&inner.lease, source.host()) {
-            let first = body.next().await.transpose()?;
-            lease.hold(None, || ()).await;
-            body.put_back(first);
-        }
         Ok(body)
     }
 
     /// Bytes are about to come, from here on.
     fn begin(&self) {
-        self.blob.enter(self.blob.inner.moving);
+        self.blob.enter(self.blob.moving());
         self.blob.access().progress.advance(self.blob.descriptor(), self.offset);
+    }
+
+    /// [`Reading::recover`], unless the reading ends meanwhile.
+    async fn go_on(&mut self, error: Error) -> Result<()> {
+        let (cancel, said) = (self.cancel.clone(), error.to_string());
+        let recovered = unless(&cancel, self.recover(error)).await;
+        recovered.unwrap_or_else(|| Err(self.blob.waited_in_vain(&said)))
     }
 
     /// After a failure: the same source after a wait, else the next source at the same offset.
@@ -192,9 +197,7 @@ impl Reading {
     fn ended(&mut self) {
         self.body = None;
         self.blob.enter(State::Verifying);
-        if self.blob.inner.moving == State::Downloading
-            && let Some(lease) = &self.blob.inner.lease
-        {
+        if let Some(Part { lease, to: None }) = &self.blob.inner.part {
             lease.give_back();
         }
     }
@@ -203,6 +206,12 @@ impl Reading {
         let origin = self.source.as_ref().map(|(_, source)| source.origin().to_string()).unwrap_or_default();
         What::new("read blob", format_args!("{} from {origin}", self.blob.descriptor().digest()))
     }
+}
+
+/// Waits for the seats that bytes from `from` take.
+async fn seated(blob: &Blob, part: &Part, from: Option<&str>) {
+    let need = Need::blob(from, part.to.as_deref());
+    part.lease.hold(&need, || blob.enter(State::Waiting)).await;
 }
 
 /// A source, and the host that stood in for it.

@@ -119,11 +119,12 @@ impl Scheduler {
         self.state().pauses.until(host, Instant::now())
     }
 
-    /// The end of the longest pause of the hosts that `need` involves, as far as it is waited for.
+    /// The end of the longest pause of the hosts that `need` involves. Whether it is waited for changes as it goes by:
+    /// the alarm is for its end in either case.
     fn pause_of(&self, need: &Need) -> Option<Instant> {
         let state = self.state();
-        let (now, longest) = (Instant::now(), self.0.retry.longest_asked);
-        need.seats().filter_map(|(host, _)| state.pauses.worth_waiting_for(host, longest, now)).max()
+        let now = Instant::now();
+        need.seats().filter_map(|(host, _)| state.pauses.until(host, now)).max()
     }
 
     /// Gives slots to those in line as long as there are any.
@@ -160,16 +161,17 @@ impl Place {
         let (sender, mut slot) = oneshot::channel();
         let line = InLine { scheduler, age: self.standing.age };
         scheduler.state().queue.enter(line.age, need.clone(), self.standing.rank(), sender);
-        scheduler.hand_out();
         let mut queued = Some(queued);
         loop {
+            // Looked up before slots are handed out: a pause that ends in between rings at once.
+            let pause = scheduler.pause_of(need);
+            scheduler.hand_out();
             if let Ok(slot) = slot.try_recv() {
                 return slot;
             }
             if let Some(queued) = queued.take() {
                 queued();
             }
-            let pause = scheduler.pause_of(need);
             let over = async {
                 match pause {
                     Some(until) => tokio::time::sleep_until(until).await,
@@ -180,9 +182,8 @@ impl Place {
                 biased;
                 // The queue keeps the sender until it gives a slot.
                 Ok(slot) = &mut slot => return slot,
-                () = over => scheduler.hand_out(),
-                // It may be one that is not waited for.
-                _ = paused.changed() => scheduler.hand_out(),
+                () = over => {}
+                _ = paused.changed() => {}
             }
         }
     }

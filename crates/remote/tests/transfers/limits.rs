@@ -339,13 +339,13 @@ async fn an_upload_holds_its_slot_until_the_host_has_answered() {
     assert_at_rest(&engine).await;
 }
 
-/// A source that is here may have to fetch the blob itself: it is never waited for with a slot in hand, not even where
-/// it comes after another source was refused.
+/// A source that fetches the blob itself is never waited for with a slot in hand, not even where it comes after another
+/// source was refused.
 #[tokio::test(start_paused = true)]
-async fn no_slot_is_held_while_a_source_that_is_here_makes_up_its_mind() {
+async fn no_slot_is_held_while_a_source_fetches() {
     let (engine, meter, lazy) = (engine(Limits::at_once(1)), Arc::default(), Gate::shut());
     let gone = Spring::of(&bytes(1, 300)).at("a.test").then(Act::Fail(crate::support::not_found())).shared();
-    let here = Spring::of(&bytes(1, 300)).through(&lazy).shared();
+    let here = Spring::of(&bytes(1, 300)).fetching_through(&lazy).shared();
     let mut from_both = wanted(&gone, &Store::here("a").at("to.test").shared());
     from_both.sources.push(Arc::<Spring>::clone(&here));
     let asker = Asker::of(&engine, from_both);

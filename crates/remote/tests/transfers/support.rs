@@ -161,6 +161,7 @@ pub(crate) struct Spring {
     bytes: Bytes,
     piece: usize,
     gate: Option<Arc<Gate>>,
+    fetches: Option<Arc<Gate>>,
     link: Option<Arc<Link>>,
     meter: Arc<Meter>,
     acts: Mutex<VecDeque<Act>>,
@@ -176,6 +177,7 @@ impl Spring {
             bytes: bytes.clone(),
             piece: 1 << 30,
             gate: None,
+            fetches: None,
             link: None,
             meter: Arc::default(),
             acts: Mutex::default(),
@@ -200,6 +202,11 @@ impl Spring {
     /// Brings each piece through `gate`.
     pub(crate) fn through(self, gate: &Arc<Gate>) -> Self {
         Self { gate: Some(Arc::clone(gate)), ..self }
+    }
+
+    /// Fetches the blob through `gate` before it is open.
+    pub(crate) fn fetching_through(self, gate: &Arc<Gate>) -> Self {
+        Self { fetches: Some(Arc::clone(gate)), ..self }
     }
 
     /// Brings each piece over `link`.
@@ -236,6 +243,9 @@ impl Spring {
 impl Provider for Spring {
     async fn open(&self, _: &Descriptor, range: Range<u64>) -> Result<Unverified> {
         self.opened.lock().unwrap().push(range.clone());
+        if let Some(gate) = &self.fetches {
+            gate.enter().await;
+        }
         let act = self.acts.lock().unwrap().pop_front();
         let mut bytes = self.bytes.clone();
         let (mut start, mut end, mut panics) = (usize::try_from(range.start).unwrap(), bytes.len(), false);
@@ -286,6 +296,10 @@ impl Provider for Spring {
 
     fn host(&self) -> Option<&str> {
         self.host.as_deref()
+    }
+
+    fn fetches(&self) -> bool {
+        self.fetches.is_some()
     }
 }
 
