@@ -135,11 +135,6 @@ pub trait Target: Send + Sync + fmt::Debug {
         Ok(Mounting::default())
     }
 
-    /// Lets go of a session that a refused mount opened and that is not used. Best effort: at most one DELETE.
-    async fn abandon(&self, blob: &Descriptor, session: String) {
-        let _ = (blob, session);
-    }
-
     /// Reads `blob` and stores it, in the session that a refused mount opened if there is one. Returns soon after
     /// [`Blob::cancelled`] is signalled, with everything cleaned up.
     ///

@@ -45,8 +45,8 @@ impl Ending {
 }
 
 /// `source`, a blob of `size` bytes, as a request body without its first `skip` bytes, which are verified but not sent.
-/// The connection takes exactly the announced bytes and then asks no
-/// more, so what completes them is held back: it leaves only after the whole blob has been verified.
+/// The connection takes exactly the announced bytes and then asks no more, so what completes them is held back: it leaves
+/// only after the whole blob has been verified.
 pub(super) fn watched(
     source: Verified,
     size: u64,

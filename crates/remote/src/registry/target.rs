@@ -93,10 +93,6 @@ impl Target for RegistryTarget {
         }
     }
 
-    async fn abandon(&self, blob: &Descriptor, session: String) {
-        self.0.abandon_session(blob, &session).await;
-    }
-
     async fn put_blob(&self, blob: &Blob, session: Option<String>) -> Result<()> {
         let session =
             session.map(|location| self.0.resume_session(blob.descriptor(), &location)).transpose()?;

@@ -268,9 +268,13 @@ impl Session {
     }
 }
 
+/// A chunk is held in memory while it is sent: a host that wants larger ones than this gets what it refuses.
+const LARGEST_CHUNK: u64 = 64 * 1024 * 1024;
+
 /// What an answer says the least size of a chunk is, in bytes, the last one apart (`OCI-Chunk-Min-Length`).
 pub(super) fn chunk_minimum(answer: &Answer) -> u64 {
-    answer.header("oci-chunk-min-length").and_then(|length| length.parse().ok()).unwrap_or_default()
+    let length = answer.header("oci-chunk-min-length").and_then(|length| length.parse::<u64>().ok());
+    length.unwrap_or_default().min(LARGEST_CHUNK)
 }
 
 /// The Location of an answer, absolute; relative ones are relative to the address that answered.

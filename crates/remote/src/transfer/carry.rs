@@ -88,8 +88,13 @@ impl Carrier {
     async fn place(&self) -> Result<Action, Trouble> {
         let blob = self.blob.descriptor();
         let target = self.target.origin();
-        if self.locations.knows(blob.digest(), &target) && self.is_present().await? {
-            return Ok(Action::Present);
+        // What is believed to be there is asked for first, and once.
+        let believed = self.locations.knows(blob.digest(), &target);
+        if believed {
+            if self.is_present().await? {
+                return Ok(Action::Present);
+            }
+            self.locations.forget(blob.digest(), &target);
         }
         let neighbours = self.sources().at_host(&target.host);
         let mut session = None;
@@ -99,7 +104,7 @@ impl Carrier {
                 Mounted::No { session: opened } => session = opened,
             }
         }
-        if self.is_present().await? {
+        if !believed && self.is_present().await? {
             return self.found(Action::Present).await;
         }
         let _turn = if self.target.mounts() && neighbours.is_empty() {

@@ -8,6 +8,7 @@ use oci_spec::image::Digest;
 use super::queue::Rank;
 use super::scheduler::Standing;
 use super::sources::Sources;
+use super::turns::{Arrival, Turns};
 use crate::provider::{Origin, Provider};
 
 /// One transfer at a time has this: the blob, and where it goes.
@@ -28,6 +29,8 @@ pub(super) struct Flights(Mutex<HashMap<Key, Arc<Flight>>>);
 pub(super) struct Flight {
     sources: Arc<Sources>,
     wanted: Mutex<Wanted>,
+    /// Whose turn it waits for, and so lends its rank to.
+    waits_for: Mutex<Option<(Turns, Arrival)>>,
 }
 
 #[derive(Debug, Default)]
@@ -112,21 +115,42 @@ impl Flight {
         wanted.standing = Some(standing);
     }
 
+    /// Takes note that this one waits for a turn: who has it is to hear of changes of the rank.
+    pub(super) fn waits_for(&self, turn: Option<(Turns, Arrival)>) {
+        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+    }
+
     fn enter(&self, rank: Rank) -> u64 {
-        let mut wanted = self.wanted();
-        let id = wanted.next;
-        wanted.next += 1;
-        wanted.ranks.insert(id, rank);
-        wanted.moved();
+        let id = {
+            let mut wanted = self.wanted();
+            let id = wanted.next;
+            wanted.next += 1;
+            wanted.ranks.insert(id, rank);
+            wanted.moved();
+            id
+        };
+        self.tell();
         id
     }
 
     /// Says whether nobody is left.
     fn leave(&self, id: u64) -> bool {
-        let mut wanted = self.wanted();
-        wanted.ranks.remove(&id);
-        wanted.moved();
-        wanted.ranks.is_empty()
+        let nobody = {
+            let mut wanted = self.wanted();
+            wanted.ranks.remove(&id);
+            wanted.moved();
+            wanted.ranks.is_empty()
+        };
+        self.tell();
+        nobody
+    }
+
+    /// Tells of a change of the rank, with no lock of its own held: the turns ask for the rank.
+    fn tell(&self) {
+        let turn = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((turns, arrival)) = turn {
+            turns.rank_changed(&arrival);
+        }
     }
 
     fn wanted(&self) -> MutexGuard<'_, Wanted> {

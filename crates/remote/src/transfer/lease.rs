@@ -112,3 +112,66 @@ impl Drop for Term {
         self.0.give_back();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::future::join;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::transfer::{Limits, Rank, Retry, Scheduler};
+
+    const LONG: Duration = Duration::from_secs(100_000);
+
+    fn scheduler() -> Scheduler {
+        Scheduler::new(Limits::at_once(1), Retry::default())
+    }
+
+    /// Row 26a: a pause that is too long to be waited for when one gets in line, and is not when the seat is free, ends
+    /// for it all the same.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_in_line_hears_of_the_end_of_a_long_pause() {
+        let (scheduler, need) = (scheduler(), Need::blob(Some("a"), None));
+        let held = scheduler.place(Rank::default()).slot(&need, || ()).await;
+        scheduler.pause("a", Some(Duration::from_secs(200)));
+        let mut place = scheduler.place(Rank::default());
+        let ends = async {
+            sleep(Duration::from_secs(90)).await;
+            drop(held);
+        };
+        let (slot, ()) = join(timeout(LONG, place.slot(&need, || ())), ends).await;
+        assert!(slot.is_ok(), "nobody told it");
+    }
+
+    /// Row 19: two parts of a transfer that want its slot back get one between them.
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_does_not_wait_for_itself() {
+        let (scheduler, need) = (scheduler(), Need::blob(Some("a"), Some("b")));
+        let lease = Lease::new(scheduler.place(Rank::default()));
+        lease.hold(&need, || ()).await;
+        let aside = lease.aside(sleep(Duration::from_secs(5)), || ());
+        let reader = async {
+            sleep(Duration::from_secs(1)).await;
+            lease.hold(&need, || ()).await;
+        };
+        assert!(timeout(LONG, join(aside, reader)).await.is_ok(), "it waits for itself");
+        assert_eq!(scheduler.active(), 1);
+    }
+
+    /// Row 16: when the transfer is over, what is left of it neither has a slot nor gets one.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_over_gets_no_slot() {
+        let (scheduler, need) = (scheduler(), Need::blob(Some("a"), None));
+        let lease = Lease::new(scheduler.place(Rank::default()));
+        let term = lease.term();
+        lease.hold(&need, || ()).await;
+        assert_eq!(scheduler.active(), 1);
+        drop(term);
+        assert_eq!(scheduler.active(), 0);
+        lease.hold(&need, || ()).await;
+        lease.aside(sleep(Duration::from_secs(1)), || ()).await;
+        assert_eq!((scheduler.active(), scheduler.waiting()), (0, 0));
+    }
+}

@@ -187,8 +187,8 @@ impl<T> Queue<T> {
         who
     }
 
-    /// Whether one of them takes what the other one needs. The limit of all blobs is not asked: whatever frees a seat at
-    /// a host or of an operation frees one of those, too, in the same step.
+    /// Whether one of them takes what the other one needs at a host or of an operation. The limit of all blobs is not
+    /// asked: what it has room for goes to whoever is due as soon as the seats are free.
     fn compete(&self, one: &Need, other: &Need) -> bool {
         let limited = |operation| match operation {
             Operation::Download => self.limits.downloads != 0,

@@ -184,11 +184,11 @@ impl Reading {
         };
         let Some((id, _)) = &self.source else { return Err(error) };
         self.failures = 0;
-        self.blob.enter(State::Retrying { seconds: 0 });
         sources.refuse(*id, error);
         if sources.is_exhausted() {
             return Err(sources.exhausted(self.blob.descriptor()));
         }
+        self.blob.enter(State::Retrying { seconds: 0 });
         self.blob.access().progress.note(&format!("{said}; going on with the next source"));
         Ok(())
     }

@@ -24,7 +24,7 @@ pub(super) struct Turns {
 #[derive(Debug, Default)]
 struct Crowd {
     leader: Option<Arc<Flight>>,
-    waiting: BTreeMap<u64, Rank>,
+    waiting: BTreeMap<u64, Arc<Flight>>,
     next: u64,
 }
 
@@ -44,26 +44,33 @@ struct Waiting<'a> {
     turns: &'a Turns,
     arrival: &'a Arrival,
     id: u64,
+    flight: &'a Arc<Flight>,
 }
 
 impl Turns {
     /// Waits until it is `flight`'s turn to bring `arrival` about. Dropping the future leaves the line.
     pub(super) async fn take(&self, arrival: Arrival, flight: &Arc<Flight>) -> Turn {
-        let waiting = self.wait(&arrival, flight.rank());
+        let waiting = self.wait(&arrival, flight);
         let guard = self.turns.lock(arrival.clone()).await;
         self.crowds().entry(arrival.clone()).or_default().leader = Some(Arc::clone(flight));
         drop(waiting);
         Turn { _lead: Lead(self.clone(), arrival), _guard: guard }
     }
 
-    fn wait<'a>(&'a self, arrival: &'a Arrival, rank: Rank) -> Waiting<'a> {
+    /// Takes note that the rank of one who waits for `arrival` has changed.
+    pub(super) fn rank_changed(&self, arrival: &Arrival) {
+        self.change(arrival, |_| ());
+    }
+
+    fn wait<'a>(&'a self, arrival: &'a Arrival, flight: &'a Arc<Flight>) -> Waiting<'a> {
+        flight.waits_for(Some((self.clone(), arrival.clone())));
         let mut crowds = self.crowds();
         let crowd = crowds.entry(arrival.clone()).or_default();
         let id = crowd.next;
         crowd.next += 1;
-        crowd.waiting.insert(id, rank);
+        crowd.waiting.insert(id, Arc::clone(flight));
         crowd.lend();
-        Waiting { turns: self, arrival, id }
+        Waiting { turns: self, arrival, id, flight }
     }
 
     fn change(&self, arrival: &Arrival, change: impl FnOnce(&mut Crowd)) {
@@ -84,13 +91,14 @@ impl Turns {
 impl Crowd {
     fn lend(&self) {
         if let Some(leader) = &self.leader {
-            leader.borrow_rank(self.waiting.values().copied().reduce(Rank::together));
+            leader.borrow_rank(self.waiting.values().map(|flight| flight.rank()).reduce(Rank::together));
         }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        self.flight.waits_for(None);
         self.turns.change(self.arrival, |crowd| {
             crowd.waiting.remove(&self.id);
         });

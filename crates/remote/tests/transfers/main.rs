@@ -5,6 +5,7 @@
 
 mod chaos;
 mod dedupe;
+mod endings;
 mod hosts;
 mod layers;
 mod limits;

@@ -152,3 +152,33 @@ async fn urgency_reaches_the_one_whose_turn_is_waited_for() {
     }
     assert_at_rest(&engine).await;
 }
+
+/// Row 21: so does the urgency of one who joins what waits for that turn already.
+#[tokio::test(start_paused = true)]
+async fn urgency_that_joins_one_who_waits_for_a_turn_reaches_whose_turn_it_is() {
+    let line = Line::of(0).await;
+    let place = |repository| Store::here(repository).at("to.test").mounting().shared();
+    let (quiet, loud) = (place("a"), place("b"));
+    let spring = Spring::of(&bytes(100, 100)).at("a.test").shared();
+    let mut askers = Vec::new();
+    for store in [&quiet, &loud] {
+        askers.push(Asker::of(&line.engine, wanted_as(Priority::Speculative, &spring, store)));
+        settle().await;
+    }
+    let gate = Gate::shut();
+    for nth in 0..3 {
+        let slow = Spring::of(&bytes(200 + nth, 100)).at("a.test").through(&gate).shared();
+        askers.push(Asker::of(&line.engine, wanted_as(Priority::Normal, &slow, &line.store)));
+        settle().await;
+    }
+    let urgent = Asker::of(&line.engine, wanted_as(Priority::Urgent, &spring, &loud));
+    settle().await;
+    line.busy.open();
+    let urgent = tokio::time::timeout(Duration::from_secs(3600), urgent.outcome()).await;
+    urgent.expect("the others went first").unwrap();
+    gate.open();
+    for asker in askers {
+        asker.outcome().await.unwrap();
+    }
+    assert_at_rest(&line.engine).await;
+}

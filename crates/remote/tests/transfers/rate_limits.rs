@@ -10,12 +10,15 @@ use http::header::RETRY_AFTER;
 use http::{Request, Response, StatusCode};
 use lazyblob_remote::body::{self, Body};
 use lazyblob_remote::copy::Copy;
+use lazyblob_remote::endpoint::Source as _;
 use lazyblob_remote::layout::Layout;
+use lazyblob_remote::registry::RegistrySource;
 use lazyblob_remote::request::Kind;
+use lazyblob_remote::server::Action::Pull;
 use lazyblob_remote::server::{Dropped, Service};
-use lazyblob_remote::testing::{Effect, Expiry, MemoryTransport, TestRegistry, Toxic};
-use lazyblob_remote::transfer::Limits;
-use lazyblob_remote::{Error, Registry};
+use lazyblob_remote::testing::{Effect, Expiry, MemoryTransport, TestRegistry, TokenServer, Toxic};
+use lazyblob_remote::transfer::{Limits, Wanted};
+use lazyblob_remote::{Access, Error, Registry, RepositoryName, Scopes};
 use tokio::time::Instant;
 
 use crate::hosts::{assert_at_rest, client, copy, copy_to};
@@ -270,4 +273,47 @@ async fn a_pause_of_the_storage_holds_no_slot() {
     assert!(quick < Duration::from_secs(10), "{quick:?}");
     assert!(slow >= Duration::from_secs(60), "{slow:?}");
     assert_at_rest(&client).await;
+}
+
+/// Rows 19, 26b: a token server that wants to be left alone keeps no slot: who waits for a token waits without one.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_token_server_holds_no_slot() {
+    let tokens = TokenServer::new("a.test").allow_everybody("*", &[Pull]);
+    let a = TestRegistry::builder().tokens(tokens).in_memory("a.test").await;
+    let b = TestRegistry::in_memory("b.test").await;
+    let image = a.seed_image("x", "1", &[bytes(1, 100), bytes(2, 100)]).await;
+    b.seed_image("x", "1", &[bytes(50, 100)]).await;
+    a.add(Toxic::too_many_requests(Some(60)).on(Kind::Token).times(1));
+    let client = client(a.transport().with(&b), Limits::at_once(1));
+    let temp = tempfile::tempdir().unwrap();
+    let layout = Layout::create_or_open(temp.path().join("a")).await.unwrap();
+    let name: RepositoryName = "a.test/x".parse().unwrap();
+    let repository = client.repository(&name, Scopes::pull(&name), &Access::anonymous()).unwrap();
+    let source = RegistrySource::new(repository);
+    // Straight to the blobs: the token is minted while a blob has its slot.
+    let bring = |nth: usize| {
+        client.transfers().bring(Wanted {
+            blob: image.layers().nth(nth).unwrap().clone(),
+            sources: vec![source.blobs()],
+            target: Arc::new(layout.clone()),
+            height: 0,
+            shared: 1,
+            access: Access::anonymous(),
+        })
+    };
+    let began = Instant::now();
+    let slow = async {
+        let both = futures::join!(bring(0), bring(1));
+        assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
+        began.elapsed()
+    };
+    let quick = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let layout = Layout::create_or_open(temp.path().join("b")).await.unwrap();
+        Box::pin(copy_to(&client, "b.test/x", Arc::new(layout)).run()).await.unwrap();
+        began.elapsed()
+    };
+    let (slow, quick) = Box::pin(futures::future::join(slow, quick)).await;
+    assert!(quick < Duration::from_secs(10), "{quick:?}");
+    assert!(slow >= Duration::from_secs(60), "{slow:?}");
 }
