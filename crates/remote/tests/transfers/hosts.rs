@@ -33,17 +33,25 @@ pub(crate) fn client(transport: impl Transport + 'static, limits: Limits) -> Reg
 
 /// A copy of the image under tag `1` from one repository to another.
 pub(crate) fn copy(client: &Registry, from: &str, to: &str) -> Copy {
-    let access = Access::anonymous();
-    let target = RegistryTarget::new(repository(client, to, &access));
-    copy_to(client, from, Arc::new(target))
+    copy_as(client, from, to, &Access::anonymous())
+}
+
+/// The same on somebody's behalf.
+pub(crate) fn copy_as(client: &Registry, from: &str, to: &str, access: &Access) -> Copy {
+    let target = RegistryTarget::new(repository(client, to, access));
+    copy_of(client, from, Arc::new(target), access)
 }
 
 /// The same to any target.
 pub(crate) fn copy_to(client: &Registry, from: &str, target: Arc<dyn Target>) -> Copy {
-    let access = Access::anonymous();
-    let source = RegistrySource::new(repository(client, from, &access));
+    copy_of(client, from, target, &Access::anonymous())
+}
+
+fn copy_of(client: &Registry, from: &str, target: Arc<dyn Target>, access: &Access) -> Copy {
+    let source = RegistrySource::new(repository(client, from, access));
     let tag = Name::Tag("1".to_owned());
-    Copy::new(Arc::new(source), tag.clone(), target, vec![tag], access, client.transfers().clone())
+    let transfers = client.transfers().clone();
+    Copy::new(Arc::new(source), tag.clone(), target, vec![tag], access.clone(), transfers)
 }
 
 pub(crate) async fn assert_at_rest(client: &Registry) {
