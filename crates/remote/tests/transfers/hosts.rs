@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::support::{Asker, Gate, Log, Spring, Told, bytes, settle, unlimited};
 
-fn repository(client: &Registry, name: &str, access: &Access) -> Repository {
+pub(crate) fn repository(client: &Registry, name: &str, access: &Access) -> Repository {
     let name: RepositoryName = name.parse().unwrap();
     client.repository(&name, Scopes::push(&name), access).unwrap()
 }
