@@ -38,10 +38,12 @@ impl Caps {
     /// The caps of a blob of `size` bytes.
     #[must_use]
     pub fn of(size: u64) -> Self {
-        let mounts = match size {
-            ..=SMALL => 1,
-            ..=LARGE => 3,
-            _ => 4,
+        let mounts = if size <= SMALL {
+            1
+        } else if size <= LARGE {
+            3
+        } else {
+            4
         };
         Self { mounts }
     }
