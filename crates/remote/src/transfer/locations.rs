@@ -25,34 +25,27 @@ const LARGE: u64 = 10 * 1024 * 1024;
 
 /// How many requests a blob of some size is worth before its bytes are sent.
 ///
-/// The steps are those that docker has used for years. Two of its rules have no counterpart here, since it looks for a
-/// layer by its diffID (the digest of its uncompressed bytes), of which several compressed forms may be known, while we
-/// look for a blob by the one digest that its manifest names:
-/// * several existence checks for one blob are several digests of one diffID. A [`Descriptor`] has one digest, and a
-///   second HEAD for it in the same repository tells nothing new. [`Caps::checks`] is for whoever knows siblings.
-/// * a digest known only from another repository is no other digest than the one we push. [`Caps::elsewhere`] is about
-///   those siblings, too.
+/// The steps are those that docker has used for years. It caps existence checks by size, too, since it looks for a layer
+/// by its diffID (the digest of its uncompressed bytes), of which several compressed forms may be known. We look for a
+/// blob by the one digest that its manifest names: one HEAD in the target repository is all there is to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// Repositories that are tried as sources of a mount: one POST each.
     pub mounts: usize,
-    /// Digests of the same content that the target repository is asked for: one HEAD each.
-    pub checks: usize,
-    /// Whether those digests count that have never been seen in the target repository.
-    pub elsewhere: bool,
 }
 
 impl Caps {
     /// The caps of a blob of `size` bytes.
     #[must_use]
     pub fn of(size: u64) -> Self {
-        if size <= SMALL {
-            Self { mounts: 1, checks: 1, elsewhere: false }
+        let mounts = if size <= SMALL {
+            1
         } else if size <= LARGE {
-            Self { mounts: 3, checks: 1, elsewhere: false }
+            3
         } else {
-            Self { mounts: 4, checks: 3, elsewhere: true }
-        }
+            4
+        };
+        Self { mounts }
     }
 }
 
@@ -220,21 +213,13 @@ mod tests {
         origins.iter().map(|origin| origin.repository.as_str()).collect()
     }
 
-    /// Row 38: how many mounts and checks a size is worth, to the byte.
+    /// Row 38: how many mounts a size is worth, to the byte.
     #[test]
     fn caps_go_by_size() {
-        let caps = |size| {
-            let Caps { mounts, checks, elsewhere } = Caps::of(size);
-            (mounts, checks, elsewhere)
-        };
-        for small in [0, 1, SMALL] {
-            assert_eq!(caps(small), (1, 1, false));
-        }
-        for middle in [SMALL + 1, LARGE] {
-            assert_eq!(caps(middle), (3, 1, false));
-        }
-        for large in [LARGER, u64::MAX] {
-            assert_eq!(caps(large), (4, 3, true));
+        for (mounts, sizes) in [(1, &[0, 1, SMALL][..]), (3, &[SMALL + 1, LARGE]), (4, &[LARGER, u64::MAX])] {
+            for size in sizes {
+                assert_eq!(Caps::of(*size).mounts, mounts, "{size}");
+            }
         }
 
         let locations = Locations::new();

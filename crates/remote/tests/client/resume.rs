@@ -59,7 +59,7 @@ async fn a_body_that_is_cut_goes_on_at_its_offset() {
     assert_eq!(client.stats().bytes_down(), SIZE as u64);
 }
 
-/// Rows 48a, 65b: what comes again is dropped, from one stream.
+/// Row 48a: what comes again is dropped, from one stream.
 #[tokio::test(start_paused = true)]
 async fn a_host_that_ignores_ranges_begins_again_and_no_byte_comes_twice() {
     let (registry, layer) =

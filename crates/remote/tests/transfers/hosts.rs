@@ -10,6 +10,7 @@ use lazyblob_remote::endpoint::Name;
 use lazyblob_remote::hosts::Hosts;
 use lazyblob_remote::layout::Layout;
 use lazyblob_remote::progress::State;
+use lazyblob_remote::provider::Origin;
 use lazyblob_remote::registry::{RegistrySource, RegistryTarget, Repository, Settings};
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::testing::{Effect, Image, TestRegistry, Toxic};
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::support::{Asker, Gate, Log, Spring, Told, bytes, settle, unlimited};
 
-fn repository(client: &Registry, name: &str, access: &Access) -> Repository {
+pub(crate) fn repository(client: &Registry, name: &str, access: &Access) -> Repository {
     let name: RepositoryName = name.parse().unwrap();
     client.repository(&name, Scopes::push(&name), access).unwrap()
 }
@@ -32,21 +33,41 @@ pub(crate) fn client(transport: impl Transport + 'static, limits: Limits) -> Reg
 
 /// A copy of the image under tag `1` from one repository to another.
 pub(crate) fn copy(client: &Registry, from: &str, to: &str) -> Copy {
-    let access = Access::anonymous();
-    let target = RegistryTarget::new(repository(client, to, &access));
-    copy_to(client, from, Arc::new(target))
+    copy_as(client, from, to, &Access::anonymous())
+}
+
+/// The same on somebody's behalf.
+pub(crate) fn copy_as(client: &Registry, from: &str, to: &str, access: &Access) -> Copy {
+    let target = RegistryTarget::new(repository(client, to, access));
+    copy_of(client, from, Arc::new(target), access)
 }
 
 /// The same to any target.
 pub(crate) fn copy_to(client: &Registry, from: &str, target: Arc<dyn Target>) -> Copy {
-    let access = Access::anonymous();
-    let source = RegistrySource::new(repository(client, from, &access));
+    copy_of(client, from, target, &Access::anonymous())
+}
+
+fn copy_of(client: &Registry, from: &str, target: Arc<dyn Target>, access: &Access) -> Copy {
+    let source = RegistrySource::new(repository(client, from, access));
     let tag = Name::Tag("1".to_owned());
-    Copy::new(Arc::new(source), tag.clone(), target, vec![tag], access, client.transfers().clone())
+    let transfers = client.transfers().clone();
+    Copy::new(Arc::new(source), tag.clone(), target, vec![tag], access.clone(), transfers)
 }
 
 pub(crate) async fn assert_at_rest(client: &Registry) {
     crate::support::assert_at_rest(client.transfers()).await;
+}
+
+/// `spring`'s blob, wanted at a registry.
+fn wanted_at(spring: Arc<Spring>, target: RegistryTarget) -> transfer::Wanted {
+    transfer::Wanted {
+        blob: spring.descriptor(),
+        sources: vec![spring],
+        target: Arc::new(target),
+        height: 0,
+        shared: 1,
+        access: Access::anonymous(),
+    }
 }
 
 /// Row 35: many pushes of one layer to one repository at once are one upload and one question; all hear of its end.
@@ -59,15 +80,7 @@ async fn many_pushes_of_one_layer_are_one_upload() {
         .map(|_| {
             let spring = Spring::of(&layer).through(&gate).shared();
             let target = RegistryTarget::new(repository(&client, "to.test/a", &Access::anonymous()));
-            let wanted = transfer::Wanted {
-                blob: spring.descriptor(),
-                sources: vec![spring],
-                target: Arc::new(target),
-                height: 0,
-                shared: 1,
-                access: Access::anonymous(),
-            };
-            Asker::of(client.transfers(), wanted)
+            Asker::of(client.transfers(), wanted_at(spring, target))
         })
         .collect();
     settle().await;
@@ -300,4 +313,31 @@ async fn a_push_within_one_host_whose_mounts_are_refused_needs_one_seat() {
     assert!(outcome.is_ok(), "{:#?}", registry.lines());
     assert_eq!((registry.requests(Kind::Mount), registry.requests(Kind::BlobGet)), (1, 1));
     assert_at_rest(&client).await;
+}
+
+/// Row 38: a blob that is said to be in six repositories beside the target, none of which has it, costs as many mounts
+/// as its size is worth and one look before it goes up.
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_no_place_has_any_more_costs_few_questions() {
+    for (size, mounts) in [(100 * 1024, 1), (100 * 1024 + 1, 3), (10 * 1024 * 1024 + 1, 4)] {
+        let to = TestRegistry::in_memory("to.test").await;
+        let client = client(to.transport(), Limits::default());
+        let layer = bytes(1, size);
+        let spring = Spring::of(&layer).shared();
+        let digest = spring.descriptor().digest().clone();
+        for nth in 0..6 {
+            let repository = format!("gone{nth}");
+            let origin = Origin { host: "to.test".to_owned(), repository };
+            client.transfers().locations().record(&digest, origin, None);
+        }
+        let target = RegistryTarget::new(repository(&client, "to.test/a", &Access::anonymous()));
+        let brought = client.transfers().bring(wanted_at(spring, target)).await.unwrap();
+        assert_eq!(brought.action, Action::Transfer, "{size}");
+        assert_eq!((to.requests(Kind::Mount), to.requests(Kind::BlobHead)), (mounts, 1), "{size}");
+        assert_eq!(client.stats().bytes_up(), layer.len() as u64);
+        let first_byte = to.lines().iter().position(|line| line.starts_with("PATCH ")).unwrap();
+        let asked = to.lines().iter().rposition(|line| line.starts_with("HEAD ") || line.contains("mount="));
+        assert!(asked.unwrap() < first_byte, "{:#?}", to.lines());
+        assert_at_rest(&client).await;
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lazyblob_remote::transfer::{Action, Limits};
+use lazyblob_remote::transfer::{Action, Limits, Transfers};
 use lazyblob_remote::{Descriptor, Error, Provider};
 
 use crate::support::{
@@ -17,22 +17,41 @@ fn blob() -> Bytes {
     bytes(1, 1000)
 }
 
+/// One who asks for the blob, and another who joins with a source of its own while the first source is being read.
+struct Joined {
+    engine: Transfers,
+    /// Before each piece of the first source.
+    gate: Arc<Gate>,
+    first: Arc<Spring>,
+    second: Arc<Spring>,
+    store: Arc<Store>,
+    one: Asker,
+    other: Asker,
+}
+
+/// The first source breaks in the middle; opened again, it does what `then` says.
+async fn joined(limits: Limits, then: Option<Act>) -> Joined {
+    let (engine, gate) = (engine(limits), Gate::shut());
+    let first = Spring::of(&blob()).at("a.test").in_pieces(100).through(&gate).then(Act::BreakAt(400));
+    let first = then.into_iter().fold(first, Spring::then).shared();
+    let second = Spring::of(&blob()).at("b.test").shared();
+    let store = Store::here("a").shared();
+    let one = Asker::of(&engine, wanted(&first, &store));
+    settle().await;
+    let other = Asker::of(&engine, wanted(&second, &store));
+    settle().await;
+    Joined { engine, gate, first, second, store, one, other }
+}
+
 /// The source of a joiner is an alternate: where the first one is lost in the middle, for whatever reason, it goes on
 /// at that offset.
 #[tokio::test(start_paused = true)]
 async fn a_joiners_source_goes_on_at_the_same_offset() {
     for refusal in [not_found(), unauthorized(), Error::invalid("read blob", "it", "not the range asked for")]
     {
-        let (engine, gate) = (engine(Limits::at_once(1)), Gate::shut());
         let said = refusal.to_string();
-        let first = Spring::of(&blob()).at("a.test").in_pieces(100).through(&gate);
-        let first = first.then(Act::BreakAt(400)).then(Act::Fail(refusal)).shared();
-        let second = Spring::of(&blob()).at("b.test").shared();
-        let store = Store::here("a").shared();
-        let one = Asker::of(&engine, wanted(&first, &store));
-        settle().await;
-        let other = Asker::of(&engine, wanted(&second, &store));
-        settle().await;
+        let joined = joined(Limits::at_once(1), Some(Act::Fail(refusal))).await;
+        let Joined { engine, gate, first, second, store, one, other } = joined;
         gate.open();
         for asker in [one, other] {
             assert_eq!(asker.outcome().await.unwrap().action, Action::Transfer, "{said}");
@@ -87,15 +106,8 @@ async fn a_second_source_that_ignores_ranges_is_of_use() {
 /// With a joiner its source goes: its credentials serve nobody after it has left.
 #[tokio::test(start_paused = true)]
 async fn the_source_of_one_who_has_left_is_not_asked() {
-    let (engine, gate) = (engine(unlimited()), Gate::shut());
-    let first = Spring::of(&blob()).at("a.test").in_pieces(100).through(&gate);
-    let first = first.then(Act::BreakAt(400)).then(Act::Fail(not_found())).shared();
-    let second = Spring::of(&blob()).at("b.test").shared();
-    let store = Store::here("a").shared();
-    let one = Asker::of(&engine, wanted(&first, &store));
-    settle().await;
-    let other = Asker::of(&engine, wanted(&second, &store));
-    settle().await;
+    let Joined { engine, gate, one, other, second, .. } =
+        joined(unlimited(), Some(Act::Fail(not_found()))).await;
     other.leave().await;
     gate.open();
     assert!(one.outcome().await.unwrap_err().is_not_found());
@@ -106,15 +118,7 @@ async fn the_source_of_one_who_has_left_is_not_asked() {
 /// Row 3: where the one whose source is being read leaves, that read goes on to its end; but it is not opened again.
 #[tokio::test(start_paused = true)]
 async fn a_read_under_way_outlives_its_owner_and_is_not_resumed_with_its_credentials() {
-    let (engine, gate) = (engine(unlimited()), Gate::shut());
-    let first =
-        Spring::of(&blob()).at("a.test").in_pieces(100).through(&gate).then(Act::BreakAt(400)).shared();
-    let second = Spring::of(&blob()).at("b.test").shared();
-    let store = Store::here("a").shared();
-    let one = Asker::of(&engine, wanted(&first, &store));
-    settle().await;
-    let other = Asker::of(&engine, wanted(&second, &store));
-    settle().await;
+    let Joined { gate, one, other, first, second, .. } = joined(unlimited(), None).await;
     one.leave().await;
     gate.open();
     other.outcome().await.unwrap();
@@ -195,7 +199,7 @@ async fn a_descriptor_that_lies_poisons_nobody() {
 /// Row 61: neither the wait for a slot nor a commit counts as the source's silence, nor does a target that is slow.
 #[tokio::test(start_paused = true)]
 async fn only_the_sources_own_silence_counts() {
-    use lazyblob_remote::transfer::{Pace, Settings, Transfers};
+    use lazyblob_remote::transfer::{Pace, Settings};
     use std::time::Duration;
     let pace = Pace { stall: Duration::from_secs(10), least: 1000, window: Duration::from_secs(20) };
     let limits = Limits::at_once(1);
