@@ -12,7 +12,7 @@ use super::lock::{self, Attempt, Claim};
 use super::state::{self, State, Unusable};
 use super::{Ingests, partial};
 use crate::error::{Error, Result, What};
-use crate::layout::{disk, temp};
+use crate::layout::temp;
 
 /// An unfinished blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ impl Ingests {
     /// Unfinished blobs in the order of their digests: those that can be gone on with, and those being written.
     ///
     /// # Errors
-    /// [`Error::Io`] if the directory cannot be read; what cannot be looked at in it is passed over.
+    /// [`Error::Io`] if the directory cannot be read, [`Error::Refused`] if it is a link; what cannot be looked at in it
+    /// is passed over.
     pub async fn list(&self) -> Result<Vec<Partial>> {
         self.with_dir("list unfinished blobs", list).await
     }
@@ -43,7 +44,8 @@ impl Ingests {
     /// Removes what there is of a blob.
     ///
     /// # Errors
-    /// [`Error::Refused`] while somebody writes it, [`Error::NotFound`] where nothing of it is here, [`Error::Io`].
+    /// [`Error::Refused`] while somebody writes it or if the directory is a link, [`Error::NotFound`] where nothing of it
+    /// is here, [`Error::Io`].
     pub async fn abort(&self, digest: &Digest) -> Result<()> {
         const OPERATION: &str = "remove unfinished blob";
         let (object, digest) = (format!("{digest} of {}", self.root.display()), digest.clone());
@@ -72,7 +74,8 @@ impl Ingests {
     /// set back, so its age is not known: it is counted from now on, so that the partial expires one day.
     ///
     /// # Errors
-    /// [`Error::Io`] if the directory cannot be read; what cannot be looked at in it is passed over.
+    /// [`Error::Io`] if the directory cannot be read, [`Error::Refused`] if it is a link; what cannot be looked at in it
+    /// is passed over.
     pub async fn expire(&self, age: Duration) -> Result<usize> {
         let ingests = self.clone();
         self.with_dir("remove unfinished blobs", move |_| expire(&ingests, age)).await
@@ -82,7 +85,7 @@ impl Ingests {
     /// killed processes left; what living ones write stays.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] if the runtime is shutting down.
+    /// [`Error::Refused`] if the directory is a link, [`Error::Cancelled`] if the runtime is shutting down.
     pub async fn sweep(&self) -> Result<()> {
         let ingests = self.clone();
         self.with_dir("clean up", move |dir| {
@@ -98,7 +101,7 @@ impl Ingests {
     /// Removes the directory of unfinished blobs if it is empty.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] if the runtime is shutting down.
+    /// [`Error::Refused`] if the directory is a link, [`Error::Cancelled`] if the runtime is shutting down.
     pub async fn tidy(&self) -> Result<()> {
         // It is not empty while another process writes or one has left something to go on with, and need not exist.
         let remove = |dir: &Path| {
@@ -113,10 +116,8 @@ impl Ingests {
         operation: &'static str,
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let what = || What::new(operation, self.dir.display());
         let dir = self.dir.clone();
-        let done = disk::blocking(what, move || work(&dir)).await?;
-        done.map_err(|source| Error::Io { what: what(), path: self.dir.clone(), source })
+        self.on_disk(What::new(operation, self.dir.display()), &self.dir, move || work(&dir)).await
     }
 }
 

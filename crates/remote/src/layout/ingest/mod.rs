@@ -26,6 +26,9 @@
 //! **Life.** After a failure or a cancellation the partial stays; [`Ingests::list`] shows it, [`Ingests::abort`] removes
 //! it, [`Ingests::sweep`] does so when nobody has gone on with it for [`IngestSettings::keep`]. Nothing that is locked is
 //! ever removed by others.
+//!
+//! **Links.** A layout may come from anywhere, with links in it. Nothing is read, written or removed through one in the
+//! place of the directory or of a partial's files; [`Ingests::through_links`] is for a directory the caller has chosen.
 
 mod hash_state;
 mod list;
@@ -65,23 +68,31 @@ use crate::verify::Verifier;
 pub struct Ingests {
     root: PathBuf,
     dir: PathBuf,
+    /// Whether `dir` may be a link.
+    through_links: bool,
     settings: IngestSettings,
     /// Wakes those of this process that wait for a blob.
     released: Arc<Notify>,
 }
 
 impl Ingests {
-    /// Blobs of the layout at `root`; unfinished ones are in `dir`, which must be on the same file system.
+    /// Blobs of the layout at `root`; unfinished ones are in `dir`, which must be on the same file system and no link.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
         let settings = IngestSettings::default();
-        Self { root: root.into(), dir: dir.into(), settings, released: Arc::default() }
+        Self { root: root.into(), dir: dir.into(), through_links: false, settings, released: Arc::default() }
     }
 
     /// The same with other settings.
     #[must_use]
     pub fn with_settings(self, settings: IngestSettings) -> Self {
         Self { settings, ..self }
+    }
+
+    /// The same with a directory of unfinished blobs that may be a link.
+    #[must_use]
+    pub fn through_links(self) -> Self {
+        Self { through_links: true, ..self }
     }
 
     /// The directory of unfinished blobs.
@@ -102,7 +113,8 @@ impl Ingests {
     /// Who has an [`Ingest`] of a blob and begins another of the same waits for itself.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a digest that cannot be verified, [`Error::Io`].
+    /// [`Error::Invalid`] for a digest that cannot be verified, [`Error::Refused`] for a directory that is a link,
+    /// [`Error::Io`].
     pub async fn begin(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<Option<Ingest>> {
         let claim = self.claim(blob, progress).await?;
         self.open(blob, claim, progress).await
@@ -112,7 +124,7 @@ impl Ingests {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a digest that cannot be verified, [`Error::Integrity`] for other bytes than promised,
-    /// [`Error::Io`]; nothing is left of the blob then.
+    /// [`Error::Refused`] for a directory that is a link, [`Error::Io`]; nothing is left of the blob then.
     pub async fn store(&self, blob: &Descriptor, bytes: Bytes) -> Result<()> {
         let (what, place) = (self.what(blob), blob_path(&self.root, blob.digest())?);
         let mut verifier = Verifier::new(blob)?;
@@ -133,6 +145,10 @@ impl Ingests {
 
     /// A new temporary file in the directory of unfinished blobs.
     pub(crate) fn temporary(&self, prefix: &str) -> io::Result<TempFile> {
+        if self.leads_elsewhere()? {
+            let reason = format!("{} is not a directory of ours", self.dir.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
         TempFile::create(&self.dir, prefix)
     }
 
@@ -195,8 +211,35 @@ impl Ingests {
         path: &Path,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let done = disk::blocking(|| self.what(blob), work).await?;
-        done.map_err(|source| Error::Io { what: self.what(blob), path: path.to_owned(), source })
+        self.on_disk(self.what(blob), path, work).await
+    }
+
+    /// Runs `work`, whose errors name `path`, in a blocking thread, unless the directory leads elsewhere.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        what: What,
+        path: &Path,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let ingests = self.clone();
+        let work = move || if ingests.leads_elsewhere()? { Ok(None) } else { work().map(Some) };
+        match disk::blocking(|| what.clone(), work).await? {
+            Ok(Some(done)) => Ok(done),
+            Ok(None) => {
+                let reason = format!("{} is not a directory of ours", self.dir.display());
+                Err(Error::Refused { what, reason })
+            }
+            Err(source) => Err(Error::Io { what, path: path.to_owned(), source }),
+        }
+    }
+
+    /// Whether there is something else in the place of the directory.
+    fn leads_elsewhere(&self) -> io::Result<bool> {
+        match fs::symlink_metadata(&self.dir) {
+            Ok(found) => Ok(!self.through_links && !found.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn what(&self, blob: &Descriptor) -> What {
