@@ -7,7 +7,7 @@ use std::time::Duration;
 use lazyblob::remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, OciArchiveTarget};
 use lazyblob::remote::endpoint::{Name, Source, Target};
 use lazyblob::remote::hosts::Hosts;
-use lazyblob::remote::layout::{Layout, Partial};
+use lazyblob::remote::layout::{IngestSettings, Layout, Partial};
 use lazyblob::remote::location::{LocalImage, LocalKind};
 use lazyblob::remote::registry::{RegistrySource, RegistryTarget, Repository, Settings};
 use lazyblob::remote::transfer::{self, Limits, Retry, Transfers};
@@ -22,6 +22,9 @@ use super::progress::Watch;
 
 /// Work that was told to end gets this long before the process does.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// What other processes are told that this one is, where they wait for it: copies alone write layouts.
+const WRITER: &str = "lazyblob copy";
 
 /// A run: its client, its credentials and its display.
 #[derive(Debug)]
@@ -170,7 +173,10 @@ impl Context {
     async fn open_target(&self, local: &LocalImage) -> Result<Arc<dyn Target>, Failure> {
         let path = local.path();
         Ok(match local.kind() {
-            LocalKind::Oci => Arc::new(self.opened(Layout::create_or_open(path).await?)),
+            LocalKind::Oci => {
+                let settings = IngestSettings { holder: Some(WRITER), ..IngestSettings::default() };
+                Arc::new(self.opened(Layout::create_or_open_with(path, settings).await?))
+            }
             LocalKind::OciArchive => Arc::new(OciArchiveTarget::create(path).await?),
             LocalKind::DockerArchive => Arc::new(DockerArchiveTarget::create(path).await?),
         })

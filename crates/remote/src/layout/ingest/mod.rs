@@ -193,8 +193,8 @@ impl Ingests {
         let verifier = Verifier::new(blob)?;
         let path = claim.dir().to_owned();
         let opened = {
-            let (blob, place) = (blob.clone(), place.clone());
-            self.blocking(&blob.clone(), &path, move || open(&blob, verifier, &place, claim)).await?
+            let (blob, place, name) = (blob.clone(), place.clone(), self.settings.holder);
+            self.blocking(&blob.clone(), &path, move || open(&blob, verifier, &place, claim, name)).await?
         };
         let Some((claim, start, useless)) = opened else { return Ok(None) };
         if let Some(reason) = useless {
@@ -249,13 +249,19 @@ impl Ingests {
 
 type Opened = (Claim, Start, Option<String>);
 
-fn open(blob: &Descriptor, verifier: Verifier, place: &Path, claim: Claim) -> io::Result<Option<Opened>> {
+fn open(
+    blob: &Descriptor,
+    verifier: Verifier,
+    place: &Path,
+    claim: Claim,
+    name: Option<&str>,
+) -> io::Result<Option<Opened>> {
     // Not through links: what they lead to is for readers to judge.
     if fs::symlink_metadata(place).is_ok_and(|found| found.is_file() && found.len() == blob.size()) {
         partial::remove(claim.dir());
         return Ok(None);
     }
-    claim.sign(blob.size())?;
+    claim.sign(blob.size(), name)?;
     let useless = match partial::look(claim.dir(), blob)? {
         Found::Resumable(start) => return Ok(Some((claim, *start, None))),
         Found::Useless(reason) => Some(reason),

@@ -14,6 +14,9 @@ pub struct IngestSettings {
     pub keep: Duration,
     /// How often a waiter looks whether another process has let go of a blob. Within a process it is woken.
     pub poll: Duration,
+    /// How this process is called where others are told whom they wait for; the base name of its program if not set.
+    /// It is written to a file beside the blob: its arguments are not, which may have secrets in them.
+    pub holder: Option<&'static str>,
 }
 
 impl Default for IngestSettings {
@@ -24,6 +27,7 @@ impl Default for IngestSettings {
             save_interval: Duration::from_secs(1),
             keep: Duration::from_secs(24 * 60 * 60),
             poll: Duration::from_millis(10),
+            holder: None,
         }
     }
 }
