@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lazyblob::remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, OciArchiveTarget};
 use lazyblob::remote::endpoint::{Name, Source, Target};
@@ -33,6 +33,7 @@ pub(crate) struct Context {
     access: Access,
     watch: Arc<Watch>,
     json: bool,
+    began: SystemTime,
     from_registry: AtomicBool,
     to_registry: AtomicBool,
     /// Layouts that were opened.
@@ -71,8 +72,9 @@ impl Context {
         let registry = Registry::new(transport, known.build(), Settings { transfers, ..Settings::default() });
         let watch = Watch::new(global.progress);
         let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
+        let (json, began) = (global.json, SystemTime::now());
         let (from_registry, to_registry, layouts) = Default::default();
-        Ok(Self { registry, access, watch, json: global.json, from_registry, to_registry, layouts })
+        Ok(Self { registry, access, watch, json, began, from_registry, to_registry, layouts })
     }
 
     /// The client for all registries.
@@ -198,6 +200,16 @@ impl Context {
                 unfinished.push((layout, partials));
             }
         }
+        unfinished
+    }
+
+    /// Those that this run has brought further, and nobody writes now. Others may be of other images.
+    pub(crate) async fn left_behind(&self) -> Vec<(Layout, Vec<Partial>)> {
+        let mut unfinished = self.unfinished().await;
+        for (_, partials) in &mut unfinished {
+            partials.retain(|partial| !partial.in_use && partial.updated >= self.began);
+        }
+        unfinished.retain(|(_, partials)| !partials.is_empty());
         unfinished
     }
 
