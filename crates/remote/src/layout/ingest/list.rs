@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use oci_spec::image::Digest;
@@ -49,7 +48,7 @@ impl Ingests {
     pub async fn abort(&self, digest: &Digest) -> Result<()> {
         const OPERATION: &str = "remove unfinished blob";
         let (object, digest) = (format!("{digest} of {}", self.root.display()), digest.clone());
-        let released = Arc::clone(&self.released);
+        let released = self.waiters.of(&digest);
         let attempt = move |dir: &Path| {
             let attempt = Claim::attempt(&partial::dir(dir, &digest), false, &released)?;
             if let Attempt::Held(claim) = &attempt {
@@ -169,7 +168,9 @@ fn expire(ingests: &Ingests, age: Duration) -> io::Result<usize> {
 
 fn expire_one(ingests: &Ingests, digest: &Digest, age: Duration) -> io::Result<bool> {
     let dir = partial::dir(&ingests.dir, digest);
-    let Attempt::Held(claim) = Claim::attempt(&dir, false, &ingests.released)? else { return Ok(false) };
+    let Attempt::Held(claim) = Claim::attempt(&dir, false, &ingests.waiters.of(digest))? else {
+        return Ok(false);
+    };
     // The blob may have come by another way.
     let stored = super::blob_path(&ingests.root, digest).is_ok_and(|place| place.is_file());
     let expired = stored || has_expired(claim.dir(), age)?;

@@ -20,7 +20,7 @@
 //!
 //! **Locking.** Who writes a blob holds the flock from before the first byte until after the commit, and so does every
 //! thread that still works on its files. Others wait: those of the same process are woken, those of other processes look
-//! every few milliseconds. Then they look whether the blob is there, and else take over. The lock file goes with its
+//! again and again, in pauses that grow. Then they look whether the blob is there, and else take over. The lock file goes with its
 //! partial; who locked a file that has no name any more begins again.
 //!
 //! **Life.** After a failure or a cancellation the partial stays; [`Ingests::list`] shows it, [`Ingests::abort`] removes
@@ -38,6 +38,7 @@ mod receive;
 mod save;
 mod settings;
 mod state;
+mod waiters;
 mod write;
 
 use std::fs;
@@ -56,6 +57,7 @@ pub use write::Ingest;
 
 use self::lock::{Attempt, Claim};
 use self::partial::{Found, Start};
+use self::waiters::Waiters;
 use super::disk;
 use super::sink::Sink;
 use super::temp::TempFile;
@@ -71,8 +73,7 @@ pub struct Ingests {
     /// Whether `dir` may be a link.
     through_links: bool,
     settings: IngestSettings,
-    /// Wakes those of this process that wait for a blob.
-    released: Arc<Notify>,
+    waiters: Arc<Waiters>,
 }
 
 impl Ingests {
@@ -80,7 +81,7 @@ impl Ingests {
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
         let settings = IngestSettings::default();
-        Self { root: root.into(), dir: dir.into(), through_links: false, settings, released: Arc::default() }
+        Self { root: root.into(), dir: dir.into(), through_links: false, settings, waiters: Arc::default() }
     }
 
     /// The same with other settings.
@@ -153,20 +154,21 @@ impl Ingests {
     }
 
     /// Tries once to get hold of `blob`'s partial, a new one if need be.
-    async fn attempt(&self, blob: &Descriptor) -> Result<Attempt> {
+    async fn attempt(&self, blob: &Descriptor, released: &Arc<Notify>) -> Result<Attempt> {
         blob_path(&self.root, blob.digest())?;
-        let (dir, released) = (partial::dir(&self.dir, blob.digest()), Arc::clone(&self.released));
+        let (dir, released) = (partial::dir(&self.dir, blob.digest()), Arc::clone(released));
         let path = lock::lock_path(&dir);
         self.blocking(blob, &path, move || Claim::attempt(&dir, true, &released)).await
     }
 
     /// Gets hold of `blob`'s partial, a new one if need be, waiting for whoever has it.
     async fn claim(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<Claim> {
-        let mut looked = 0_u32;
+        let released = self.waiters.of(blob.digest());
+        let (mut looked, mut pause) = (0_u32, self.settings.poll);
         loop {
-            let mut released = std::pin::pin!(self.released.notified());
-            released.as_mut().enable();
-            let holder = match self.attempt(blob).await? {
+            let mut woken = std::pin::pin!(released.notified());
+            woken.as_mut().enable();
+            let holder = match self.attempt(blob, &released).await? {
                 Attempt::Held(claim) => return Ok(claim),
                 // One that was asked to be created is missing only if somebody removes the directories.
                 Attempt::Missing => None,
@@ -181,8 +183,8 @@ impl Ingests {
                 progress.note(&said);
             }
             tokio::select! {
-                () = released => {}
-                () = tokio::time::sleep(self.settings.poll) => {}
+                () = woken => {}
+                () = tokio::time::sleep(pause) => pause = self.settings.longer(pause),
             }
         }
     }
