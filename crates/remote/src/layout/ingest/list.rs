@@ -3,15 +3,21 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use oci_spec::image::Digest;
+use tokio::sync::Notify;
 
-use super::lock::{self, Attempt, Claim};
+use super::lock::{self, Attempt, Claim, Holder};
 use super::state::{self, State, Unusable};
 use super::{Ingests, partial};
 use crate::error::{Error, Result, What};
 use crate::layout::temp;
+
+/// So often a partial that is to be removed is found locked before it is said to be written: a look at it locks it as
+/// well, for a moment.
+const LOOKS: u32 = 3;
 
 /// An unfinished blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,20 +55,20 @@ impl Ingests {
         const OPERATION: &str = "remove unfinished blob";
         let (object, digest) = (format!("{digest} of {}", self.root.display()), digest.clone());
         let released = self.waiters.of(&digest);
-        let attempt = move |dir: &Path| {
-            let attempt = Claim::attempt(&partial::dir(dir, &digest), false, &released)?;
-            if let Attempt::Held(claim) = &attempt {
-                partial::remove(claim.dir());
+        let mut looks = LOOKS;
+        loop {
+            let (digest, released) = (digest.clone(), Arc::clone(&released));
+            let busy = match self.with_dir(OPERATION, move |dir| abort(dir, &digest, &released)).await? {
+                Aborted::Yes => return Ok(()),
+                Aborted::Missing => return Err(Error::not_found(OPERATION, object, "nothing of it is here")),
+                Aborted::Busy(holder) => holder,
+            };
+            looks -= 1;
+            if looks == 0 {
+                let holder = busy.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+                return Err(Error::refused(OPERATION, object, format!("it is being written by {holder}")));
             }
-            Ok(attempt)
-        };
-        match self.with_dir(OPERATION, attempt).await? {
-            Attempt::Held(_) => Ok(()),
-            Attempt::Missing => Err(Error::not_found(OPERATION, object, "nothing of it is here")),
-            Attempt::Busy(holder) => {
-                let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
-                Err(Error::refused(OPERATION, object, format!("it is being written by {holder}")))
-            }
+            tokio::time::sleep(self.settings.poll).await;
         }
     }
 
@@ -118,6 +124,26 @@ impl Ingests {
         let dir = self.dir.clone();
         self.on_disk(What::new(operation, self.dir.display()), &self.dir, move || work(&dir)).await
     }
+}
+
+/// What became of an attempt to remove a partial.
+enum Aborted {
+    Yes,
+    Missing,
+    /// Somebody else has it.
+    Busy(Option<Holder>),
+}
+
+/// The claim ends with this, in the same thread.
+fn abort(ingests: &Path, digest: &Digest, released: &Arc<Notify>) -> io::Result<Aborted> {
+    Ok(match Claim::attempt(&partial::dir(ingests, digest), false, released)? {
+        Attempt::Held(claim) => {
+            partial::remove(claim.dir());
+            Aborted::Yes
+        }
+        Attempt::Missing => Aborted::Missing,
+        Attempt::Busy(holder) => Aborted::Busy(holder),
+    })
 }
 
 fn list(ingests: &Path) -> io::Result<Vec<Partial>> {
