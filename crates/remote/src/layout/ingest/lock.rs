@@ -60,6 +60,10 @@ impl std::fmt::Display for Holder {
 
 /// The right to write a partial. The last one to drop it lets others in, and removes a partial that has no save point:
 /// nobody could go on from it.
+///
+/// That is for blocking threads: who has come to an end, good or bad, drops it in one. Only where a future is dropped is
+/// it done right there, so that the partial is free when the future is gone; it is a handful of short calls, and none
+/// of them waits for what was written to be durable.
 #[derive(Debug)]
 pub(super) struct Claim {
     dir: PathBuf,
@@ -104,6 +108,12 @@ impl Claim {
                 Taken::TooLate => continue,
             };
         }
+    }
+
+    /// What those who wait are woken with when it is dropped.
+    #[cfg(test)]
+    pub(super) fn released(&self) -> &Arc<Notify> {
+        &self.released
     }
 
     /// Where the partial is.
@@ -187,10 +197,42 @@ fn make(dir: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Wake};
+    use std::thread::{self, ThreadId};
 
     use super::*;
+
+    /// Waits for a claim to be released, and sees on which thread it was.
+    pub(in super::super) struct Woken {
+        on: Arc<On>,
+        _waits: Pin<Box<dyn Future<Output = ()> + Send>>,
+    }
+
+    #[derive(Default)]
+    struct On(Mutex<Option<ThreadId>>);
+
+    impl Wake for On {
+        fn wake(self: Arc<Self>) {
+            *self.0.lock().unwrap() = Some(thread::current().id());
+        }
+    }
+
+    impl Woken {
+        pub(in super::super) fn by(released: &Arc<Notify>) -> Self {
+            let (on, mut waits) = (Arc::<On>::default(), Box::pin(Arc::clone(released).notified_owned()));
+            let waker = Arc::clone(&on).into();
+            assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            Self { on, _waits: waits }
+        }
+
+        pub(in super::super) fn thread(&self) -> Option<ThreadId> {
+            *self.on.0.lock().unwrap()
+        }
+    }
 
     fn claim(dir: &Path) -> Claim {
         match Claim::attempt(dir, true, &Arc::default()).unwrap() {

@@ -117,8 +117,9 @@ impl Ingests {
     /// [`Error::Invalid`] for a digest that cannot be verified, [`Error::Refused`] for a directory that is a link,
     /// [`Error::Io`].
     pub async fn begin(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<Option<Ingest>> {
+        let (place, verifier) = (blob_path(&self.root, blob.digest())?, Verifier::new(blob)?);
         let claim = self.claim(blob, progress).await?;
-        self.open(blob, claim, progress).await
+        self.open(blob, place, verifier, claim, progress).await
     }
 
     /// Stores bytes that are in memory. They are written anew whatever there is of the blob, and nobody is waited for.
@@ -155,7 +156,6 @@ impl Ingests {
 
     /// Tries once to get hold of `blob`'s partial, a new one if need be.
     async fn attempt(&self, blob: &Descriptor, released: &Arc<Notify>) -> Result<Attempt> {
-        blob_path(&self.root, blob.digest())?;
         let (dir, released) = (partial::dir(&self.dir, blob.digest()), Arc::clone(released));
         let path = lock::lock_path(&dir);
         self.blocking(blob, &path, move || Claim::attempt(&dir, true, &released)).await
@@ -189,10 +189,15 @@ impl Ingests {
         }
     }
 
-    /// Opens the partial that `claim` is on; nothing where the blob is there.
-    async fn open(&self, blob: &Descriptor, claim: Claim, progress: &dyn Progress) -> Result<Option<Ingest>> {
-        let place = blob_path(&self.root, blob.digest())?;
-        let verifier = Verifier::new(blob)?;
+    /// Opens the partial that `claim` is on; nothing where the blob is in its `place`.
+    async fn open(
+        &self,
+        blob: &Descriptor,
+        place: PathBuf,
+        verifier: Verifier,
+        claim: Claim,
+        progress: &dyn Progress,
+    ) -> Result<Option<Ingest>> {
         let path = claim.dir().to_owned();
         let opened = {
             let (blob, place, name) = (blob.clone(), place.clone(), self.settings.holder);
