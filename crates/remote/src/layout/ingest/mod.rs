@@ -18,6 +18,10 @@
 //! is not read again, its hash state is in the state. Anything else is started over, which is said and never done
 //! silently.
 //!
+//! A known limit: who is told another size for a digest starts over, too, and what there was is lost even if that size
+//! proves wrong. Which of the two is right is known only when one of them is whole, and what an earlier run was told is no
+//! more to be trusted than what this one is. It costs bytes to be read again, and nothing else.
+//!
 //! **Locking.** Who writes a blob holds the flock from before the first byte until after the commit, and so does every
 //! thread that still works on its files. Others wait: those of the same process are woken, those of other processes look
 //! again and again, in pauses that grow. Then they look whether the blob is there, and else take over. The lock file goes with its
