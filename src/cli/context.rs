@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lazyblob::remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, OciArchiveTarget};
 use lazyblob::remote::endpoint::{Name, Source, Target};
 use lazyblob::remote::hosts::Hosts;
-use lazyblob::remote::layout::{Layout, Partial};
+use lazyblob::remote::layout::{IngestSettings, Layout, Partial};
 use lazyblob::remote::location::{LocalImage, LocalKind};
 use lazyblob::remote::registry::{RegistrySource, RegistryTarget, Repository, Settings};
 use lazyblob::remote::transfer::{self, Limits, Retry, Transfers};
@@ -23,6 +23,9 @@ use super::progress::Watch;
 /// Work that was told to end gets this long before the process does.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// What other processes are told that this one is, where they wait for it: copies alone write layouts.
+const WRITER: &str = "lazyblob copy";
+
 /// A run: its client, its credentials and its display.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -30,6 +33,7 @@ pub(crate) struct Context {
     access: Access,
     watch: Arc<Watch>,
     json: bool,
+    began: SystemTime,
     from_registry: AtomicBool,
     to_registry: AtomicBool,
     /// Layouts that were opened.
@@ -68,8 +72,9 @@ impl Context {
         let registry = Registry::new(transport, known.build(), Settings { transfers, ..Settings::default() });
         let watch = Watch::new(global.progress);
         let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
+        let (json, began) = (global.json, SystemTime::now());
         let (from_registry, to_registry, layouts) = Default::default();
-        Ok(Self { registry, access, watch, json: global.json, from_registry, to_registry, layouts })
+        Ok(Self { registry, access, watch, json, began, from_registry, to_registry, layouts })
     }
 
     /// The client for all registries.
@@ -170,7 +175,10 @@ impl Context {
     async fn open_target(&self, local: &LocalImage) -> Result<Arc<dyn Target>, Failure> {
         let path = local.path();
         Ok(match local.kind() {
-            LocalKind::Oci => Arc::new(self.opened(Layout::create_or_open(path).await?)),
+            LocalKind::Oci => {
+                let settings = IngestSettings { holder: Some(WRITER), ..IngestSettings::default() };
+                Arc::new(self.opened(Layout::create_or_open_with(path, settings).await?))
+            }
             LocalKind::OciArchive => Arc::new(OciArchiveTarget::create(path).await?),
             LocalKind::DockerArchive => Arc::new(DockerArchiveTarget::create(path).await?),
         })
@@ -192,6 +200,16 @@ impl Context {
                 unfinished.push((layout, partials));
             }
         }
+        unfinished
+    }
+
+    /// Those that this run has brought further, and nobody writes now. Others may be of other images.
+    pub(crate) async fn left_behind(&self) -> Vec<(Layout, Vec<Partial>)> {
+        let mut unfinished = self.unfinished().await;
+        for (_, partials) in &mut unfinished {
+            partials.retain(|partial| !partial.in_use && partial.updated >= self.began);
+        }
+        unfinished.retain(|(_, partials)| !partials.is_empty());
         unfinished
     }
 

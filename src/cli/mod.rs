@@ -77,8 +77,8 @@ async fn run(cli: Cli) -> Result<Result<(), Failure>, Failure> {
     if let Err(failure) = &outcome {
         let as_json = cli.global.progress == ProgressMode::Json;
         report(failure, as_json);
-        for (layout, partials) in context.unfinished().await {
-            unfinished::stays(&layout, &partials).iter().for_each(|stays| context.watch().say(stays));
+        for (layout, partials) in context.left_behind().await {
+            context.watch().say(&unfinished::stays(&layout, &partials));
         }
     }
     if cli.global.stats {

@@ -6,18 +6,18 @@ use indicatif::{HumanBytes, HumanDuration};
 use lazyblob::remote::layout::{Layout, Partial};
 use serde_json::{Value, json};
 
-/// What a run that failed leaves in `layout` for the next one to go on with.
-pub(crate) fn stays(layout: &Layout, partials: &[Partial]) -> Option<String> {
-    let kept: Vec<_> = partials.iter().filter(|partial| !partial.in_use && partial.offset > 0).collect();
-    let bytes = HumanBytes(kept.iter().map(|partial| partial.offset).sum());
+/// What a run that failed leaves in `layout` for a later one to go on with: these, at least one.
+pub(crate) fn stays(layout: &Layout, left: &[Partial]) -> String {
+    let bytes = HumanBytes(left.iter().map(|partial| partial.offset).sum());
     let ingests = layout.ingests();
-    let (blobs, stay) = match kept.len() {
-        0 => return None,
-        1 => ("1 unfinished blob".to_owned(), "stays"),
-        many => (format!("{many} unfinished blobs"), "stay"),
+    let (blobs, stay, them) = match left.len() {
+        1 => ("1 unfinished blob".to_owned(), "stays", "it"),
+        many => (format!("{many} unfinished blobs"), "stay", "them"),
     };
     let (place, long) = (ingests.dir().display(), HumanDuration(ingests.settings().keep));
-    Some(format!("{blobs} ({bytes}) {stay} in {place} for {long}; the same copy goes on from there"))
+    format!(
+        "{blobs} ({bytes}) {stay} in {place} for {long}; the next copy that needs {them} goes on from there"
+    )
 }
 
 /// `254.02 MiB of 900.00 MiB, saved 3 minutes ago`.

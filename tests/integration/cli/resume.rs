@@ -110,9 +110,20 @@ async fn what_stays_of_an_interrupted_copy_is_said() {
     let inspect = format!("inspect {layout}:other");
     let shown = desk.ok(&inspect).await.stdout;
     assert!(shown.contains(" MiB, being written"), "{shown}");
+    let partial = std::fs::read_dir(desk.path("layout/.ingest")).unwrap().flatten().next().unwrap();
+    let lock = std::fs::read_to_string(partial.path().join("lock")).unwrap();
+    assert!(lock.contains(r#""command":"lazyblob copy""#), "{lock}");
     signal(&child, "INT");
     let run = Ran::of(&words, child.wait_with_output().await.unwrap()).exits(130);
-    run.says(&["1 unfinished blob (", "stays in", "layout/.ingest for 24 hours"]);
+    run.says(&[
+        "1 unfinished blob (",
+        "stays in",
+        "layout/.ingest for 24 hours",
+        "copy that needs it goes on",
+    ]);
+    // A copy of something else has no part in it.
+    let other = desk.run(&format!("copy {}/other:missing {layout}:2", registry.host())).await;
+    assert!(!other.stderr.is_empty() && !other.stderr.contains("unfinished"), "{}", other.stderr);
     let shown = desk.ok(&inspect).await.stdout;
     assert!(shown.contains(&digest_of(&layer)) && shown.contains(" MiB, saved "), "{shown}");
     let listed = desk.ok(&format!("--json {inspect}")).await.json()["unfinished"][0].clone();

@@ -66,7 +66,7 @@ impl Layout {
     /// a layout, one with other things in it does not. Removes unfinished blobs that nobody has gone on with for a day.
     ///
     /// # Errors
-    /// As [`Layout::open`], except that the layout may be missing.
+    /// As [`Layout::open`], except that the layout may be missing; [`crate::Error::Refused`] where its `.ingest` is a link.
     pub async fn create_or_open(dir: impl Into<PathBuf>) -> Result<Self> {
         Self::create_or_open_with(dir, IngestSettings::default()).await
     }
@@ -84,11 +84,12 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The same layout with its unfinished blobs in `dir`, which must be on the same file system.
+    /// The same layout with its unfinished blobs in `dir`, which must be on the same file system and may be a link.
     #[must_use]
     pub fn with_ingest_dir(self, dir: impl Into<PathBuf>) -> Self {
         let root = self.inner.root.clone();
-        let ingests = Ingests::new(root.clone(), dir).with_settings(self.inner.ingests.settings());
+        let ingests = Ingests::new(root.clone(), dir).through_links();
+        let ingests = ingests.with_settings(self.inner.ingests.settings());
         Self::with(root, ingests)
     }
 

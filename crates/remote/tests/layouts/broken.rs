@@ -119,6 +119,55 @@ async fn links_and_special_files_are_refused() {
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
 }
 
+/// Whether what `path` names in `error` was refused.
+fn is_refused(error: &Error, path: &Path) -> bool {
+    matches!(error, Error::Refused { .. }) && error.to_string().contains(&path.display().to_string())
+}
+
+/// A layout may come with a link in the place of its unfinished blobs. Nothing is removed or written behind it.
+#[tokio::test]
+async fn a_linked_directory_of_unfinished_blobs_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, before) = layout(dir.path()).await;
+    let (victim, link) = (dir.path().join("victim"), before.root().join(".ingest"));
+    fs::remove_dir(&link).unwrap();
+    fs::create_dir(&victim).unwrap();
+    fs::write(victim.join("download.partial"), "mine").unwrap();
+    let partial = victim.join(format!("sha256-{}", image.layers()[0].digest().digest()));
+    fs::create_dir(&partial).unwrap();
+    symlink(&victim, &link).unwrap();
+    let error = Layout::create_or_open(before.root()).await.unwrap_err();
+    assert!(is_refused(&error, &link), "{error:?}");
+
+    // The link may come after the layout was opened, too.
+    let blob = &image.layers()[0];
+    fs::remove_file(blob_path(before.root(), blob.digest()).unwrap()).unwrap();
+    let mut memory = Memory::default();
+    let again = small_image(&mut memory, 1);
+    let ingests = before.ingests();
+    let refused = [
+        put(&memory, &again, &before, &tag("2")).await.unwrap_err(),
+        ingests.store(image.descriptor(), image.bytes().clone()).await.unwrap_err(),
+        ingests.sweep().await.unwrap_err(),
+        ingests.expire(std::time::Duration::ZERO).await.unwrap_err(),
+        ingests.abort(blob.digest()).await.unwrap_err(),
+        ingests.list().await.unwrap_err(),
+    ];
+    for (number, error) in refused.iter().enumerate() {
+        assert!(is_refused(error, &link), "{number}: {error:?}");
+    }
+    let error = before.put_manifest(&image, &tag("2")).await.unwrap_err();
+    assert!(error.to_string().contains(&link.display().to_string()), "{error}");
+    assert_eq!(fs::read_dir(&victim).unwrap().count(), 2, "nothing came and nothing went");
+    assert_eq!(fs::read_to_string(victim.join("download.partial")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(&partial).unwrap().count(), 0);
+
+    // Who passes a link himself has his reasons.
+    let chosen = before.with_ingest_dir(&link);
+    assert_eq!(chosen.ingests().list().await.unwrap(), []);
+    chosen.put_manifest(&image, &tag("2")).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_truncated_or_exchanged_blob_is_an_integrity_error() {
     let dir = tempfile::tempdir().unwrap();

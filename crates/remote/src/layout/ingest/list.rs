@@ -7,12 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use oci_spec::image::Digest;
+use tokio::sync::Notify;
 
-use super::lock::{self, Attempt, Claim};
+use super::lock::{self, Attempt, Claim, Holder};
 use super::state::{self, State, Unusable};
 use super::{Ingests, partial};
 use crate::error::{Error, Result, What};
-use crate::layout::{disk, temp};
+use crate::layout::temp;
+
+/// So often a partial that is to be removed is found locked before it is said to be written: a look at it locks it as
+/// well, for a moment.
+const LOOKS: u32 = 3;
 
 /// An unfinished blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +40,8 @@ impl Ingests {
     /// Unfinished blobs in the order of their digests: those that can be gone on with, and those being written.
     ///
     /// # Errors
-    /// [`Error::Io`] if the directory cannot be read; what cannot be looked at in it is passed over.
+    /// [`Error::Io`] if the directory cannot be read, [`Error::Refused`] if it is a link; what cannot be looked at in it
+    /// is passed over.
     pub async fn list(&self) -> Result<Vec<Partial>> {
         self.with_dir("list unfinished blobs", list).await
     }
@@ -43,25 +49,26 @@ impl Ingests {
     /// Removes what there is of a blob.
     ///
     /// # Errors
-    /// [`Error::Refused`] while somebody writes it, [`Error::NotFound`] where nothing of it is here, [`Error::Io`].
+    /// [`Error::Refused`] while somebody writes it or if the directory is a link, [`Error::NotFound`] where nothing of it
+    /// is here, [`Error::Io`].
     pub async fn abort(&self, digest: &Digest) -> Result<()> {
         const OPERATION: &str = "remove unfinished blob";
         let (object, digest) = (format!("{digest} of {}", self.root.display()), digest.clone());
-        let released = Arc::clone(&self.released);
-        let attempt = move |dir: &Path| {
-            let attempt = Claim::attempt(&partial::dir(dir, &digest), false, &released)?;
-            if let Attempt::Held(claim) = &attempt {
-                partial::remove(claim.dir());
+        let released = self.waiters.of(&digest);
+        let mut looks = LOOKS;
+        loop {
+            let (digest, released) = (digest.clone(), Arc::clone(&released));
+            let busy = match self.with_dir(OPERATION, move |dir| abort(dir, &digest, &released)).await? {
+                Aborted::Yes => return Ok(()),
+                Aborted::Missing => return Err(Error::not_found(OPERATION, object, "nothing of it is here")),
+                Aborted::Busy(holder) => holder,
+            };
+            looks -= 1;
+            if looks == 0 {
+                let holder = busy.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
+                return Err(Error::refused(OPERATION, object, format!("it is being written by {holder}")));
             }
-            Ok(attempt)
-        };
-        match self.with_dir(OPERATION, attempt).await? {
-            Attempt::Held(_) => Ok(()),
-            Attempt::Missing => Err(Error::not_found(OPERATION, object, "nothing of it is here")),
-            Attempt::Busy(holder) => {
-                let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
-                Err(Error::refused(OPERATION, object, format!("it is being written by {holder}")))
-            }
+            tokio::time::sleep(self.settings.poll).await;
         }
     }
 
@@ -72,7 +79,8 @@ impl Ingests {
     /// set back, so its age is not known: it is counted from now on, so that the partial expires one day.
     ///
     /// # Errors
-    /// [`Error::Io`] if the directory cannot be read; what cannot be looked at in it is passed over.
+    /// [`Error::Io`] if the directory cannot be read, [`Error::Refused`] if it is a link; what cannot be looked at in it
+    /// is passed over.
     pub async fn expire(&self, age: Duration) -> Result<usize> {
         let ingests = self.clone();
         self.with_dir("remove unfinished blobs", move |_| expire(&ingests, age)).await
@@ -82,7 +90,7 @@ impl Ingests {
     /// killed processes left; what living ones write stays.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] if the runtime is shutting down.
+    /// [`Error::Refused`] if the directory is a link, [`Error::Cancelled`] if the runtime is shutting down.
     pub async fn sweep(&self) -> Result<()> {
         let ingests = self.clone();
         self.with_dir("clean up", move |dir| {
@@ -98,7 +106,7 @@ impl Ingests {
     /// Removes the directory of unfinished blobs if it is empty.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] if the runtime is shutting down.
+    /// [`Error::Refused`] if the directory is a link, [`Error::Cancelled`] if the runtime is shutting down.
     pub async fn tidy(&self) -> Result<()> {
         // It is not empty while another process writes or one has left something to go on with, and need not exist.
         let remove = |dir: &Path| {
@@ -113,11 +121,29 @@ impl Ingests {
         operation: &'static str,
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let what = || What::new(operation, self.dir.display());
         let dir = self.dir.clone();
-        let done = disk::blocking(what, move || work(&dir)).await?;
-        done.map_err(|source| Error::Io { what: what(), path: self.dir.clone(), source })
+        self.on_disk(What::new(operation, self.dir.display()), &self.dir, move || work(&dir)).await
     }
+}
+
+/// What became of an attempt to remove a partial.
+enum Aborted {
+    Yes,
+    Missing,
+    /// Somebody else has it.
+    Busy(Option<Holder>),
+}
+
+/// The claim ends with this, in the same thread.
+fn abort(ingests: &Path, digest: &Digest, released: &Arc<Notify>) -> io::Result<Aborted> {
+    Ok(match Claim::attempt(&partial::dir(ingests, digest), false, released)? {
+        Attempt::Held(claim) => {
+            partial::remove(claim.dir());
+            Aborted::Yes
+        }
+        Attempt::Missing => Aborted::Missing,
+        Attempt::Busy(holder) => Aborted::Busy(holder),
+    })
 }
 
 fn list(ingests: &Path) -> io::Result<Vec<Partial>> {
@@ -168,7 +194,9 @@ fn expire(ingests: &Ingests, age: Duration) -> io::Result<usize> {
 
 fn expire_one(ingests: &Ingests, digest: &Digest, age: Duration) -> io::Result<bool> {
     let dir = partial::dir(&ingests.dir, digest);
-    let Attempt::Held(claim) = Claim::attempt(&dir, false, &ingests.released)? else { return Ok(false) };
+    let Attempt::Held(claim) = Claim::attempt(&dir, false, &ingests.waiters.of(digest))? else {
+        return Ok(false);
+    };
     // The blob may have come by another way.
     let stored = super::blob_path(&ingests.root, digest).is_ok_and(|place| place.is_file());
     let expired = stored || has_expired(claim.dir(), age)?;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::state::{self, now};
 use crate::error::printable;
 use crate::layout::disk;
 
-/// So much of a command line is enough to recognise it, in characters.
-const COMMAND: usize = 200;
+/// So much of a name is enough to recognise it, in characters.
+const NAME: usize = 64;
 /// Larger than any record of ours.
 const LIMIT: usize = 4096;
 
@@ -23,6 +23,7 @@ const LIMIT: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Holder {
     pid: u32,
+    /// What the process calls itself; never its arguments.
     command: String,
     /// The blob's size in bytes.
     pub(super) size: u64,
@@ -31,9 +32,9 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    fn this_process(size: u64) -> Self {
-        let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-        let command = printable(&words.join(" ")).chars().take(COMMAND).collect();
+    fn this_process(size: u64, name: Option<&str>) -> Self {
+        let name = name.map_or_else(program, str::to_owned);
+        let command = printable(&name).chars().take(NAME).collect();
         Self { pid: std::process::id(), command, size, started: now() }
     }
 
@@ -45,6 +46,12 @@ impl Holder {
     }
 }
 
+/// The base name of the program that runs.
+fn program() -> String {
+    let program = std::env::args_os().next().unwrap_or_default();
+    Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "process {}: {}", self.pid, printable(&self.command))
@@ -53,6 +60,10 @@ impl std::fmt::Display for Holder {
 
 /// The right to write a partial. The last one to drop it lets others in, and removes a partial that has no save point:
 /// nobody could go on from it.
+///
+/// That is for blocking threads: who has come to an end, good or bad, drops it in one. Only where a future is dropped is
+/// it done right there, so that the partial is free when the future is gone; it is a handful of short calls, and none
+/// of them waits for what was written to be durable.
 #[derive(Debug)]
 pub(super) struct Claim {
     dir: PathBuf,
@@ -79,9 +90,9 @@ impl Claim {
             }
             // A layout may have come with links that lead elsewhere.
             partial::refuse_links(dir)?;
-            let lock =
-                File::options().read(true).write(true).create(true).truncate(false).open(lock_path(dir));
-            let lock = match lock {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let lock = match options.open(lock_path(dir)) {
                 Ok(lock) => lock,
                 // Its last writer has removed it just now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && create => continue,
@@ -99,14 +110,20 @@ impl Claim {
         }
     }
 
+    /// What those who wait are woken with when it is dropped.
+    #[cfg(test)]
+    pub(super) fn released(&self) -> &Arc<Notify> {
+        &self.released
+    }
+
     /// Where the partial is.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Tells those who wait whom they wait for. `size` is the blob's.
-    pub(super) fn sign(&self, size: u64) -> io::Result<()> {
-        let record = serde_json::to_vec(&Holder::this_process(size))?;
+    /// Tells those who wait whom they wait for: this process, as `name` has it. `size` is the blob's.
+    pub(super) fn sign(&self, size: u64, name: Option<&str>) -> io::Result<()> {
+        let record = serde_json::to_vec(&Holder::this_process(size, name))?;
         self.lock.set_len(0)?;
         self.lock.write_all_at(&record, 0)
     }
@@ -180,8 +197,42 @@ fn make(dir: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Wake};
+    use std::thread::{self, ThreadId};
+
     use super::*;
+
+    /// Waits for a claim to be released, and sees on which thread it was.
+    pub(in super::super) struct Woken {
+        on: Arc<On>,
+        _waits: Pin<Box<dyn Future<Output = ()> + Send>>,
+    }
+
+    #[derive(Default)]
+    struct On(Mutex<Option<ThreadId>>);
+
+    impl Wake for On {
+        fn wake(self: Arc<Self>) {
+            *self.0.lock().unwrap() = Some(thread::current().id());
+        }
+    }
+
+    impl Woken {
+        pub(in super::super) fn by(released: &Arc<Notify>) -> Self {
+            let (on, mut waits) = (Arc::<On>::default(), Box::pin(Arc::clone(released).notified_owned()));
+            let waker = Arc::clone(&on).into();
+            assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            Self { on, _waits: waits }
+        }
+
+        pub(in super::super) fn thread(&self) -> Option<ThreadId> {
+            *self.on.0.lock().unwrap()
+        }
+    }
 
     fn claim(dir: &Path) -> Claim {
         match Claim::attempt(dir, true, &Arc::default()).unwrap() {
@@ -221,17 +272,31 @@ mod tests {
         assert!(!dir.exists(), "nothing was saved");
     }
 
+    /// Arguments may be secret.
+    #[test]
+    fn a_holder_is_called_by_its_program_and_no_argument() {
+        // The harness that runs this was given its path, and often the name of this test.
+        let program = std::env::args().next().unwrap();
+        assert!(program.contains('/'), "{program}");
+        let holder = Holder::this_process(17, None);
+        assert_eq!(holder.command, program.rsplit('/').next().unwrap());
+        let long = Holder::this_process(17, Some(&"x".repeat(1000)));
+        assert_eq!(long.command.len(), NAME);
+    }
+
     #[test]
     fn a_claim_says_whose_it_is_and_is_silent_after_it() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("p");
         let held = claim(&dir);
-        held.sign(17).unwrap();
+        held.sign(17, Some("program verb")).unwrap();
         let Attempt::Busy(Some(found)) = Claim::attempt(&dir, false, &Arc::default()).unwrap() else {
             panic!()
         };
         assert_eq!((found.pid, found.size), (std::process::id(), 17));
-        assert!(found.to_string().starts_with(&format!("process {}: ", std::process::id())), "{found}");
+        assert_eq!(found.to_string(), format!("process {}: program verb", std::process::id()));
+        let mode = fs::metadata(lock_path(&dir)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "for nobody else");
         assert_eq!(holder(&dir).unwrap(), (true, Some(found)));
         fs::write(state::path(&dir), "saved").unwrap();
         drop(held);

@@ -18,14 +18,21 @@
 //! is not read again, its hash state is in the state. Anything else is started over, which is said and never done
 //! silently.
 //!
+//! A known limit: who is told another size for a digest starts over, too, and what there was is lost even if that size
+//! proves wrong. Which of the two is right is known only when one of them is whole, and what an earlier run was told is no
+//! more to be trusted than what this one is. It costs bytes to be read again, and nothing else.
+//!
 //! **Locking.** Who writes a blob holds the flock from before the first byte until after the commit, and so does every
 //! thread that still works on its files. Others wait: those of the same process are woken, those of other processes look
-//! every few milliseconds. Then they look whether the blob is there, and else take over. The lock file goes with its
+//! again and again, in pauses that grow. Then they look whether the blob is there, and else take over. The lock file goes with its
 //! partial; who locked a file that has no name any more begins again.
 //!
 //! **Life.** After a failure or a cancellation the partial stays; [`Ingests::list`] shows it, [`Ingests::abort`] removes
 //! it, [`Ingests::sweep`] does so when nobody has gone on with it for [`IngestSettings::keep`]. Nothing that is locked is
 //! ever removed by others.
+//!
+//! **Links.** A layout may come from anywhere, with links in it. Nothing is read, written or removed through one in the
+//! place of the directory or of a partial's files; [`Ingests::through_links`] is for a directory the caller has chosen.
 
 mod hash_state;
 mod list;
@@ -35,6 +42,7 @@ mod receive;
 mod save;
 mod settings;
 mod state;
+mod waiters;
 mod write;
 
 use std::fs;
@@ -53,6 +61,7 @@ pub use write::Ingest;
 
 use self::lock::{Attempt, Claim};
 use self::partial::{Found, Start};
+use self::waiters::Waiters;
 use super::disk;
 use super::sink::Sink;
 use super::temp::TempFile;
@@ -65,23 +74,30 @@ use crate::verify::Verifier;
 pub struct Ingests {
     root: PathBuf,
     dir: PathBuf,
+    /// Whether `dir` may be a link.
+    through_links: bool,
     settings: IngestSettings,
-    /// Wakes those of this process that wait for a blob.
-    released: Arc<Notify>,
+    waiters: Arc<Waiters>,
 }
 
 impl Ingests {
-    /// Blobs of the layout at `root`; unfinished ones are in `dir`, which must be on the same file system.
+    /// Blobs of the layout at `root`; unfinished ones are in `dir`, which must be on the same file system and no link.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
         let settings = IngestSettings::default();
-        Self { root: root.into(), dir: dir.into(), settings, released: Arc::default() }
+        Self { root: root.into(), dir: dir.into(), through_links: false, settings, waiters: Arc::default() }
     }
 
     /// The same with other settings.
     #[must_use]
     pub fn with_settings(self, settings: IngestSettings) -> Self {
         Self { settings, ..self }
+    }
+
+    /// The same with a directory of unfinished blobs that may be a link.
+    #[must_use]
+    pub fn through_links(self) -> Self {
+        Self { through_links: true, ..self }
     }
 
     /// The directory of unfinished blobs.
@@ -102,17 +118,19 @@ impl Ingests {
     /// Who has an [`Ingest`] of a blob and begins another of the same waits for itself.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a digest that cannot be verified, [`Error::Io`].
+    /// [`Error::Invalid`] for a digest that cannot be verified, [`Error::Refused`] for a directory that is a link,
+    /// [`Error::Io`].
     pub async fn begin(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<Option<Ingest>> {
+        let (place, verifier) = (blob_path(&self.root, blob.digest())?, Verifier::new(blob)?);
         let claim = self.claim(blob, progress).await?;
-        self.open(blob, claim, progress).await
+        self.open(blob, place, verifier, claim, progress).await
     }
 
     /// Stores bytes that are in memory. They are written anew whatever there is of the blob, and nobody is waited for.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a digest that cannot be verified, [`Error::Integrity`] for other bytes than promised,
-    /// [`Error::Io`]; nothing is left of the blob then.
+    /// [`Error::Refused`] for a directory that is a link, [`Error::Io`]; nothing is left of the blob then.
     pub async fn store(&self, blob: &Descriptor, bytes: Bytes) -> Result<()> {
         let (what, place) = (self.what(blob), blob_path(&self.root, blob.digest())?);
         let mut verifier = Verifier::new(blob)?;
@@ -133,24 +151,28 @@ impl Ingests {
 
     /// A new temporary file in the directory of unfinished blobs.
     pub(crate) fn temporary(&self, prefix: &str) -> io::Result<TempFile> {
+        if self.leads_elsewhere()? {
+            let reason = format!("{} is not a directory of ours", self.dir.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
         TempFile::create(&self.dir, prefix)
     }
 
     /// Tries once to get hold of `blob`'s partial, a new one if need be.
-    async fn attempt(&self, blob: &Descriptor) -> Result<Attempt> {
-        blob_path(&self.root, blob.digest())?;
-        let (dir, released) = (partial::dir(&self.dir, blob.digest()), Arc::clone(&self.released));
+    async fn attempt(&self, blob: &Descriptor, released: &Arc<Notify>) -> Result<Attempt> {
+        let (dir, released) = (partial::dir(&self.dir, blob.digest()), Arc::clone(released));
         let path = lock::lock_path(&dir);
         self.blocking(blob, &path, move || Claim::attempt(&dir, true, &released)).await
     }
 
     /// Gets hold of `blob`'s partial, a new one if need be, waiting for whoever has it.
     async fn claim(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<Claim> {
-        let mut looked = 0_u32;
+        let released = self.waiters.of(blob.digest());
+        let (mut looked, mut pause) = (0_u32, self.settings.poll);
         loop {
-            let mut released = std::pin::pin!(self.released.notified());
-            released.as_mut().enable();
-            let holder = match self.attempt(blob).await? {
+            let mut woken = std::pin::pin!(released.notified());
+            woken.as_mut().enable();
+            let holder = match self.attempt(blob, &released).await? {
                 Attempt::Held(claim) => return Ok(claim),
                 // One that was asked to be created is missing only if somebody removes the directories.
                 Attempt::Missing => None,
@@ -165,20 +187,25 @@ impl Ingests {
                 progress.note(&said);
             }
             tokio::select! {
-                () = released => {}
-                () = tokio::time::sleep(self.settings.poll) => {}
+                () = woken => {}
+                () = tokio::time::sleep(pause) => pause = self.settings.longer(pause),
             }
         }
     }
 
-    /// Opens the partial that `claim` is on; nothing where the blob is there.
-    async fn open(&self, blob: &Descriptor, claim: Claim, progress: &dyn Progress) -> Result<Option<Ingest>> {
-        let place = blob_path(&self.root, blob.digest())?;
-        let verifier = Verifier::new(blob)?;
+    /// Opens the partial that `claim` is on; nothing where the blob is in its `place`.
+    async fn open(
+        &self,
+        blob: &Descriptor,
+        place: PathBuf,
+        verifier: Verifier,
+        claim: Claim,
+        progress: &dyn Progress,
+    ) -> Result<Option<Ingest>> {
         let path = claim.dir().to_owned();
         let opened = {
-            let (blob, place) = (blob.clone(), place.clone());
-            self.blocking(&blob.clone(), &path, move || open(&blob, verifier, &place, claim)).await?
+            let (blob, place, name) = (blob.clone(), place.clone(), self.settings.holder);
+            self.blocking(&blob.clone(), &path, move || open(&blob, verifier, &place, claim, name)).await?
         };
         let Some((claim, start, useless)) = opened else { return Ok(None) };
         if let Some(reason) = useless {
@@ -195,8 +222,35 @@ impl Ingests {
         path: &Path,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let done = disk::blocking(|| self.what(blob), work).await?;
-        done.map_err(|source| Error::Io { what: self.what(blob), path: path.to_owned(), source })
+        self.on_disk(self.what(blob), path, work).await
+    }
+
+    /// Runs `work`, whose errors name `path`, in a blocking thread, unless the directory leads elsewhere.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        what: What,
+        path: &Path,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let ingests = self.clone();
+        let work = move || if ingests.leads_elsewhere()? { Ok(None) } else { work().map(Some) };
+        match disk::blocking(|| what.clone(), work).await? {
+            Ok(Some(done)) => Ok(done),
+            Ok(None) => {
+                let reason = format!("{} is not a directory of ours", self.dir.display());
+                Err(Error::Refused { what, reason })
+            }
+            Err(source) => Err(Error::Io { what, path: path.to_owned(), source }),
+        }
+    }
+
+    /// Whether there is something else in the place of the directory.
+    fn leads_elsewhere(&self) -> io::Result<bool> {
+        match fs::symlink_metadata(&self.dir) {
+            Ok(found) => Ok(!self.through_links && !found.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn what(&self, blob: &Descriptor) -> What {
@@ -206,13 +260,19 @@ impl Ingests {
 
 type Opened = (Claim, Start, Option<String>);
 
-fn open(blob: &Descriptor, verifier: Verifier, place: &Path, claim: Claim) -> io::Result<Option<Opened>> {
+fn open(
+    blob: &Descriptor,
+    verifier: Verifier,
+    place: &Path,
+    claim: Claim,
+    name: Option<&str>,
+) -> io::Result<Option<Opened>> {
     // Not through links: what they lead to is for readers to judge.
     if fs::symlink_metadata(place).is_ok_and(|found| found.is_file() && found.len() == blob.size()) {
         partial::remove(claim.dir());
         return Ok(None);
     }
-    claim.sign(blob.size())?;
+    claim.sign(blob.size(), name)?;
     let useless = match partial::look(claim.dir(), blob)? {
         Found::Resumable(start) => return Ok(Some((claim, *start, None))),
         Found::Useless(reason) => Some(reason),

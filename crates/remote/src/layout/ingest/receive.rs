@@ -33,21 +33,29 @@ impl Ingests {
     /// that. [`Error::Io`](crate::Error::Io), after which what was durable is kept.
     pub async fn receive(&self, blob: &Blob) -> Result<Received> {
         let begin = self.begin(blob.descriptor(), &*blob.access().progress);
-        let Some(ingest) = blob.unless_cancelled(begin).await? else { return Ok(Received::Present) };
-        let bytes = blob.read_from(ingest.position()).await?;
-        fill(ingest, blob, bytes).await.map_err(|error| blob.blame(error))
+        let Some(mut ingest) = blob.unless_cancelled(begin).await? else { return Ok(Received::Present) };
+        let received = match fill(&mut ingest, blob).await {
+            Ok(()) => ingest.publish().await,
+            Err(error) => {
+                ingest.release().await;
+                Err(error)
+            }
+        };
+        received.map(|()| Received::Stored).map_err(|error| blob.blame(error))
     }
 }
 
-async fn fill(mut ingest: Ingest, blob: &Blob, mut bytes: ByteStream) -> Result<Received> {
+/// Reads all that is missing. On return the bytes are the blob's; after an error, what can be kept is saved.
+async fn fill(ingest: &mut Ingest, blob: &Blob) -> Result<()> {
+    let mut bytes = blob.read_from(ingest.position()).await?;
     let mut resumed = ingest.position() > 0;
     loop {
-        if let Err(error) = take(&mut ingest, bytes).await {
+        if let Err(error) = take(ingest, bytes).await {
             ingest.keep().await;
             return Err(error);
         }
         match ingest.verify().await? {
-            Ok(()) => break,
+            Ok(()) => return Ok(()),
             // What an earlier attempt kept may be to blame, and today's source not.
             Err(mismatch @ Mismatch::Digest { .. }) if resumed => {
                 let digest = blob.descriptor().digest();
@@ -62,8 +70,6 @@ async fn fill(mut ingest: Ingest, blob: &Blob, mut bytes: ByteStream) -> Result<
             Err(mismatch) => return Err(ingest.wrong(mismatch)),
         }
     }
-    ingest.publish().await?;
-    Ok(Received::Stored)
 }
 
 async fn take(ingest: &mut Ingest, mut bytes: ByteStream) -> Result<()> {
@@ -71,4 +77,63 @@ async fn take(ingest: &mut Ingest, mut bytes: ByteStream) -> Result<()> {
         ingest.write(chunk?).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures::stream;
+    use oci_spec::image::Descriptor;
+
+    use super::super::lock::tests::Woken;
+    use super::*;
+    use crate::Access;
+    use crate::digest;
+    use crate::error::Error;
+    use crate::provider::{BlobInfo, Origin, Provider};
+    use crate::transfer::{Retry, Settings};
+    use crate::verify::Unverified;
+
+    /// Says that it has nothing, or brings these bytes.
+    #[derive(Debug)]
+    struct Brings(Option<&'static [u8]>);
+
+    #[async_trait]
+    impl Provider for Brings {
+        async fn open(&self, blob: &Descriptor, range: Range<u64>) -> Result<Unverified> {
+            let bytes = self.0.ok_or_else(|| Error::not_found("read blob", blob.digest(), "nothing"))?;
+            Ok(Unverified::new(range, stream::iter([Ok(Bytes::from_static(bytes))]).boxed()))
+        }
+
+        async fn info(&self, _: &Descriptor) -> Result<BlobInfo> {
+            Ok(BlobInfo { size: None })
+        }
+
+        fn origin(&self) -> Origin {
+            Origin { host: "memory".into(), repository: "source".into() }
+        }
+    }
+
+    /// However a blob comes out, its files are let go where files are worked on, and not on a thread of the runtime.
+    #[tokio::test]
+    async fn a_claim_is_released_in_a_blocking_thread() {
+        for brings in [None, Some(&b"by"[..]), Some(b"other"), Some(b"too many"), Some(b"bytes")] {
+            let temp = tempfile::tempdir().unwrap();
+            let ingests = Ingests::new(temp.path(), temp.path().join("ingest"));
+            let blob = Descriptor::new("x/y".into(), 5, digest::sha256(b"bytes"));
+            let call = ingests.waiters.of(blob.digest());
+            let woken = Woken::by(&call);
+            let settings = Settings { retry: Retry { tries: 1, ..Retry::default() }, ..Settings::default() };
+            let source = Arc::new(Brings(brings)) as Arc<dyn Provider>;
+            let blob = Blob::new(blob, &[source], settings, Access::anonymous());
+            let received = ingests.receive(&blob).await;
+            assert_eq!(received.is_ok(), brings == Some(b"bytes"), "{received:?}");
+            let thread = woken.thread().expect("it was released by now");
+            assert_ne!(thread, std::thread::current().id(), "{brings:?}");
+        }
+    }
 }

@@ -12,18 +12,33 @@ pub struct IngestSettings {
     pub save_interval: Duration,
     /// How long an unfinished blob that nobody writes is kept after its last save point.
     pub keep: Duration,
-    /// How often a waiter looks whether another process has let go of a blob. Within a process it is woken.
+    /// After how long a waiter looks whether another process has let go of a blob. Within a process it is woken.
     pub poll: Duration,
+    /// Each pause between two such looks is twice the one before, up to this.
+    pub poll_limit: Duration,
+    /// How this process is called where others are told whom they wait for; the base name of its program if not set.
+    /// It is written to a file beside the blob: its arguments are not, which may have secrets in them.
+    pub holder: Option<&'static str>,
 }
 
 impl Default for IngestSettings {
-    /// 8 MiB and a second between save points; unfinished blobs are kept for a day; waiters look every 10 ms.
+    /// 8 MiB and a second between save points; unfinished blobs are kept for a day; waiters look after
+    /// 10 ms and then less and less often, every 100 ms in the end.
     fn default() -> Self {
         Self {
             save_bytes: 8 * 1024 * 1024,
             save_interval: Duration::from_secs(1),
             keep: Duration::from_secs(24 * 60 * 60),
             poll: Duration::from_millis(10),
+            poll_limit: Duration::from_millis(100),
+            holder: None,
         }
+    }
+}
+
+impl IngestSettings {
+    /// The pause between two looks that comes after `pause`.
+    pub(super) fn longer(&self, pause: Duration) -> Duration {
+        pause.saturating_mul(2).min(self.poll_limit.max(self.poll))
     }
 }

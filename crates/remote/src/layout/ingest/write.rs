@@ -19,8 +19,9 @@ use crate::verify::Verifier;
 
 /// A blob being written; nobody else writes it meanwhile. Only [`Ingest::commit`] makes it visible.
 ///
-/// Dropping it keeps what the last save point has; without one, nothing is left. Dropping the future of one of its
-/// methods leaves it good for nothing but being dropped itself.
+/// [`Ingest::release`] keeps what the last save point has; without one, nothing is left. Dropping it does the same where
+/// it is dropped, which takes a few file operations. Dropping the future of one of its methods leaves it good for nothing
+/// but one of these.
 #[derive(Debug)]
 #[must_use = "nothing is stored before commit"]
 pub struct Ingest {
@@ -125,10 +126,20 @@ impl Ingest {
     /// [`Error::Integrity`]: too few bytes are kept for a later run to go on from, as after a source that broke; of
     /// bytes with another digest nothing is. [`Error::Io`]; what was durable is kept.
     pub async fn commit(mut self) -> Result<()> {
-        if let Err(mismatch) = self.verify().await? {
-            return Err(self.wrong(mismatch));
-        }
-        self.publish().await
+        let error = match self.verify().await {
+            Ok(Ok(())) => return self.publish().await,
+            Ok(Err(mismatch)) => self.wrong(mismatch),
+            Err(error) => error,
+        };
+        self.release().await;
+        Err(error)
+    }
+
+    /// Lets others go on with what the last save point has. What was never saved is removed.
+    pub async fn release(self) {
+        let what = self.what.clone();
+        // The only error is that of a runtime that shuts down, which drops it.
+        drop(disk::blocking(|| what, move || drop(self)).await);
     }
 
     /// Holds the bytes against the descriptor. After [`Mismatch::Size`] they are saved, after [`Mismatch::Digest`] the
@@ -149,32 +160,48 @@ impl Ingest {
 
     /// Makes verified bytes durable, then visible.
     pub(super) async fn publish(mut self) -> Result<()> {
-        self.saver.check().await?;
-        let (claim, data, place) = (Arc::clone(&self.claim), Arc::clone(&self.data), self.place.clone());
-        let publish = move || -> io::Result<()> {
-            disk::create_dirs(disk::parent_of(&place))?;
-            fs::rename(partial::data_path(claim.dir()), &place)?;
-            disk::sync_dir(disk::parent_of(&place))?;
-            partial::remove(claim.dir());
-            Ok(())
+        if let Err(error) = self.saver.check().await {
+            self.release().await;
+            return Err(error);
+        }
+        let what = self.what.clone();
+        let publish = move || match self.make_visible() {
+            Ok(()) => {
+                // Here, and not on the caller's thread.
+                drop(self);
+                Ok(())
+            }
+            Err(unpublished) => Err((Box::new(self), unpublished)),
         };
-        let size = self.blob.size();
-        let sync = move || match data.metadata()?.len() {
-            length if length == size => data.sync_data(),
+        let Err((mut ingest, unpublished)) = disk::blocking(|| what, publish).await? else { return Ok(()) };
+        let Unpublished { is_durable, path, source } = unpublished;
+        if is_durable {
+            // Everything is there: the next run has but to try this again.
+            ingest.keep().await;
+        }
+        let what = ingest.what.clone();
+        ingest.release().await;
+        Err(Error::Io { what, path, source })
+    }
+
+    /// [`Ingest::publish`] in a blocking thread.
+    fn make_visible(&self) -> Result<(), Unpublished> {
+        let (dir, size) = (self.claim.dir(), self.blob.size());
+        let sync = || match self.data.metadata()?.len() {
+            length if length == size => self.data.sync_data(),
             // What was hashed is what was written, unless somebody else has had his hands on the file.
             length => Err(io::Error::other(format!("it has {length} bytes where {size} were written"))),
         };
-        let done = disk::blocking(|| self.what.clone(), move || Ok((sync()?, publish())));
-        let (path, source) = match done.await? {
-            Ok(((), Ok(()))) => return Ok(()),
-            Ok(((), Err(source))) => {
-                // Everything is there: the next run has but to try this again.
-                self.keep().await;
-                (self.place, source)
-            }
-            Err(source) => (partial::data_path(self.claim.dir()), source),
+        let rename = || {
+            disk::create_dirs(disk::parent_of(&self.place))?;
+            fs::rename(partial::data_path(dir), &self.place)?;
+            disk::sync_dir(disk::parent_of(&self.place))?;
+            partial::remove(dir);
+            Ok(())
         };
-        Err(Error::Io { what: self.what, path, source })
+        let failed = |is_durable, path| move |source| Unpublished { is_durable, path, source };
+        sync().map_err(failed(false, partial::data_path(dir)))?;
+        rename().map_err(failed(true, self.place.clone()))
     }
 
     /// Saves what can be saved, after a failure that matters more than one to do so.
@@ -227,11 +254,21 @@ impl Ingest {
     }
 }
 
+/// Why a verified blob is not visible.
+#[derive(Debug)]
+struct Unpublished {
+    /// Its bytes are on disk all the same.
+    is_durable: bool,
+    path: PathBuf,
+    source: io::Error,
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
 
     use super::super::lock::Attempt;
+    use super::super::lock::tests::Woken;
     use super::*;
     use crate::digest;
 
@@ -289,6 +326,38 @@ mod tests {
                 assert!(!dir.join("place").exists());
             }
         });
+    }
+
+    #[tokio::test]
+    async fn an_ingest_is_released_in_a_blocking_thread() {
+        let temp = tempfile::tempdir().unwrap();
+        let bytes = Bytes::from_static(b"bytes");
+        let blob = Descriptor::new("x/y".into(), bytes.len() as u64, digest::sha256(&bytes));
+        for name in ["committed", "short", "wrong", "cut", "in the way", "given up"] {
+            let (dir, data) = (temp.path().join(name), tempfile::tempfile().unwrap());
+            let mut ingest = ingest(&dir, data.try_clone().unwrap(), &blob);
+            fs::write(dir.join("data"), "").unwrap();
+            let woken = Woken::by(ingest.claim.released());
+            match name {
+                "short" => ingest.write(bytes.slice(1..)).await.unwrap(),
+                "wrong" => ingest.write(Bytes::from_static(b"other")).await.unwrap(),
+                _ => ingest.write(bytes.clone()).await.unwrap(),
+            }
+            match name {
+                "cut" => {
+                    ingest.save().await.unwrap();
+                    data.set_len(3).unwrap();
+                }
+                "in the way" => fs::create_dir(dir.join("place")).unwrap(),
+                _ => {}
+            }
+            if name == "given up" {
+                ingest.release().await;
+            } else {
+                assert_eq!(ingest.commit().await.is_ok(), name == "committed", "{name}");
+            }
+            assert_ne!(woken.thread().expect(name), std::thread::current().id(), "{name}");
+        }
     }
 
     /// Row 73b: a file that somebody else has cut meanwhile does not become the blob.

@@ -86,6 +86,23 @@ async fn what_is_in_use_is_listed_and_stays() {
     bench.assert_stored();
 }
 
+/// A look at a partial locks it for a moment, which is no reason to say that it is being written.
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_does_not_keep_it_from_being_removed() {
+    let bench = Bench::new(100_000);
+    bench.leave(40_000).await;
+    let look = File::open(bench.partial().join("lock")).unwrap();
+    look.lock_shared().unwrap();
+    let poll = bench.ingests.settings().poll;
+    let looks = async {
+        tokio::time::sleep(poll / 2).await;
+        drop(look);
+    };
+    let (aborted, ()) = tokio::join!(bench.ingests.abort(bench.blob.digest()), looks);
+    aborted.unwrap();
+    bench.assert_nothing_unfinished();
+}
+
 /// Row 98: what a cancelled run left can be gone on with for a day, and is gone after it.
 #[tokio::test]
 async fn an_unfinished_blob_expires() {

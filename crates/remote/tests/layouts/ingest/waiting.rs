@@ -103,7 +103,7 @@ async fn of_two_that_begin_together_one_writes() {
     bench.assert_stored();
 }
 
-/// Row 68a: those that do not share a waker look every few milliseconds, and say once whom they wait for.
+/// Row 68a: those that do not share a waker look again and again, and say once whom they wait for.
 #[tokio::test(start_paused = true)]
 async fn a_stranger_looks_often_and_says_once_whom_it_waits_for() {
     let bench = Bench::new(100_000);
@@ -124,11 +124,54 @@ async fn a_stranger_looks_often_and_says_once_whom_it_waits_for() {
     };
     let (committed, (received, woken)) = tokio::join!(work, wait);
     assert_eq!(received.unwrap(), Received::Present);
-    assert!(woken - committed <= settings.poll, "{:?}", woken - committed);
+    assert!(woken - committed <= settings.poll_limit, "{:?}", woken - committed);
     let notes = bench.notes.all();
     let [note] = &notes[..] else { panic!("{notes:?}") };
     assert!(note.contains(&format!("waiting for process {}: ", std::process::id())), "{note}");
     assert!(source.asked().is_empty());
+}
+
+/// Row 68a: the longer it takes the other one, the less often they look.
+#[tokio::test(start_paused = true)]
+async fn the_pauses_of_a_stranger_grow() {
+    let (first, limit) = (Duration::from_millis(10), Duration::from_secs(1));
+    let settings = IngestSettings { poll: first, poll_limit: limit, ..IngestSettings::default() };
+    let bench = Bench::with(noise(100_000, 8), settings);
+    let winner = begin(&bench).await;
+    let stranger =
+        Ingests::new(bench.temp.path().join("layout"), bench.ingests.dir()).with_settings(settings);
+    let began = Instant::now();
+    let work = async {
+        tokio::time::sleep(MINUTE).await;
+        drop(winner);
+    };
+    let (ingest, ()) = tokio::join!(stranger.begin(&bench.blob, &*bench.notes), work);
+    assert!(ingest.unwrap().is_some());
+    // 10, 20, … 640 ms, and a second from then on.
+    let growing = first * (2_u32.pow(7) - 1);
+    let looks = (MINUTE - growing).as_secs() + 1;
+    assert_eq!(began.elapsed(), growing + limit * u32::try_from(looks).unwrap());
+}
+
+/// Row 68a: who waits for one blob is not woken by what becomes of another.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_sleeps_on_when_another_blob_is_released() {
+    let bench = patient();
+    let _winner = begin(&bench).await;
+    let other = lazyblob_remote::digest::sha256(b"other");
+    let other = lazyblob_remote::Descriptor::new("x/y".into(), 5, other);
+    let other = bench.ingests.begin(&other, &*bench.notes).await.unwrap().unwrap();
+    let source = bench.source([]);
+    let release = async {
+        tokio::time::sleep(MINUTE).await;
+        drop(other);
+        tokio::time::sleep(MINUTE).await;
+    };
+    tokio::select! {
+        done = bench.receive(&source) => panic!("it cannot end: {done:?}"),
+        () = release => {}
+    }
+    assert!(bench.notes.all().is_empty(), "it has not looked again: {:?}", bench.notes.all());
 }
 
 /// Row 68a: dropping who waits leaves no trace; other blobs are not waited for.
