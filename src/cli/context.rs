@@ -177,7 +177,9 @@ impl Context {
         Ok(match local.kind() {
             LocalKind::Oci => {
                 let settings = IngestSettings { holder: Some(WRITER), ..IngestSettings::default() };
-                Arc::new(self.opened(Layout::create_or_open_with(path, settings).await?))
+                let layout = Layout::create_or_open_with(path, settings).await?;
+                layout.take_removed().iter().for_each(|removed| self.watch.say(&removed.to_string()));
+                Arc::new(self.opened(layout))
             }
             LocalKind::OciArchive => Arc::new(OciArchiveTarget::create(path).await?),
             LocalKind::DockerArchive => Arc::new(DockerArchiveTarget::create(path).await?),

@@ -21,13 +21,13 @@ pub(crate) mod temp;
 pub(crate) mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use oci_spec::image::{Descriptor, Digest};
 use tokio::sync::OnceCell;
 
 pub use index::REF_NAME;
-pub use ingest::{Ingest, IngestSettings, Ingests, Partial, Received, blob_path};
+pub use ingest::{Ingest, IngestSettings, Ingests, Partial, Received, Removed, blob_path};
 
 use crate::error::Result;
 use crate::manifest::Manifest;
@@ -46,6 +46,7 @@ pub struct Layout {
 struct Inner {
     root: PathBuf,
     ingests: Ingests,
+    removed: Mutex<Vec<Removed>>,
     /// Set once `oci-layout` and `index.json` are known to exist.
     prepared: OnceCell<()>,
 }
@@ -80,8 +81,15 @@ impl Layout {
         let ingests = Ingests::new(root.clone(), root.join(INGEST)).with_settings(settings);
         let layout = Self::with(root, ingests);
         layout.check_marker(true).await?;
-        layout.inner.ingests.sweep().await?;
+        let removed = layout.inner.ingests.sweep().await?;
+        *layout.inner.removed.lock().unwrap_or_else(PoisonError::into_inner) = removed;
         Ok(layout)
+    }
+
+    /// Unfinished blobs that were removed when this was opened, for whoever is to be told. Given once.
+    #[must_use]
+    pub fn take_removed(&self) -> Vec<Removed> {
+        std::mem::take(&mut *self.inner.removed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The same layout with its unfinished blobs in `dir`, which must be on the same file system and may be a link.
@@ -148,7 +156,9 @@ impl Layout {
     }
 
     fn with(root: PathBuf, ingests: Ingests) -> Self {
-        Self { inner: Arc::new(Inner { root, ingests, prepared: OnceCell::new() }) }
+        Self {
+            inner: Arc::new(Inner { root, ingests, removed: Mutex::default(), prepared: OnceCell::new() }),
+        }
     }
 
     fn place(&self) -> String {

@@ -74,7 +74,11 @@ impl Repository {
         };
         let path = format!("blobs/{}", blob.digest());
         let facts = self.facts();
-        let read = |answer| read_blob(blob, &range, &what, answer).boxed();
+        let read = |answer: Answer| {
+            let what = self.said_by(&what, &answer.url);
+            let range = range.clone();
+            async move { read_blob(blob, &range, &what, answer).await }.boxed()
+        };
         let (base, body) = self.first_of(self.brings(blob), &path, &what, ask, read).await?;
         let mirror = (base != self.host.upstream.base).then_some(base.as_str());
         facts.set_served(blob.digest(), mirror);

@@ -189,6 +189,12 @@ impl Repository {
                 Ok(value) => return Ok((address.base.clone(), value)),
                 Err(error) => {
                     tracing::debug!(address = address.base, %error, "source failed");
+                    // That a mirror lacks something is in its nature.
+                    if addresses.peek().is_some() && !error.is_not_found() {
+                        self.registry.note_once(&address.base, &self.access, || {
+                            format!("{error}; going on with the next host")
+                        });
+                    }
                     // Where only mirrors are asked, that one of them lacks it does not settle what another has.
                     let hopeful = failed.as_ref().is_some_and(Error::is_transient) && error.is_not_found();
                     if !hopeful || address.base == self.host.upstream.base {

@@ -132,6 +132,13 @@ impl Registry {
         self.0.authority.close().await;
     }
 
+    /// Says something about `subject`, once in the life of this client.
+    fn note_once(&self, subject: &str, access: &Access, note: impl FnOnce() -> String) {
+        if self.0.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(subject.to_owned()) {
+            access.progress.note(&note());
+        }
+    }
+
     fn facts(&self, host: &str) -> Arc<Facts> {
         Arc::clone(&self.0.facts.entry(host.to_owned()).or_default())
     }

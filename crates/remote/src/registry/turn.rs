@@ -63,6 +63,14 @@ impl Repository {
         Some(left_alone(&host, until.saturating_duration_since(Instant::now()), what))
     }
 
+    /// The same operation and object; where another host than the upstream answers, with that host.
+    pub(super) fn said_by(&self, what: &What, url: &Url) -> What {
+        if same_origin(url, &self.host.upstream.base) {
+            return what.clone();
+        }
+        What::new(what.operation, format_args!("{} at {}", what.object, authority(url)))
+    }
+
     /// The name by which limits and pauses know the host of `url`: the upstream goes by its registry's name.
     fn known_as(&self, url: &Url) -> String {
         if same_origin(url, &self.host.upstream.base) { self.name.host().to_owned() } else { authority(url) }

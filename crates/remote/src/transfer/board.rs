@@ -1,11 +1,11 @@
 //! Progress of a shared transfer: from the one who works to all who watch.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lazyblob_flightcontrol::{Context, Item};
+use lazyblob_flightcontrol::{Context, Item, Watcher};
 use oci_spec::image::Descriptor;
 use tokio::time::Instant;
 
@@ -18,8 +18,9 @@ const NOTES: u8 = 32;
 /// What is put up on the board. Watchers see the last one of each [`Item::id`].
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    /// Where the blob is.
-    At { state: State, position: u64 },
+    /// Where the blob is. `newest` is the position as it is now: what comes shortly after one that was put up is not put
+    /// up itself, and nothing may come after it.
+    At { state: State, position: u64, newest: Arc<AtomicU64> },
     /// Something worth a line.
     Note { id: u8, text: Arc<str> },
     /// Something went wrong and is tried again.
@@ -46,14 +47,14 @@ pub(super) struct Board {
 
 struct At {
     state: State,
-    position: u64,
+    newest: Arc<AtomicU64>,
     pulse: Pulse,
 }
 
 impl Board {
     /// A board whose position is put up once in an `interval`.
     pub(super) fn new(context: Context<Event>, interval: Duration) -> Self {
-        let at = At { state: State::Waiting, position: 0, pulse: Pulse::new(interval) };
+        let at = At { state: State::Waiting, newest: Arc::default(), pulse: Pulse::new(interval) };
         Self { context, at: Mutex::new(at), notes: AtomicU8::new(0) }
     }
 
@@ -65,7 +66,8 @@ impl Board {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
         if change(&mut at) {
             // Under the lock, so that the last one put up is the last one that was.
-            self.context.emit(Event::At { state: at.state, position: at.position });
+            let (newest, position) = (Arc::clone(&at.newest), at.newest.load(Ordering::Relaxed));
+            self.context.emit(Event::At { state: at.state, position, newest });
         }
     }
 }
@@ -80,7 +82,7 @@ impl Progress for Board {
 
     fn advance(&self, _: &Descriptor, position: u64) {
         self.put(|at| {
-            at.position = position;
+            at.newest.store(position, Ordering::Relaxed);
             at.pulse.beat(position, Instant::now())
         });
     }
@@ -113,18 +115,46 @@ pub(super) struct Telling {
     moving: State,
     told: Option<State>,
     position: Option<u64>,
+    /// Where it is by now, for as long as that has not been looked up.
+    newest: Option<Arc<AtomicU64>>,
     ended: bool,
 }
 
 impl Telling {
     pub(super) fn new(blob: Descriptor, progress: Arc<dyn Progress>, moving: State) -> Self {
-        Self { blob, progress, moving, told: None, position: None, ended: false }
+        Self { blob, progress, moving, told: None, position: None, newest: None, ended: false }
     }
 
-    pub(super) fn tell(&mut self, event: &Event) {
+    /// Tells what `watcher` sees, to its end. What came after the last position that was put up is told after an
+    /// `interval` without another, so that a source that falls silent is shown where it is.
+    pub(super) async fn follow(&mut self, mut watcher: Watcher<Event>, interval: Duration) {
+        loop {
+            tokio::select! {
+                biased;
+                event = watcher.next() => match event {
+                    Some(event) => self.tell(&event),
+                    None => return,
+                },
+                () = tokio::time::sleep(interval), if self.newest.is_some() => self.catch_up(),
+            }
+        }
+    }
+
+    fn catch_up(&mut self) {
+        if let Some(newest) = self.newest.take()
+            && self.told.is_some_and(State::is_moving)
+        {
+            self.move_to(newest.load(Ordering::Relaxed));
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        if let Event::At { newest, .. } = event {
+            self.newest = Some(Arc::clone(newest));
+        }
         match event {
-            Event::At { state, position } if state.is_moving() => self.move_to(*position),
-            Event::At { state, position } => {
+            Event::At { state, position, .. } if state.is_moving() => self.move_to(*position),
+            Event::At { state, position, .. } => {
                 // What has come or gone meanwhile moved, and is told before it stands still.
                 if self.told.is_some_and(State::is_moving) || *state == State::Verifying {
                     self.move_to(*position);

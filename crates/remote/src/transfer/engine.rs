@@ -163,7 +163,7 @@ impl Transfers {
         let job = Job { settings, scheduler, flight, blob, target, access, locations, turns };
         let work = move |context| job.run(context);
         let run = self.0.group.run_with_progress(key, work, sink);
-        let watch = watcher.for_each(|event| telling.tell(&event));
+        let watch = telling.follow(watcher, self.0.settings.interval);
         let (outcome, ()) = futures::join!(run, watch);
         drop(interest);
         let outcome = outcome.map_err(|error| told(error, what));

@@ -18,7 +18,9 @@ use crate::progress::State;
 use crate::provider::{Origin, Provider};
 
 /// A source that brings fewer bytes than this between its failures is not getting anywhere.
-const OF_USE: u64 = 64 * 1024;
+const OF_USE: u64 = 1024 * 1024;
+/// A part of a blob that is shorter than this, and that the host ends by itself, was not worth a request.
+const WORTH: u64 = 64 * 1024;
 /// So many bodies may break one after the other before the source is asked to bring the rest from elsewhere, if it can.
 const BREAKS: u32 = 2;
 
@@ -32,6 +34,10 @@ pub(super) struct Reading {
     failures: u32,
     /// Where that was.
     proven: u64,
+    /// Bodies that broke at the host that brings them now, whatever came before.
+    breaks: u32,
+    /// Who stands in for the source at the moment.
+    brought_by: Option<String>,
     /// What the open body is to bring of the blob.
     promised: Range<u64>,
     /// The source asked last.
@@ -42,8 +48,9 @@ pub(super) struct Reading {
 impl Reading {
     /// Reads `blob` from `offset` on, until `cancel` is signalled. Nothing is asked for before the first bytes are.
     pub(super) fn new(blob: Blob, offset: u64, cancel: CancellationToken) -> Self {
-        let (failures, source, body) = Default::default();
-        Self { blob, cancel, offset, failures, proven: offset, promised: 0..0, source, body }
+        let (failures, breaks, brought_by, source, body) = Default::default();
+        let promised = 0..0;
+        Self { blob, cancel, offset, failures, proven: offset, breaks, brought_by, promised, source, body }
     }
 
     /// The next bytes, from whichever source has them.
@@ -82,7 +89,7 @@ impl Reading {
     /// Whether the body brought a part of the blob that it had announced, and that was worth a request.
     fn kept_its_promise(&self) -> bool {
         let Range { start, end } = self.promised;
-        self.offset == end && end < self.blob.descriptor().size() && end - start >= OF_USE
+        self.offset == end && end < self.blob.descriptor().size() && end - start >= WORTH
     }
 
     async fn step(&mut self) -> Result<Option<Bytes>> {
@@ -102,9 +109,10 @@ impl Reading {
         let (id, source) =
             inner.sources.current().ok_or_else(|| inner.sources.exhausted(&inner.descriptor))?;
         if self.source.as_ref().is_some_and(|(before, _)| *before != id) {
-            self.failures = 0;
+            (self.failures, self.breaks) = (0, 0);
         }
         self.source = Some((id, Arc::clone(&source)));
+        self.brought_by = None;
         // Nobody needs to be asked for nothing.
         if self.offset >= size {
             return Ok(Paced::new(body::once(Bytes::new()), inner.settings.pace, self.what()));
@@ -125,6 +133,7 @@ impl Reading {
         if let Some(part) = inner.part.as_ref().filter(|_| source.fetches()) {
             seated(&self.blob, part, None).await;
         }
+        self.brought_by = opened.brought_by().map(str::to_owned);
         {
             let mut trail = self.blob.trail();
             trail.answers += 1;
@@ -159,6 +168,7 @@ impl Reading {
     async fn recover(&mut self, error: Error) -> Result<()> {
         let broke = self.body.take().is_some();
         self.failures += 1;
+        self.breaks += u32::from(broke);
         if matches!(error.root(), Error::Cancelled { .. }) {
             return Err(error);
         }
@@ -169,10 +179,10 @@ impl Reading {
         let said = error.to_string();
         if let Some((id, _)) = &self.source
             && broke
-            && self.failures >= BREAKS.min(self.blob.retry().tries)
+            && self.breaks >= BREAKS.min(self.blob.retry().tries)
             && sources.avoid(*id, self.blob.descriptor())
         {
-            self.failures = 0;
+            (self.failures, self.breaks) = (0, 0);
             self.blob.enter(State::Retrying { seconds: 0 });
             self.blob.access().progress.note(&format!("{said}; going on at the next host"));
             return Ok(());
@@ -203,8 +213,9 @@ impl Reading {
     }
 
     fn what(&self) -> What {
-        let origin = self.source.as_ref().map(|(_, source)| source.origin().to_string()).unwrap_or_default();
-        What::new("read blob", format_args!("{} from {origin}", self.blob.descriptor().digest()))
+        let origin = self.source.as_ref().map(|(_, source)| source.origin());
+        let place = origin.map(|origin| place(&origin, self.brought_by.as_deref())).unwrap_or_default();
+        What::new("read blob", format_args!("{} from {place}", self.blob.descriptor().digest()))
     }
 }
 

@@ -36,6 +36,24 @@ pub struct Partial {
     pub in_use: bool,
 }
 
+/// An unfinished blob that was removed: nobody can go on with it any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// The blob's digest.
+    pub digest: Digest,
+    /// So many bytes were there.
+    pub bytes: u64,
+    /// Why it was removed.
+    pub reason: &'static str,
+}
+
+impl std::fmt::Display for Removed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { digest, bytes, reason } = self;
+        write!(f, "what there was of {} ({bytes} bytes) is removed: {reason}", crate::digest::short(digest))
+    }
+}
+
 impl Ingests {
     /// Unfinished blobs in the order of their digests: those that can be gone on with, and those being written.
     ///
@@ -81,7 +99,7 @@ impl Ingests {
     /// # Errors
     /// [`Error::Io`] if the directory cannot be read, [`Error::Refused`] if it is a link; what cannot be looked at in it
     /// is passed over.
-    pub async fn expire(&self, age: Duration) -> Result<usize> {
+    pub async fn expire(&self, age: Duration) -> Result<Vec<Removed>> {
         let ingests = self.clone();
         self.with_dir("remove unfinished blobs", move |_| expire(&ingests, age)).await
     }
@@ -91,14 +109,14 @@ impl Ingests {
     ///
     /// # Errors
     /// [`Error::Refused`] if the directory is a link, [`Error::Cancelled`] if the runtime is shutting down.
-    pub async fn sweep(&self) -> Result<()> {
+    pub async fn sweep(&self) -> Result<Vec<Removed>> {
         let ingests = self.clone();
         self.with_dir("clean up", move |dir| {
             temp::sweep(dir, "");
-            if let Err(error) = expire(&ingests, ingests.settings.keep) {
+            let removed = expire(&ingests, ingests.settings.keep).inspect_err(|error| {
                 tracing::warn!(%error, path = %dir.display(), "unfinished blobs were not looked through");
-            }
-            Ok(())
+            });
+            Ok(removed.unwrap_or_default())
         })
         .await
     }
@@ -176,43 +194,46 @@ fn look(dir: &Path, digest: &Digest) -> io::Result<Option<Partial>> {
     Ok(Some(Partial { digest: digest.clone(), size, offset, started, updated, in_use }))
 }
 
-fn expire(ingests: &Ingests, age: Duration) -> io::Result<usize> {
-    let mut removed = 0;
+fn expire(ingests: &Ingests, age: Duration) -> io::Result<Vec<Removed>> {
+    let mut removed = Vec::new();
     for digest in digests(&ingests.dir)? {
         match expire_one(ingests, &digest, age) {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::debug!(%digest, "removed what there was of an unfinished blob");
-                removed += 1;
-            }
+            Ok(gone) => removed.extend(gone),
             // It may be another user's. The others are looked at all the same.
             Err(error) => tracing::warn!(%digest, %error, "an unfinished blob was not looked at"),
         }
     }
+    for gone in &removed {
+        tracing::info!("{gone}");
+    }
     Ok(removed)
 }
 
-fn expire_one(ingests: &Ingests, digest: &Digest, age: Duration) -> io::Result<bool> {
+fn expire_one(ingests: &Ingests, digest: &Digest, age: Duration) -> io::Result<Option<Removed>> {
     let dir = partial::dir(&ingests.dir, digest);
     let Attempt::Held(claim) = Claim::attempt(&dir, false, &ingests.waiters.of(digest))? else {
-        return Ok(false);
+        return Ok(None);
     };
-    // The blob may have come by another way.
-    let stored = super::blob_path(&ingests.root, digest).is_ok_and(|place| place.is_file());
-    let expired = stored || has_expired(claim.dir(), age)?;
-    if expired {
+    // The blob may have come by another way: then nothing is lost.
+    if super::blob_path(&ingests.root, digest).is_ok_and(|place| place.is_file()) {
         partial::remove(claim.dir());
+        return Ok(None);
     }
-    Ok(expired)
+    let Some(reason) = of_no_use(claim.dir(), age)? else { return Ok(None) };
+    let bytes = partial::length(claim.dir());
+    partial::remove(claim.dir());
+    Ok(Some(Removed { digest: digest.clone(), bytes, reason }))
 }
 
-/// Whether the partial in `dir`, which the caller has a claim on, has not been saved for `age`.
-fn has_expired(dir: &Path, age: Duration) -> io::Result<bool> {
+/// Why nobody is to go on with the partial in `dir`, which the caller has a claim on: it has not been saved for `age`, or
+/// nobody could.
+fn of_no_use(dir: &Path, age: Duration) -> io::Result<Option<&'static str>> {
     let (updated, now) = match State::load(dir)? {
         // A commit that was killed between its last steps has taken the data away.
-        Ok(state) if !partial::has(dir, state.offset) => return Ok(true),
+        Ok(state) if !partial::has(dir, state.offset) => return Ok(Some("its data is not all there")),
         Ok(state) => (state.updated, state::now()),
-        Err(Unusable::Missing | Unusable::Broken) => return Ok(true),
+        Err(Unusable::Missing) => return Ok(Some("it was not saved before its writer was killed")),
+        Err(Unusable::Broken) => return Ok(Some("its state is damaged")),
         // Ours is not the program that can go on with it. It is left to that one for as long.
         Err(Unusable::Newer(_)) => (state::millis(fs::metadata(state::path(dir))?.modified()?), state::now()),
     };
@@ -220,7 +241,7 @@ fn has_expired(dir: &Path, age: Duration) -> io::Result<bool> {
     if updated > now && !expired {
         restamp(dir)?;
     }
-    Ok(expired)
+    Ok(expired.then_some("nobody has gone on with it in time"))
 }
 
 /// The age is counted from now on.

@@ -54,7 +54,7 @@ use bytes::Bytes;
 use oci_spec::image::{Descriptor, Digest};
 use tokio::sync::Notify;
 
-pub use list::Partial;
+pub use list::{Partial, Removed};
 pub use receive::Received;
 pub use settings::IngestSettings;
 pub use write::Ingest;

@@ -130,6 +130,11 @@ pub(super) fn has(dir: &Path, offset: u64) -> bool {
     fs::metadata(data_path(dir)).is_ok_and(|data| data.len() >= offset)
 }
 
+/// How much there is of a blob, in bytes, saved or not.
+pub(super) fn length(dir: &Path) -> u64 {
+    fs::metadata(data_path(dir)).map_or(0, |data| data.len())
+}
+
 /// Says no to links, pipes and devices in the place of a partial's own files.
 pub(super) fn refuse_links(dir: &Path) -> io::Result<()> {
     let check = |path: &Path, is_ours: fn(&fs::Metadata) -> bool| match fs::symlink_metadata(path) {

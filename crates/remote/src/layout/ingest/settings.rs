@@ -22,11 +22,11 @@ pub struct IngestSettings {
 }
 
 impl Default for IngestSettings {
-    /// 8 MiB and a second between save points; unfinished blobs are kept for a day; waiters look after
+    /// 1 MiB and a second between save points; unfinished blobs are kept for a day; waiters look after
     /// 10 ms and then less and less often, every 100 ms in the end.
     fn default() -> Self {
         Self {
-            save_bytes: 8 * 1024 * 1024,
+            save_bytes: 1024 * 1024,
             save_interval: Duration::from_secs(1),
             keep: Duration::from_secs(24 * 60 * 60),
             poll: Duration::from_millis(10),
