@@ -42,7 +42,7 @@ async fn in_the_middle(child: &mut Child) {
 async fn an_interrupted_copy_ends_soon_and_leaves_no_name() {
     let (desk, from, to) = (Desk::new(), slow_registry().await, TestRegistry::start().await);
     let (host, other) = (from.host(), to.host());
-    for (name, code) in [("INT", 130), ("TERM", 143)] {
+    for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         for target in [
             format!("{other}/app:1"),
             format!("{}:1", desk.at("oci", "layout")),

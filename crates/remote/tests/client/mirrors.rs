@@ -205,6 +205,29 @@ async fn a_mirror_that_keeps_breaking_off_is_left_for_the_next() {
     }
 }
 
+/// Rows 27b, 57a: however much it brings each time: breaks are counted at a host, and progress does not wipe them out.
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_breaks_off_after_much_is_left_as_well() {
+    for toxic in [
+        Toxic::new(Effect::CutBody(1_500_000)),
+        Toxic::new(Effect::Slow { piece: 1_500_000, pause: Duration::from_secs(3600) }),
+    ] {
+        let scene = scene("", false).await;
+        let content = bytes(8_000_000);
+        let image = Image::of(std::slice::from_ref(&content));
+        for registry in [&scene.one, &scene.two, &scene.upstream] {
+            registry.seed("a", "long", &image).await;
+        }
+        scene.one.add(toxic);
+        let place = pulling(&scene.client, "up.test/a");
+        let layer = image.layers().next().unwrap();
+        assert_eq!(read(&blob(&place, layer)).await.unwrap(), content);
+        let at = |registry: &TestRegistry| registry.requests(Kind::BlobGet);
+        assert_eq!([&scene.one, &scene.two, &scene.upstream].map(at), [2, 1, 0]);
+        assert_eq!(scene.client.stats().bytes_down(), 8_000_000);
+    }
+}
+
 /// Row 27b: where no other host has the blob, it is tried there as often as anywhere.
 #[tokio::test(start_paused = true)]
 async fn a_mirror_that_keeps_breaking_off_is_asked_again_if_nobody_else_has_it() {

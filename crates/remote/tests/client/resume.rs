@@ -309,6 +309,17 @@ async fn a_source_that_stays_broken_is_given_up() {
     }
 }
 
+/// Row 22: a source that brings next to nothing each time is not asked for ever.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_trickles_through_breaks_is_given_up() {
+    let from = TestRegistry::in_memory("from.test").await;
+    let image = from.seed_image("a", "1", &[bytes(4_000_000)]).await;
+    from.add(Toxic::new(Effect::CutBody(70_000)));
+    let error = read(&layer_of(&from, image.layers().next().unwrap())).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(from.requests(Kind::BlobGet), 6);
+}
+
 /// Rows 27b, 88: another source goes on at the same offset.
 #[tokio::test(start_paused = true)]
 async fn the_next_source_goes_on_where_the_first_one_was_lost() {

@@ -1,6 +1,7 @@
 //! What those who watch a transfer are told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lazyblob_remote::progress::State;
@@ -47,6 +48,20 @@ async fn who_joins_late_is_told_where_it_is_and_no_history() {
     late.outcome().await.unwrap();
     assert_eq!(positions(&log).last(), Some(&1000));
     first.outcome().await.unwrap();
+}
+
+/// Row 89a: the last position before a source falls silent is told, though it came shortly after another.
+#[tokio::test(start_paused = true)]
+async fn what_stands_still_is_shown_where_it_is() {
+    let (engine, gate) = (engine(unlimited()), Gate::shut());
+    let spring = Spring::of(&blob()).in_pieces(100).through(&gate).shared();
+    let asker = Asker::of(&engine, wanted(&spring, &Store::here("a").shared()));
+    gate.pass(3);
+    settle().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(positions(&asker.log).last(), Some(&300));
+    gate.open();
+    asker.outcome().await.unwrap();
 }
 
 /// Rows 9b, 10: one who is slow to look holds nobody up, misses what is old, and hears of the end once, as all do.
