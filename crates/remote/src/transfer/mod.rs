@@ -18,8 +18,9 @@
 //! Memory: a transfer that has its slot holds what its connections buffer (about 0.4 MB at each end), half a MB where it is
 //! read from or written to a disk, up to 128 KiB of a small blob that is sent, and one chunk where a host takes uploads in
 //! chunks only (4 MiB unless set, 64 MiB at the most where the host insists). So the whole is bounded by
-//! [`Limits::total`], or by the limits of hosts where that is zero. What waits in line has opened nothing and holds a few
-//! kilobytes, its task among them; only a source that [fetches](crate::Provider::fetches) is opened before.
+//! [`Limits::total`], or by the limits of hosts where that is zero. What waits in line has opened nothing and takes about
+//! 35 kB, its task among them (measured with 1000 layers); only a source that [fetches](crate::Provider::fetches) is opened
+//! before.
 
 mod ask;
 mod blob;
