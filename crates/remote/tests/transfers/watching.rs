@@ -173,7 +173,7 @@ async fn after_a_back_off_it_waits_only_if_it_must() {
     settle().await;
     let busy = Asker::of(&engine, wanted(&other, &store));
     let log = Arc::clone(&late.log);
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(log.all().last(), Some(&Told::Start(State::Waiting)));
     gate.open();
     busy.outcome().await.unwrap();
