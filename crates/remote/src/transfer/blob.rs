@@ -8,6 +8,7 @@ use oci_spec::image::Descriptor;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Lease;
+use super::limits::Need;
 use super::reading::Reading;
 use super::retry::Retry;
 use super::settings::Settings;
@@ -129,6 +130,22 @@ impl Blob {
         }
     }
 
+    /// Waits for the seats that the blob takes, before anything is opened for it; what is read then finds them held.
+    pub(crate) async fn take_seats(&self) {
+        let Some(part) = &self.inner.part else { return };
+        if let Some((_, source)) = self.inner.sources.current().filter(|(_, source)| !source.fetches()) {
+            seated(self, part, source.host()).await;
+        }
+    }
+
+    /// Waits for `wait` without seats, and for those it had again.
+    pub(crate) async fn aside<T>(&self, wait: impl Future<Output = T>) -> T {
+        match &self.inner.part {
+            Some(part) => part.lease.aside(wait, || self.enter(State::Waiting)).await,
+            None => wait.await,
+        }
+    }
+
     /// Waits for a step that can be dropped where it is.
     ///
     /// # Errors
@@ -146,18 +163,12 @@ impl Blob {
     /// # Errors
     /// `error`, or [`Error::Cancelled`] that says what was waited for.
     pub(crate) async fn back_off(&self, failures: u32, error: Error) -> Result<()> {
-        let Inner { settings, access, cancel, part, .. } = &*self.inner;
+        let Inner { settings, access, cancel, .. } = &*self.inner;
         let Some(wait) = settings.retry.wait_after(failures, &error) else { return Err(error) };
         access.progress.retry(&error, wait);
         tracing::debug!(%error, ?wait, failures, "retrying");
         let counted = progress::count_down(wait, |seconds| self.enter(State::Retrying { seconds }));
-        let waited = async {
-            match part {
-                Some(part) => part.lease.aside(counted, || self.enter(State::Waiting)).await,
-                None => counted.await,
-            }
-        };
-        if unless(cancel, waited).await.is_none() {
+        if unless(cancel, self.aside(counted)).await.is_none() {
             return Err(self.waited_in_vain(&error.to_string()));
         }
         self.enter(self.moving());
@@ -283,4 +294,10 @@ pub(super) async fn unless<T>(cancel: &CancellationToken, step: impl Future<Outp
         () = cancel.cancelled() => None,
         value = step => Some(value),
     }
+}
+
+/// Waits for the seats that bytes from `from` take.
+pub(super) async fn seated(blob: &Blob, part: &Part, from: Option<&str>) {
+    let need = Need::blob(from, part.to.as_deref());
+    part.lease.hold(&need, || blob.enter(State::Waiting)).await;
 }

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use futures::stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::blob::{Blob, Part, unless};
-use super::limits::Need;
+use super::blob::{Blob, Part, seated, unless};
 use super::pace::Paced;
 use super::sources::SourceId;
 use crate::body;
@@ -217,12 +216,6 @@ impl Reading {
         let place = origin.map(|origin| place(&origin, self.brought_by.as_deref())).unwrap_or_default();
         What::new("read blob", format_args!("{} from {place}", self.blob.descriptor().digest()))
     }
-}
-
-/// Waits for the seats that bytes from `from` take.
-async fn seated(blob: &Blob, part: &Part, from: Option<&str>) {
-    let need = Need::blob(from, part.to.as_deref());
-    part.lease.hold(&need, || blob.enter(State::Waiting)).await;
 }
 
 /// A source, and the host that stood in for it.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use lazyblob_remote::endpoint::{Mounted, Name, Target};
 use lazyblob_remote::hosts::Hosts;
+use lazyblob_remote::layout::Layout;
 use lazyblob_remote::provider::Origin;
 use lazyblob_remote::registry::{RegistryTarget, Settings};
 use lazyblob_remote::transfer::{Blob, Limits, Wanted};
@@ -96,6 +97,37 @@ async fn what_is_here_is_opened_when_its_turn_has_come() {
     let askers: Vec<_> = springs.iter().map(|spring| Asker::of(&engine, wanted(spring, &store))).collect();
     settle().await;
     assert_eq!(springs.iter().filter(|spring| !spring.opened().is_empty()).count(), 2);
+    gate.open();
+    for asker in askers {
+        asker.outcome().await.unwrap();
+    }
+}
+
+/// Row 16: a blob that waits for its slot has nothing open in the layout it goes to: an image may have more layers than a
+/// process may have files.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_turn_has_no_file_open() {
+    let temp = tempfile::tempdir().unwrap();
+    let layout = Arc::new(Layout::create_or_open(temp.path()).await.unwrap());
+    let (engine, gate) = (engine(Limits::at_once(2)), crate::support::Gate::shut());
+    let askers: Vec<_> = (0..30)
+        .map(|seed| {
+            let spring = Spring::of(&bytes(seed, 100)).at("a.test").through(&gate).shared();
+            let wanted = Wanted {
+                blob: spring.descriptor(),
+                sources: vec![spring as Arc<dyn Provider>],
+                target: Arc::<Layout>::clone(&layout),
+                height: 0,
+                shared: 1,
+                access: Access::anonymous(),
+            };
+            Asker::of(&engine, wanted)
+        })
+        .collect();
+    // The clock stands still while files are worked on.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = std::fs::read_dir(layout.ingests().dir()).unwrap().count();
+    assert_eq!((begun, engine.scheduler().active(), engine.scheduler().waiting()), (2, 2, 28));
     gate.open();
     for asker in askers {
         asker.outcome().await.unwrap();

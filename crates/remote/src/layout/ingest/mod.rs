@@ -67,6 +67,7 @@ use super::sink::Sink;
 use super::temp::TempFile;
 use crate::error::{Error, Result, What};
 use crate::progress::Progress;
+use crate::transfer::Blob;
 use crate::verify::Verifier;
 
 /// Where blobs are written, and where they are while they are not whole.
@@ -124,6 +125,20 @@ impl Ingests {
         let (place, verifier) = (blob_path(&self.root, blob.digest())?, Verifier::new(blob)?);
         let claim = self.claim(blob, progress).await?;
         self.open(blob, place, verifier, claim, progress).await
+    }
+
+    /// The same for a blob that has its place in the queue: it waits with nothing open until its turn comes, and while it
+    /// is somebody else's it holds no slot.
+    async fn begin_in_turn(&self, blob: &Blob) -> Result<Option<Ingest>> {
+        let (descriptor, progress) = (blob.descriptor(), &*blob.access().progress);
+        let place = blob_path(&self.root, descriptor.digest())?;
+        let verifier = Verifier::new(descriptor)?;
+        blob.take_seats().await;
+        let claim = match self.attempt(descriptor, &self.waiters.of(descriptor.digest())).await? {
+            Attempt::Held(claim) => claim,
+            Attempt::Busy(_) | Attempt::Missing => blob.aside(self.claim(descriptor, progress)).await?,
+        };
+        self.open(descriptor, place, verifier, claim, progress).await
     }
 
     /// Stores bytes that are in memory. They are written anew whatever there is of the blob, and nobody is waited for.

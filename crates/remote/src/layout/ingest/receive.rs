@@ -19,7 +19,7 @@ pub enum Received {
 impl Ingests {
     /// Reads `blob` and stores it, going on where an unfinished one ends. The bytes are hashed once, as they come.
     ///
-    /// While somebody else writes the blob, in this process or another, its source is not asked and no slot is taken;
+    /// While somebody else writes the blob, in this process or another, its source is not asked and no slot is held;
     /// `blob`'s [`Progress`](crate::Progress) is told whom it waits for. Several processes that want one blob fetch it
     /// once.
     ///
@@ -32,7 +32,7 @@ impl Ingests {
     /// names, of which nothing is kept; where the beginning is from an earlier attempt, all is read once more before
     /// that. [`Error::Io`](crate::Error::Io), after which what was durable is kept.
     pub async fn receive(&self, blob: &Blob) -> Result<Received> {
-        let begin = self.begin(blob.descriptor(), &*blob.access().progress);
+        let begin = self.begin_in_turn(blob);
         let Some(mut ingest) = blob.unless_cancelled(begin).await? else { return Ok(Received::Present) };
         let received = match fill(&mut ingest, blob).await {
             Ok(()) => ingest.publish().await,
