@@ -19,7 +19,7 @@
 //! read from or written to a disk, up to 128 KiB of a small blob that is sent, and one chunk where a host takes uploads in
 //! chunks only (4 MiB unless set, 64 MiB at the most where the host insists). So the whole is bounded by
 //! [`Limits::total`], or by the limits of hosts where that is zero. What waits in line has opened nothing and takes about
-//! 35 kB, its task among them (measured with 1000 layers); only a source that [fetches](crate::Provider::fetches) is opened
+//! 40 kB, its task among them (measured with 1000 layers); only a source that [fetches](crate::Provider::fetches) is opened
 //! before.
 
 mod ask;
