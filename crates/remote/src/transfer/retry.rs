@@ -41,7 +41,10 @@ impl Retry {
         if !error.is_transient() || failures >= self.tries {
             return None;
         }
-        let ladder = self.step(failures);
+        // A host that refuses again and again is left alone for longer and longer by all, which is the scheduler's to see
+        // to. One request that meets several refusals while the host serves others has no reason to wait longer itself.
+        let refused = matches!(error.root(), Error::RateLimited { .. });
+        let ladder = self.step(if refused { 1 } else { failures });
         let random = ladder.mul_f64(self.jitter.clamp(0.0, 1.0) * fastrand::f64());
         match error.retry_after() {
             Some(asked) if asked > self.longest_asked => None,
