@@ -146,13 +146,18 @@ fn check_marker(root: &Path, place: &str, may_be_missing: bool) -> Result<()> {
         }
         Err(error) => return Err(Error::io(OPERATION, place, root, error)),
     }
-    let Some(bytes) = read_inside(root, "oci-layout", MAX_MARKER, OPERATION, place)? else {
-        if may_be_missing && is_vacant(root).map_err(|error| Error::io(OPERATION, place, root, error))? {
-            return Ok(());
-        }
-        return invalid("not an OCI layout: it has no file oci-layout".to_owned());
-    };
-    check_version(&bytes, place)
+    let marker = || read_inside(root, "oci-layout", MAX_MARKER, OPERATION, place);
+    if let Some(bytes) = marker()? {
+        return check_version(&bytes, place);
+    }
+    if may_be_missing && is_vacant(root).map_err(|error| Error::io(OPERATION, place, root, error))? {
+        return Ok(());
+    }
+    // Another process may have begun to write it between the two looks: the marker is what it writes first.
+    match marker()? {
+        Some(bytes) => check_version(&bytes, place),
+        None => invalid("not an OCI layout: it has no file oci-layout".to_owned()),
+    }
 }
 
 /// Checks the content of `oci-layout`.
