@@ -149,10 +149,7 @@ impl Registry {
             let text = value.to_str().ok().and_then(|value| value.strip_prefix("299 - "));
             let text = text.map(|text| secrets.redact(text.trim_matches('"')));
             let Some(text) = text.map(|text| printable(&text).into_owned()) else { continue };
-            let new = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone());
-            if new {
-                access.progress.note(&format!("warning from the registry: {text}"));
-            }
+            self.note_once(&text, access, || format!("warning from the registry: {text}"));
         }
     }
 }

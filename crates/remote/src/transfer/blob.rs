@@ -124,10 +124,7 @@ impl Blob {
 
     /// What is shown while bytes come.
     pub(super) fn moving(&self) -> State {
-        match &self.inner.part {
-            Some(Part { to: Some(_), .. }) => State::Uploading,
-            _ => State::Downloading,
-        }
+        moving(self.inner.part.as_ref().and_then(|part| part.to.as_deref()))
     }
 
     /// Waits for the seats that the blob takes, before anything is opened for it; what is read then finds them held.
@@ -164,9 +161,7 @@ impl Blob {
     /// `error`, or [`Error::Cancelled`] that says what was waited for.
     pub(crate) async fn back_off(&self, failures: u32, error: Error) -> Result<()> {
         let Inner { settings, access, cancel, .. } = &*self.inner;
-        let Some(wait) = settings.retry.wait_after(failures, &error) else { return Err(error) };
-        access.progress.retry(&error, wait);
-        tracing::debug!(%error, ?wait, failures, "retrying");
+        let Some(wait) = settings.retry.due(access, failures, &error) else { return Err(error) };
         let counted = progress::count_down(wait, |seconds| self.enter(State::Retrying { seconds }));
         if unless(cancel, self.aside(counted)).await.is_none() {
             return Err(self.waited_in_vain(&error.to_string()));
@@ -294,6 +289,11 @@ pub(super) async fn unless<T>(cancel: &CancellationToken, step: impl Future<Outp
         () = cancel.cancelled() => None,
         value = step => Some(value),
     }
+}
+
+/// What is shown while bytes go to the host `to`; nothing where they stay here.
+pub(super) fn moving(to: Option<&str>) -> State {
+    if to.is_some() { State::Uploading } else { State::Downloading }
 }
 
 /// Waits for the seats that bytes from `from` take.

@@ -18,7 +18,6 @@ use super::turns::{Turn, Turns};
 use crate::access::Access;
 use crate::endpoint::{Mounted, Target};
 use crate::error::{Error, Result};
-use crate::progress::State;
 use crate::provider::Origin;
 
 /// One transfer, as the asker whose turn it is would have it done.
@@ -49,11 +48,6 @@ enum Trouble {
     Ours(Error),
     /// The target's, for whoever asks.
     Common(Error),
-}
-
-/// What is shown while bytes go to `target`.
-pub(super) fn moving(target: &dyn Target) -> State {
-    if target.host().is_some() { State::Uploading } else { State::Downloading }
 }
 
 impl Job {

@@ -7,8 +7,9 @@ use lazyblob_flightcontrol as flightcontrol;
 use lazyblob_flightcontrol::Group;
 use oci_spec::image::Descriptor;
 
+use super::blob::moving;
 use super::board::{Event, Telling};
-use super::carry::{Job, moving};
+use super::carry::Job;
 use super::flights::{Flights, Key};
 use super::limits::Limits;
 use super::locations::Locations;
@@ -154,7 +155,7 @@ impl Transfers {
         let rank = Rank { priority: access.priority, height, shared };
         let interest = self.0.flights.join(&key, rank, &sources);
         let (sink, watcher) = flightcontrol::watcher();
-        let mut telling = Telling::new(blob.clone(), Arc::clone(&access.progress), moving(target.as_ref()));
+        let mut telling = Telling::new(blob.clone(), Arc::clone(&access.progress), moving(target.host()));
         let what = What::new("bring blob", format_args!("{} to {}", blob.digest(), key.target));
         // Not the engine itself: it must not outlive its owner through its own work.
         let (settings, scheduler) = (self.0.settings.clone(), self.0.scheduler.clone());

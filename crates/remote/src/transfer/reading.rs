@@ -14,7 +14,7 @@ use super::sources::SourceId;
 use crate::body;
 use crate::error::{Error, Result, What};
 use crate::progress::State;
-use crate::provider::{Origin, Provider};
+use crate::provider::Provider;
 
 /// A source that brings fewer bytes than this between its failures is not getting anywhere.
 const OF_USE: u64 = 1024 * 1024;
@@ -35,8 +35,8 @@ pub(super) struct Reading {
     proven: u64,
     /// Bodies that broke at the host that brings them now, whatever came before.
     breaks: u32,
-    /// Who stands in for the source at the moment.
-    brought_by: Option<String>,
+    /// The source asked last, and the host that stands in for it, in words.
+    place: String,
     /// What the open body is to bring of the blob.
     promised: Range<u64>,
     /// The source asked last.
@@ -47,9 +47,9 @@ pub(super) struct Reading {
 impl Reading {
     /// Reads `blob` from `offset` on, until `cancel` is signalled. Nothing is asked for before the first bytes are.
     pub(super) fn new(blob: Blob, offset: u64, cancel: CancellationToken) -> Self {
-        let (failures, breaks, brought_by, source, body) = Default::default();
+        let (failures, breaks, place, source, body) = Default::default();
         let promised = 0..0;
-        Self { blob, cancel, offset, failures, proven: offset, breaks, brought_by, promised, source, body }
+        Self { blob, cancel, offset, failures, proven: offset, breaks, place, promised, source, body }
     }
 
     /// The next bytes, from whichever source has them.
@@ -111,7 +111,7 @@ impl Reading {
             (self.failures, self.breaks) = (0, 0);
         }
         self.source = Some((id, Arc::clone(&source)));
-        self.brought_by = None;
+        self.place = source.origin().to_string();
         // Nobody needs to be asked for nothing.
         if self.offset >= size {
             return Ok(Paced::new(body::once(Bytes::new()), inner.settings.pace, self.what()));
@@ -132,11 +132,13 @@ impl Reading {
         if let Some(part) = inner.part.as_ref().filter(|_| source.fetches()) {
             seated(&self.blob, part, None).await;
         }
-        self.brought_by = opened.brought_by().map(str::to_owned);
+        if let Some(host) = opened.brought_by() {
+            self.place = format!("{} at {host}", self.place);
+        }
         {
             let mut trail = self.blob.trail();
             trail.answers += 1;
-            trail.last = Some((id, place(&source.origin(), opened.brought_by())));
+            trail.last = Some((id, self.place.clone()));
         }
         let start = opened.range().start;
         self.promised = self.offset.max(start)..opened.range().end.max(self.offset);
@@ -212,17 +214,7 @@ impl Reading {
     }
 
     fn what(&self) -> What {
-        let origin = self.source.as_ref().map(|(_, source)| source.origin());
-        let place = origin.map(|origin| place(&origin, self.brought_by.as_deref())).unwrap_or_default();
-        What::new("read blob", format_args!("{} from {place}", self.blob.descriptor().digest()))
-    }
-}
-
-/// A source, and the host that stood in for it.
-fn place(origin: &Origin, brought_by: Option<&str>) -> String {
-    match brought_by {
-        Some(host) => format!("{origin} at {host}"),
-        None => origin.to_string(),
+        What::new("read blob", format_args!("{} from {}", self.blob.descriptor().digest(), self.place))
     }
 }
 

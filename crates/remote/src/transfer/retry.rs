@@ -80,11 +80,16 @@ impl Retry {
     }
 
     /// Waits as the ladder says after `error`, or returns it where trying again is no use.
-    pub(crate) async fn pause(&self, access: &Access, failures: u32, error: Error) -> Result<()> {
-        let Some(wait) = self.wait_after(failures, &error) else { return Err(error) };
-        access.progress.retry(&error, wait);
-        tracing::debug!(%error, ?wait, failures, "retrying");
-        tokio::time::sleep(wait).await;
+    pub(super) async fn pause(&self, access: &Access, failures: u32, error: Error) -> Result<()> {
+        tokio::time::sleep(self.due(access, failures, &error).ok_or(error)?).await;
         Ok(())
+    }
+
+    /// The wait that the ladder says after `error`, which whoever watches is told; nothing where trying again is no use.
+    pub(super) fn due(&self, access: &Access, failures: u32, error: &Error) -> Option<Duration> {
+        let wait = self.wait_after(failures, error)?;
+        access.progress.retry(error, wait);
+        tracing::debug!(%error, ?wait, failures, "retrying");
+        Some(wait)
     }
 }
