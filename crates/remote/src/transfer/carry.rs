@@ -159,12 +159,13 @@ impl Carrier {
 
     /// Asks the target to take the blob from where it is known to have come, in other repositories of its host.
     async fn mount_what_others_brought(&self) -> Result<Mounted, Trouble> {
-        let blob = self.blob.descriptor();
-        let identity = self.target.identity().await;
-        let places = self.locations.candidates(blob, &self.target.origin(), identity.as_ref());
-        if places.is_empty() || !self.target.mounts() {
+        let (blob, target) = (self.blob.descriptor(), self.target.origin());
+        // Whose credentials these are is worth asking only where there are places to put in order by it.
+        if self.locations.candidates(blob, &target, None).is_empty() || !self.target.mounts() {
             return Ok(Mounted::No { session: None });
         }
+        let identity = self.target.identity().await;
+        let places = self.locations.candidates(blob, &target, identity.as_ref());
         let mounting =
             self.blob.unless_cancelled(self.target.mount_from(blob, &places)).await.map_err(at_target)?;
         for stale in &mounting.stale {

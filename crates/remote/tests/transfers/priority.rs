@@ -37,6 +37,26 @@ impl Line {
         asker
     }
 
+    /// Asks for the first `count` blobs on speculation.
+    async fn prefetch(&self, count: usize) -> Vec<Asker> {
+        let mut askers = Vec::new();
+        for nth in 0..count {
+            askers.push(self.ask(nth, Priority::Speculative).await);
+        }
+        askers
+    }
+
+    /// Asks for three further blobs, each of which keeps its slot until `gate` opens.
+    async fn ask_for_three_through(&self, gate: &Arc<Gate>) -> Vec<Asker> {
+        let mut askers = Vec::new();
+        for nth in 0..3 {
+            let slow = Spring::of(&bytes(200 + nth, 100)).at("a.test").through(gate).shared();
+            askers.push(Asker::of(&self.engine, wanted_as(Priority::Normal, &slow, &self.store)));
+            settle().await;
+        }
+        askers
+    }
+
     /// Lets the line move; the order in which blobs come.
     async fn order(self, askers: Vec<Asker>) -> Vec<usize> {
         self.busy.open();
@@ -53,10 +73,7 @@ impl Line {
 #[tokio::test(start_paused = true)]
 async fn what_somebody_waits_for_overtakes_a_prefetch() {
     let line = Line::of(5).await;
-    let mut askers = Vec::new();
-    for nth in 0..3 {
-        askers.push(line.ask(nth, Priority::Speculative).await);
-    }
+    let mut askers = line.prefetch(3).await;
     askers.push(line.ask(3, Priority::Normal).await);
     askers.push(line.ask(4, Priority::Urgent).await);
     assert_eq!(line.order(askers).await, [4, 3, 0, 1, 2]);
@@ -66,10 +83,7 @@ async fn what_somebody_waits_for_overtakes_a_prefetch() {
 #[tokio::test(start_paused = true)]
 async fn a_prefetch_that_is_joined_overtakes() {
     let line = Line::of(5).await;
-    let mut askers = Vec::new();
-    for nth in 0..4 {
-        askers.push(line.ask(nth, Priority::Speculative).await);
-    }
+    let mut askers = line.prefetch(4).await;
     askers.push(line.ask(4, Priority::Normal).await);
     askers.push(line.ask(2, Priority::Urgent).await);
     let joined = Arc::clone(&line.springs[2]);
@@ -81,10 +95,7 @@ async fn a_prefetch_that_is_joined_overtakes() {
 #[tokio::test(start_paused = true)]
 async fn urgency_leaves_with_the_one_who_brought_it() {
     let line = Line::of(4).await;
-    let mut askers = Vec::new();
-    for nth in 0..4 {
-        askers.push(line.ask(nth, Priority::Speculative).await);
-    }
+    let mut askers = line.prefetch(4).await;
     let urgent = line.ask(1, Priority::Urgent).await;
     let other = line.ask(3, Priority::Urgent).await;
     urgent.leave().await;
@@ -134,11 +145,7 @@ async fn urgency_reaches_the_one_whose_turn_is_waited_for() {
     askers.push(Asker::of(&line.engine, wanted_as(Priority::Speculative, &spring, &quiet)));
     settle().await;
     let gate = Gate::shut();
-    for nth in 0..3 {
-        let slow = Spring::of(&bytes(200 + nth, 100)).at("a.test").through(&gate).shared();
-        askers.push(Asker::of(&line.engine, wanted_as(Priority::Normal, &slow, &line.store)));
-        settle().await;
-    }
+    askers.extend(line.ask_for_three_through(&gate).await);
     let urgent = Asker::of(&line.engine, wanted_as(Priority::Urgent, &spring, &loud));
     settle().await;
     let engine = line.engine.clone();
@@ -166,11 +173,7 @@ async fn urgency_that_joins_one_who_waits_for_a_turn_reaches_whose_turn_it_is() 
         settle().await;
     }
     let gate = Gate::shut();
-    for nth in 0..3 {
-        let slow = Spring::of(&bytes(200 + nth, 100)).at("a.test").through(&gate).shared();
-        askers.push(Asker::of(&line.engine, wanted_as(Priority::Normal, &slow, &line.store)));
-        settle().await;
-    }
+    askers.extend(line.ask_for_three_through(&gate).await);
     let urgent = Asker::of(&line.engine, wanted_as(Priority::Urgent, &spring, &loud));
     settle().await;
     line.busy.open();
