@@ -4,3 +4,15 @@
 //! reading it fetches it once. This crate stands on `lazyblob-remote` for everything that touches a network and on
 //! `lazyblob-flightcontrol` for doing it once.
 #![forbid(unsafe_code)]
+
+pub mod chain;
+pub mod error;
+pub mod layer;
+pub mod metadata;
+pub mod root;
+pub mod snapshot;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use chain::{BlobChainId, ChainId};
+pub use error::{Error, Missing, Result};

@@ -1,0 +1,65 @@
+//! How a layer is applied.
+
+/// What becomes of whiteouts: what a layer says of those below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Form {
+    /// The directory has the layers below: whiteouts remove what they name. What this same layer has put there stays.
+    Tree,
+    /// The directory is this layer's alone, as overlayfs wants it: a whiteout is a character device 0/0 of the name, an
+    /// opaque directory has the xattr `trusted.overlay.opaque=y`.
+    Overlay,
+    /// The directory is this layer's alone, and needs no privileges: markers stay what they are in the tar, empty files
+    /// called `.wh.NAME` and `.wh..wh..opq`.
+    Plain,
+}
+
+/// What is taken over from a tar, and what is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What becomes of whiteouts.
+    pub form: Form,
+    /// Owners and groups are the tar's; otherwise the caller's.
+    pub owners: bool,
+    /// Device nodes are made; otherwise skipped and counted.
+    pub devices: bool,
+    /// The setuid and setgid bits are kept; otherwise dropped and counted.
+    pub setuid: bool,
+    /// Extended attributes are set, those of `security.` and `trusted.` among them; otherwise only those of `user.`, as
+    /// far as the file system takes them. What steers overlayfs itself is never taken from a tar.
+    pub xattrs: bool,
+    /// What a layer may not go beyond.
+    pub limits: Limits,
+}
+
+/// What a layer may not go beyond: a blob of kilobytes must not fill a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the uncompressed tar.
+    pub size: u64,
+    /// Uncompressed bytes for each compressed one, felt above 64 MiB.
+    pub ratio: u64,
+    /// Entries of the tar.
+    pub entries: u64,
+}
+
+impl Options {
+    /// Everything as the tar has it: what a privileged process can do.
+    #[must_use]
+    pub fn privileged(form: Form) -> Self {
+        Self { form, owners: true, devices: true, setuid: true, xattrs: true, limits: Limits::default() }
+    }
+
+    /// What a process without privileges can do.
+    #[must_use]
+    pub fn unprivileged(form: Form) -> Self {
+        Self { form, owners: false, devices: false, setuid: false, xattrs: false, limits: Limits::default() }
+    }
+}
+
+impl Default for Limits {
+    /// 1 TiB, 2000:1 (a gzip stream of zeros is 1030:1), 50 million entries.
+    fn default() -> Self {
+        Self { size: 1 << 40, ratio: 2000, entries: 50_000_000 }
+    }
+}

@@ -1,0 +1,1 @@
+//! Snapshots: the unpacked diff of each layer, kept by snapshotters.

@@ -1,0 +1,1 @@
+//! What tests of this crate, and of what stands on it, are made of.
