@@ -12,6 +12,7 @@
 pub(crate) mod catalog;
 pub(crate) mod disk;
 pub(crate) mod extent;
+pub mod flock;
 mod held;
 pub(crate) mod index;
 pub mod ingest;
@@ -27,7 +28,10 @@ use oci_spec::image::{Descriptor, Digest};
 use tokio::sync::OnceCell;
 
 pub use index::REF_NAME;
-pub use ingest::{Ingest, IngestSettings, Ingests, Partial, Received, Removed, blob_path};
+pub use ingest::{
+    Begun, Cut, Follower, Ingest, IngestSettings, Ingests, Partial, Received, Removed, Tail, Waiting,
+    blob_path,
+};
 
 use crate::error::Result;
 use crate::manifest::Manifest;

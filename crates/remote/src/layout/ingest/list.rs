@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 use oci_spec::image::Digest;
 use tokio::sync::Notify;
 
-use super::lock::{self, Attempt, Claim, Holder};
+use super::lock::{self, Attempt, Claim};
 use super::state::{self, State, Unusable};
 use super::{Ingests, partial};
 use crate::error::{Error, Result, What};
+use crate::layout::flock::{self, Holder};
 use crate::layout::temp;
 
 /// So often a partial that is to be removed is found locked before it is said to be written: a look at it locks it as
@@ -184,7 +185,7 @@ fn look(dir: &Path, digest: &Digest) -> io::Result<Option<Partial>> {
     let state = state.filter(|state| partial::has(dir, state.offset));
     let (size, offset, started, updated) = match (state, holder.filter(|_| in_use)) {
         (Some(state), _) => (state.size, state.offset, state.started, state.updated),
-        (None, Some(holder)) => (holder.size, 0, holder.started, holder.started),
+        (None, Some(holder)) => (holder.size.unwrap_or_default(), 0, holder.started, holder.started),
         (None, None) => return Ok(None),
     };
     let time = |millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
@@ -231,11 +232,11 @@ fn of_no_use(dir: &Path, age: Duration) -> io::Result<Option<&'static str>> {
     let (updated, now) = match State::load(dir)? {
         // A commit that was killed between its last steps has taken the data away.
         Ok(state) if !partial::has(dir, state.offset) => return Ok(Some("its data is not all there")),
-        Ok(state) => (state.updated, state::now()),
+        Ok(state) => (state.updated, flock::now()),
         Err(Unusable::Missing) => return Ok(Some("it was not saved before its writer was killed")),
         Err(Unusable::Broken) => return Ok(Some("its state is damaged")),
         // Ours is not the program that can go on with it. It is left to that one for as long.
-        Err(Unusable::Newer(_)) => (state::millis(fs::metadata(state::path(dir))?.modified()?), state::now()),
+        Err(Unusable::Newer(_)) => (flock::millis(fs::metadata(state::path(dir))?.modified()?), flock::now()),
     };
     let expired = u128::from(now.saturating_sub(updated)) >= age.as_millis();
     if updated > now && !expired {

@@ -34,6 +34,7 @@
 //! **Links.** A layout may come from anywhere, with links in it. Nothing is read, written or removed through one in the
 //! place of the directory or of a partial's files; [`Ingests::through_links`] is for a directory the caller has chosen.
 
+mod follow;
 mod hash_state;
 mod list;
 mod lock;
@@ -42,7 +43,6 @@ mod receive;
 mod save;
 mod settings;
 mod state;
-mod waiters;
 mod write;
 
 use std::fs;
@@ -54,15 +54,17 @@ use bytes::Bytes;
 use oci_spec::image::{Descriptor, Digest};
 use tokio::sync::Notify;
 
+pub use follow::{Begun, Cut, Follower, Tail, Waiting};
 pub use list::{Partial, Removed};
 pub use receive::Received;
 pub use settings::IngestSettings;
 pub use write::Ingest;
 
+use self::follow::Board;
 use self::lock::{Attempt, Claim};
 use self::partial::{Found, Start};
-use self::waiters::Waiters;
 use super::disk;
+use super::flock::{self, PerKey};
 use super::sink::Sink;
 use super::temp::TempFile;
 use crate::error::{Error, Result, What};
@@ -78,7 +80,10 @@ pub struct Ingests {
     /// Whether `dir` may be a link.
     through_links: bool,
     settings: IngestSettings,
-    waiters: Arc<Waiters>,
+    /// What those are woken with who wait for a blob that somebody else writes.
+    waiters: Arc<PerKey<Digest, Notify>>,
+    /// Where it is told how far a blob is.
+    boards: Arc<PerKey<Digest, Board>>,
 }
 
 impl Ingests {
@@ -86,7 +91,14 @@ impl Ingests {
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
         let settings = IngestSettings::default();
-        Self { root: root.into(), dir: dir.into(), through_links: false, settings, waiters: Arc::default() }
+        Self {
+            root: root.into(),
+            dir: dir.into(),
+            through_links: false,
+            settings,
+            waiters: Arc::default(),
+            boards: Arc::default(),
+        }
     }
 
     /// The same with other settings.
@@ -161,7 +173,9 @@ impl Ingests {
             disk::create_dirs(disk::parent_of(&place))?;
             temp.persist(&place)
         })
-        .await
+        .await?;
+        self.is_here(blob.digest());
+        Ok(())
     }
 
     /// A new temporary file in the directory of unfinished blobs.
@@ -183,29 +197,12 @@ impl Ingests {
     /// Gets hold of `blob`'s partial, a new one if need be, waiting for whoever has it.
     async fn claim(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<Claim> {
         let released = self.waiters.of(blob.digest());
-        let (mut looked, mut pause) = (0_u32, self.settings.poll);
-        loop {
-            let mut woken = std::pin::pin!(released.notified());
-            woken.as_mut().enable();
-            let holder = match self.attempt(blob, &released).await? {
-                Attempt::Held(claim) => return Ok(claim),
-                // One that was asked to be created is missing only if somebody removes the directories.
-                Attempt::Missing => None,
-                Attempt::Busy(holder) => holder,
-            };
-            looked = looked.saturating_add(1);
-            // Not at once: a look at what there is holds it as well, for a moment.
-            if looked == 2 {
-                let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
-                let said = format!("{}: waiting for {holder}", crate::digest::short(blob.digest()));
-                tracing::info!(digest = %blob.digest(), "{said}");
-                progress.note(&said);
-            }
-            tokio::select! {
-                () = woken => {}
-                () = tokio::time::sleep(pause) => pause = self.settings.longer(pause),
-            }
-        }
+        let tell = |holder: &str| {
+            let said = format!("{}: waiting for {holder}", crate::digest::short(blob.digest()));
+            tracing::info!(digest = %blob.digest(), "{said}");
+            progress.note(&said);
+        };
+        flock::wait(&released, self.settings.pauses(), || self.attempt(blob, &released), tell).await
     }
 
     /// Opens the partial that `claim` is on; nothing where the blob is in its `place`.
@@ -222,13 +219,17 @@ impl Ingests {
             let (blob, place, name) = (blob.clone(), place.clone(), self.settings.holder);
             self.blocking(&blob.clone(), &path, move || open(&blob, verifier, &place, claim, name)).await?
         };
-        let Some((claim, start, useless)) = opened else { return Ok(None) };
+        let Some((claim, start, useless)) = opened else {
+            self.is_here(blob.digest());
+            return Ok(None);
+        };
         if let Some(reason) = useless {
             let said = format!("what there is of {} is not of use: {reason}; starting over", blob.digest());
             tracing::warn!("{said}");
             progress.note(&said);
         }
-        Ok(Some(Ingest::new(self.what(blob), blob.clone(), place, claim, start, self.settings)))
+        let board = self.boards.of(blob.digest());
+        Ok(Some(Ingest::new(self.what(blob), blob.clone(), place, claim, start, self.settings, board)))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -295,7 +296,7 @@ fn open(
     };
     partial::forget(claim.dir())?;
     let data = partial::create(claim.dir())?;
-    Ok(Some((claim, Start { data, verifier, started: state::now() }, useless)))
+    Ok(Some((claim, Start { data, verifier, started: flock::now() }, useless)))
 }
 
 /// Where a blob is in the layout at `root` (image-spec "Image Layout", "Blobs").

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::layout::flock::Pauses;
+
 /// How unfinished blobs are treated. A save point is due when both `save_bytes` and `save_interval` have passed since
 /// the last one, so that small and fast transfers pay for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +39,8 @@ impl Default for IngestSettings {
 }
 
 impl IngestSettings {
-    /// The pause between two looks that comes after `pause`.
-    pub(super) fn longer(&self, pause: Duration) -> Duration {
-        pause.saturating_mul(2).min(self.poll_limit.max(self.poll))
+    /// How often waiters look.
+    pub(super) fn pauses(&self) -> Pauses {
+        Pauses { first: self.poll, limit: self.poll_limit }
     }
 }

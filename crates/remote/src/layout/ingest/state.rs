@@ -6,7 +6,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::hash_state;
 use crate::digest::{self, Hasher};
 use crate::layout::disk;
+use crate::layout::flock::now;
 
 /// The form of the file and of the hash state in it.
 pub(super) const VERSION: u64 = 1;
@@ -135,17 +135,6 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 /// What [`State::tail`] is for these bytes.
 pub(super) fn tail_sum(tail: &[u8]) -> String {
     digest::sha256(tail).to_string()
-}
-
-/// The time of day in milliseconds since 1970; 0 before that.
-pub(super) fn now() -> u64 {
-    millis(SystemTime::now())
-}
-
-/// `time` in milliseconds since 1970; 0 before that.
-pub(super) fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

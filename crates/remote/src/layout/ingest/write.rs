@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use oci_spec::image::Descriptor;
 
+use super::follow::{Board, Writer};
 use super::lock::Claim;
 use super::partial::Start;
 use super::save::Saver;
@@ -25,6 +26,8 @@ use crate::verify::Verifier;
 #[derive(Debug)]
 #[must_use = "nothing is stored before commit"]
 pub struct Ingest {
+    /// Before the claim: see [`Writer`].
+    followed: Writer,
     what: What,
     blob: Descriptor,
     place: PathBuf,
@@ -48,6 +51,7 @@ impl Ingest {
         claim: Claim,
         start: Start,
         settings: IngestSettings,
+        board: Arc<Board>,
     ) -> Self {
         let Start { data, verifier, started } = start;
         let (data, claim, offset) = (Arc::new(data), Arc::new(claim), verifier.position());
@@ -56,7 +60,8 @@ impl Ingest {
         let files = (Arc::clone(&data), Arc::clone(&claim));
         let saver = Saver::new(what.clone(), blob.clone(), files.0, files.1, (started, offset), settings);
         let written = verifier.clone();
-        Self { what, blob, place, verifier, written, sink, saver, restarting: false, data, claim }
+        let followed = Writer::new(board, Arc::clone(&data), offset);
+        Self { followed, what, blob, place, verifier, written, sink, saver, restarting: false, data, claim }
     }
 
     /// Bytes taken so far; those of an earlier run count. The next bytes written are the blob's from here on.
@@ -107,6 +112,7 @@ impl Ingest {
         }
         let (claim, data) = (Arc::clone(&self.claim), Arc::clone(&self.data));
         self.restarting = true;
+        self.followed.restarting();
         self.blocking(move || {
             partial::forget(claim.dir())?;
             data.set_len(0)
@@ -116,6 +122,7 @@ impl Ingest {
         self.written = self.verifier.clone();
         self.sink.rewind(0);
         self.saver.forget();
+        self.followed.restarted();
         self.restarting = false;
         Ok(())
     }
@@ -167,6 +174,7 @@ impl Ingest {
         let what = self.what.clone();
         let publish = move || match self.make_visible() {
             Ok(()) => {
+                self.followed.published();
                 // Here, and not on the caller's thread.
                 drop(self);
                 Ok(())
@@ -230,7 +238,10 @@ impl Ingest {
     /// Notes what is in the file after a write.
     fn passed(&mut self, written: Result<()>) -> Result<()> {
         match &written {
-            Ok(()) if self.sink.is_flushed() => self.written = self.verifier.clone(),
+            Ok(()) if self.sink.is_flushed() => {
+                self.written = self.verifier.clone();
+                self.followed.advanced(self.written.position());
+            }
             Ok(()) => {}
             Err(_) => self.verifier = self.written.clone(),
         }
@@ -276,7 +287,15 @@ mod tests {
         let Attempt::Held(claim) = Claim::attempt(dir, true, &Arc::default()).unwrap() else { panic!() };
         let start = Start { data, verifier: Verifier::new(blob).unwrap(), started: 0 };
         let what = What::new("write blob", blob.digest());
-        Ingest::new(what, blob.clone(), dir.join("place"), claim, start, IngestSettings::default())
+        Ingest::new(
+            what,
+            blob.clone(),
+            dir.join("place"),
+            claim,
+            start,
+            IngestSettings::default(),
+            Arc::default(),
+        )
     }
 
     /// Row 95a: a full disk is an error at once, which names the file.
