@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chain;
+pub mod content;
 pub mod error;
 pub mod layer;
 pub mod metadata;

@@ -1,1 +1,205 @@
 //! The root on disk, and what several processes on it tell each other.
+//!
+//! ```text
+//! <root>/            0700, ours, one file system
+//!   version          schema of everything below; the first file there is
+//!   store/           a valid, sparse OCI image layout and nothing else
+//!   ingest/          unfinished blobs: see lazyblob_remote::layout::ingest
+//!   staging/         what is being made, and <name>.lock, flocked by its maker: see StagingLocks
+//!   snapshots/       what was made
+//!   trash/<nonce>    what was removed and is not deleted yet: see Trash
+//!   live/<pid>-<n>   one file per process that pins something, flocked for its life: see Live
+//!   hints/ meta/ mounts/ jobs/
+//! ```
+//!
+//! Between processes the file system is the truth. Nothing here waits for another process, but who makes something that
+//! another one is making.
+
+mod dirs;
+mod live;
+mod open;
+mod pin;
+mod settings;
+mod staging;
+mod trash;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lazyblob_remote::What;
+use lazyblob_remote::layout::{Layout, Removed};
+
+pub use dirs::Dir;
+pub use live::{Live, Pinned, Process};
+pub use open::VERSION;
+pub use pin::Pin;
+pub use settings::{Pace, RootSettings};
+pub use staging::{Claim, StagingLocks};
+pub use trash::{Left, Swept, Trash, Trashed};
+
+use crate::error::{Error, Result};
+
+/// A directory with everything that is kept. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Root {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    settings: RootSettings,
+    writable: bool,
+    store: Layout,
+    live: Arc<Live>,
+    staging: StagingLocks,
+    trash: Trash,
+    removed: Vec<Removed>,
+}
+
+impl Root {
+    /// Opens the root at `path` for reading and writing; creates what is missing of it, readable by its owner alone. An
+    /// empty directory becomes a root, one with other things in it does not. Removes unfinished blobs that nobody has
+    /// gone on with for [`IngestSettings::keep`](lazyblob_remote::layout::IngestSettings::keep).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a root that is another user's, of a newer version, read-only, or spread over several file
+    /// systems; [`Error::Invalid`] for what is neither a root nor an empty directory; [`Error::Io`].
+    pub async fn open(path: impl Into<PathBuf>, settings: RootSettings) -> Result<Self> {
+        let path = path.into();
+        let path = blocking(What::new("open root", path.display()), move || open::writable(&path)).await?;
+        Self::at(path, settings, true).await
+    }
+
+    /// Opens the root at `path` for reading alone: nothing of it is changed, and it may be on a read-only file system.
+    /// [`Root::check_writable`] refuses then.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none; otherwise those of [`Root::open`].
+    pub async fn open_read_only(path: impl Into<PathBuf>, settings: RootSettings) -> Result<Self> {
+        let path = path.into();
+        let path = blocking(What::new("open root", path.display()), move || open::read_only(&path)).await?;
+        Self::at(path, settings, false).await
+    }
+
+    async fn at(path: PathBuf, settings: RootSettings, writable: bool) -> Result<Self> {
+        let ingest = settings.ingest();
+        let store = Layout::create_or_open_with(Dir::Store.of(&path), ingest).await?;
+        let store = store.with_ingest_dir(Dir::Ingest.of(&path));
+        let removed = if writable { store.ingests().sweep().await? } else { Vec::new() };
+        let live = Arc::new(Live::new(Dir::Live.of(&path), settings.holder));
+        let staging = StagingLocks::new(Dir::Staging.of(&path), settings);
+        let trash = Trash::new(Dir::Trash.of(&path), settings.trash);
+        let inner = Inner { path, settings, writable, store, live, staging, trash, removed };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The directory, without links in its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The settings it was opened with.
+    #[must_use]
+    pub fn settings(&self) -> RootSettings {
+        self.inner.settings
+    }
+
+    /// One of its directories.
+    #[must_use]
+    pub fn dir(&self, dir: Dir) -> PathBuf {
+        dir.of(&self.inner.path)
+    }
+
+    /// The blobs. All of this process write them through this one layout, so that they see each other.
+    #[must_use]
+    pub fn store(&self) -> &Layout {
+        &self.inner.store
+    }
+
+    /// What this process holds on to.
+    #[must_use]
+    pub fn live(&self) -> &Arc<Live> {
+        &self.inner.live
+    }
+
+    /// One maker per thing that is made in `staging/`.
+    #[must_use]
+    pub fn staging_locks(&self) -> &StagingLocks {
+        &self.inner.staging
+    }
+
+    /// What was removed and is deleted later.
+    #[must_use]
+    pub fn trash(&self) -> &Trash {
+        &self.inner.trash
+    }
+
+    /// Unfinished blobs that were removed when it was opened, for whoever is to be told.
+    #[must_use]
+    pub fn removed(&self) -> &[Removed] {
+        &self.inner.removed
+    }
+
+    /// Whether something may be changed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where it was opened for reading alone; `operation` is a verb phrase.
+    pub fn check_writable(&self, operation: &'static str) -> Result<()> {
+        if self.inner.writable {
+            return Ok(());
+        }
+        Err(Error::refused(operation, self.inner.path.display(), "the root is open for reading only"))
+    }
+
+    /// `snapshots/`: trees that are whole.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.dir(Dir::Snapshots)
+    }
+
+    /// `staging/`: trees that are being made.
+    #[must_use]
+    pub fn staging(&self) -> PathBuf {
+        self.dir(Dir::Staging)
+    }
+
+    /// `mounts/`: what is mounted where.
+    #[must_use]
+    pub fn mounts(&self) -> PathBuf {
+        self.dir(Dir::Mounts)
+    }
+
+    /// `hints/`: what makes blobs fetchable again.
+    #[must_use]
+    pub fn hints(&self) -> PathBuf {
+        self.dir(Dir::Hints)
+    }
+
+    /// `meta/`: the databases.
+    #[must_use]
+    pub fn meta(&self) -> PathBuf {
+        self.dir(Dir::Meta)
+    }
+
+    /// `jobs/`.
+    #[must_use]
+    pub fn jobs(&self) -> PathBuf {
+        self.dir(Dir::Jobs)
+    }
+}
+
+/// Runs `work` in a blocking thread. Dropping the future does not stop it, so it is short or looks at a token.
+pub(crate) async fn blocking<T: Send + 'static>(
+    what: What,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_shut_down) => Err(Error::Cancelled { what }),
+        },
+    }
+}
