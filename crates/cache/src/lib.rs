@@ -9,6 +9,7 @@ pub mod chain;
 pub mod error;
 pub mod layer;
 pub mod metadata;
+pub mod mount;
 pub mod root;
 pub mod snapshot;
 #[cfg(feature = "testing")]
