@@ -10,6 +10,7 @@ pub mod content;
 pub mod error;
 pub mod layer;
 pub mod metadata;
+pub mod mount;
 pub mod root;
 pub mod snapshot;
 #[cfg(feature = "testing")]

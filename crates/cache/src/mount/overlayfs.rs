@@ -1,0 +1,163 @@
+//! Mounts of overlayfs.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_string, fsmount,
+    fsopen,
+};
+
+/// The kernel's own limit (`OVL_MAX_STACK`).
+pub(crate) const MAX_LAYERS: usize = 500;
+/// A parameter of `fsconfig` is a string of fewer bytes than this.
+const MAX_PARAMETER: usize = 256;
+/// All options of `mount` fit in a page.
+const MAX_OPTIONS: usize = 4096;
+
+/// A mount to be made.
+#[derive(Debug)]
+pub(crate) struct Overlayfs<'a> {
+    /// Shown in mountinfo, by which it is known again.
+    pub(crate) source: &'a str,
+    /// The top one first; two, or one and an upper one, at least.
+    pub(crate) lower: &'a [PathBuf],
+    /// Where changes go, and the work directory.
+    pub(crate) upper: Option<(&'a Path, &'a Path)>,
+    /// Set-user-ID programs and devices work.
+    pub(crate) trusts: Trusts,
+}
+
+/// What of an image works once it is mounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trusts {
+    /// Set-user-ID and set-group-ID programs, and capabilities of files.
+    pub setuid: bool,
+    /// Device nodes.
+    pub devices: bool,
+}
+
+/// A path the kernel takes: short, and without what it gives a meaning to.
+struct Reachable {
+    path: PathBuf,
+    /// Kept open until the mount is made.
+    _open: Option<OwnedFd>,
+}
+
+impl Reachable {
+    /// The path itself where it is harmless.
+    fn new(path: &Path) -> io::Result<Self> {
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.len() < MAX_PARAMETER && !bytes.iter().any(|byte| b"\\:,".contains(byte)) {
+            return Ok(Self { path: path.to_owned(), _open: None });
+        }
+        Self::short(path)
+    }
+
+    fn short(path: &Path) -> io::Result<Self> {
+        let open =
+            rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { path: format!("/proc/self/fd/{}", open.as_raw_fd()).into(), _open: Some(open) })
+    }
+}
+
+/// Two layers mounted nowhere, read-only: by parameters that all kernels with `fsopen` know.
+pub(crate) fn probe(above: &Path, below: &Path) -> io::Result<OwnedFd> {
+    let (above, below) = (Reachable::short(above)?, Reachable::short(below)?);
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), "lowerdir", joined(&[above, below]))?;
+    fsconfig_create(context.as_fd())?;
+    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?)
+}
+
+fn joined(paths: &[Reachable]) -> OsString {
+    let paths: Vec<_> = paths.iter().map(|reachable| reachable.path.as_os_str()).collect();
+    paths.join(std::ffi::OsStr::new(":"))
+}
+
+impl Overlayfs<'_> {
+    /// Mounts it on `target`.
+    pub(crate) fn attach(&self, target: &Path) -> io::Result<()> {
+        match self.detached() {
+            // Since Linux 6.5 layers are named one by one.
+            Ok(None) => self.attach_by_options(target),
+            Ok(Some(tree)) => super::attach::move_to(&tree, target),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A mount that is attached nowhere yet; nothing where the kernel is too old to be told layers one by one.
+    fn detached(&self) -> io::Result<Option<OwnedFd>> {
+        let lower = self.lower.iter().map(|path| Reachable::new(path)).collect::<io::Result<Vec<_>>>()?;
+        let upper = match self.upper {
+            Some((upper, work)) => Some((Reachable::new(upper)?, Reachable::new(work)?)),
+            None => None,
+        };
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(context.as_fd(), "source", self.source)?;
+        for layer in &lower {
+            match fsconfig_set_string(context.as_fd(), "lowerdir+", &layer.path) {
+                Ok(()) => {}
+                Err(Errno::INVAL) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some((upper, work)) = &upper {
+            fsconfig_set_string(context.as_fd(), "upperdir", &upper.path)?;
+            fsconfig_set_string(context.as_fd(), "workdir", &work.path)?;
+        }
+        for (name, value) in PARAMETERS {
+            // A kernel built without it has nothing to switch off.
+            match fsconfig_set_string(context.as_fd(), *name, *value) {
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        fsconfig_create(context.as_fd())?;
+        let mut flags = MountAttrFlags::empty();
+        flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, self.upper.is_none());
+        flags.set(MountAttrFlags::MOUNT_ATTR_NOSUID, !self.trusts.setuid);
+        flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, !self.trusts.devices);
+        Ok(Some(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?))
+    }
+
+    /// As kernels before 6.5 want it: one page for everything, so that each layer is named by a descriptor. Some 200 fit.
+    pub(super) fn attach_by_options(&self, target: &Path) -> io::Result<()> {
+        let lower = self.lower.iter().map(|path| Reachable::short(path)).collect::<io::Result<Vec<_>>>()?;
+        let mut options = OsString::from("lowerdir=");
+        options.push(joined(&lower));
+        let upper = match self.upper {
+            Some((upper, work)) => Some((Reachable::short(upper)?, Reachable::short(work)?)),
+            None => None,
+        };
+        if let Some((upper, work)) = &upper {
+            options.push(",upperdir=");
+            options.push(&upper.path);
+            options.push(",workdir=");
+            options.push(&work.path);
+        }
+        for (name, value) in PARAMETERS {
+            let known = Path::new("/sys/module/overlay/parameters").join(name);
+            if known.exists() {
+                options.push(format!(",{name}={value}"));
+            }
+        }
+        if options.len() >= MAX_OPTIONS {
+            return Err(Errno::TOOBIG.into());
+        }
+        let mut flags = MountFlags::empty();
+        flags.set(MountFlags::RDONLY, self.upper.is_none());
+        flags.set(MountFlags::NOSUID, !self.trusts.setuid);
+        flags.set(MountFlags::NODEV, !self.trusts.devices);
+        let options = std::ffi::CString::new(options.as_bytes())?;
+        Ok(rustix::mount::mount(self.source, target, "overlay", flags, Some(options.as_c_str()))?)
+    }
+}
+
+/// What is in an upper directory is to be a layer like any other: no references from one to another.
+const PARAMETERS: &[(&str, &str)] = &[("index", "off"), ("redirect_dir", "off"), ("metacopy", "off")];
