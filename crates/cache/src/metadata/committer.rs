@@ -1,0 +1,191 @@
+//! The one thread of a process that has the database: it reads, runs what writes, and commits groups.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::call::{Job, Ran, Reader, Writer};
+use super::generation::GenerationFile;
+use super::lock::Locks;
+use super::overlay::Changes;
+use super::session::Session;
+use super::{Settings, Transaction};
+use crate::error::{Error, Result};
+
+/// No more closures are run before those that have run are committed.
+const GROUP: usize = 512;
+/// Nor any when those before have taken so long.
+const GATHERING: Duration = Duration::from_millis(5);
+/// The first of the pauses between two looks whether another process waits.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+
+/// What the thread and its handles share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) generation: GenerationFile,
+    pub(super) notices: Mutex<Vec<String>>,
+}
+
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    queue: Queue,
+    locks: Locks,
+    session: Option<Session>,
+    /// The database has failed in a way that damage explains.
+    suspect: bool,
+}
+
+/// What waits to be done.
+struct Queue {
+    jobs: Receiver<Job>,
+    reads: VecDeque<Box<dyn Reader>>,
+    writes: VecDeque<Box<dyn Writer>>,
+    closing: bool,
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, jobs: Receiver<Job>) -> Self {
+        let queue = Queue { jobs, reads: VecDeque::new(), writes: VecDeque::new(), closing: false };
+        let locks = Locks::new(&shared.settings.meta);
+        Self { shared, queue, locks, session: None, suspect: false }
+    }
+
+    /// Serves until it is told to close, or nobody is left who could ask.
+    pub(super) fn run(mut self) {
+        loop {
+            self.wait();
+            self.queue.take_in();
+            if self.queue.is_empty() {
+                if self.queue.closing {
+                    return;
+                }
+                continue;
+            }
+            match self.open() {
+                Ok(()) => self.serve(),
+                Err(error) => self.queue.fail(&Arc::new(error)),
+            }
+        }
+    }
+
+    /// Waits for something to do. Meanwhile the database goes to whoever asks for it, or is closed after a while.
+    fn wait(&mut self) {
+        let since = Instant::now();
+        let mut look = FIRST_LOOK.min(self.shared.settings.look);
+        while self.queue.is_empty() && !self.queue.closing {
+            let Some(session) = &self.session else {
+                let job = self.queue.jobs.recv().unwrap_or(Job::Close);
+                return self.queue.add(job);
+            };
+            match self.queue.jobs.recv_timeout(look) {
+                Ok(job) => return self.queue.add(job),
+                Err(RecvTimeoutError::Disconnected) => self.queue.closing = true,
+                Err(RecvTimeoutError::Timeout) => {
+                    if session.is_wanted() || since.elapsed() >= self.shared.settings.idle {
+                        self.session = None;
+                    }
+                    look = (look * 2).min(self.shared.settings.look);
+                }
+            }
+        }
+    }
+
+    /// Sees to it that the database is open, unless nobody waits any more.
+    fn open(&mut self) -> Result<()> {
+        if self.session.is_some() {
+            return Ok(());
+        }
+        let queue = &mut self.queue;
+        let turn = self.locks.acquire(|| {
+            queue.take_in();
+            !queue.is_empty()
+        })?;
+        let Some(turn) = turn else { return Ok(()) };
+        let Shared { settings, generation, notices } = &*self.shared;
+        let mut told = Vec::new();
+        let opened = Session::open(settings, generation, turn, self.suspect, &mut told);
+        notices.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+        self.session = Some(opened?);
+        self.suspect = false;
+        Ok(())
+    }
+
+    /// One round: those who read, then one group of those who write.
+    fn serve(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let reads = self.queue.reads.len();
+        for read in self.queue.reads.drain(..) {
+            let nothing = Changes::new();
+            read.run(&Transaction::new(session.store(), &nothing, session.generation()));
+        }
+        if !session.has_failed() && !self.queue.writes.is_empty() {
+            write(session, &mut self.queue.writes, &self.shared);
+        }
+        tracing::trace!(reads, writes = self.queue.writes.len(), "served");
+        if session.has_failed() {
+            self.suspect |= session.is_damaged();
+            self.session = None;
+        } else if session.had_its_turn(self.shared.settings.turn) && session.is_wanted() {
+            self.session = None;
+        }
+    }
+}
+
+/// Runs closures one after the other, commits what they have changed, and answers them all.
+fn write(session: &mut Session, writes: &mut VecDeque<Box<dyn Writer>>, shared: &Shared) {
+    let begun = Instant::now();
+    let mut changes = Changes::new();
+    let mut answers = Vec::new();
+    while answers.len() < GROUP && begun.elapsed() < GATHERING && !session.has_failed() {
+        let Some(writer) = writes.pop_front() else { break };
+        let mut transaction = Transaction::new(session.store(), &changes, session.generation());
+        let Ran { kept, answer } = writer.run(&mut transaction);
+        let own = transaction.into_changes();
+        if kept {
+            changes.extend(own);
+        }
+        answers.push(answer);
+    }
+    let committed = match changes.is_empty() {
+        true => Ok(()),
+        false => session.commit(changes, &shared.generation).map_err(Arc::new),
+    };
+    for answer in answers {
+        match &committed {
+            Ok(()) => answer.committed(),
+            Err(error) => answer.failed(error),
+        }
+    }
+    session.compact(&shared.settings);
+}
+
+impl Queue {
+    /// Takes in what has come, and leaves out what nobody waits for any more.
+    fn take_in(&mut self) {
+        while !self.closing {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            self.add(job);
+        }
+        self.reads.retain(|read| !read.is_abandoned());
+        self.writes.retain(|write| !write.is_abandoned());
+    }
+
+    fn add(&mut self, job: Job) {
+        match job {
+            Job::Read(read) => self.reads.push_back(read),
+            Job::Write(write) => self.writes.push_back(write),
+            Job::Close => self.closing = true,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.writes.is_empty()
+    }
+
+    fn fail(&mut self, error: &Arc<Error>) {
+        self.reads.drain(..).for_each(|read| read.fail(error));
+        self.writes.drain(..).for_each(|write| write.fail(error));
+    }
+}

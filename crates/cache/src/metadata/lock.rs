@@ -1,0 +1,80 @@
+//! Whose turn it is: `db.lock` is held by who has the database, `db.want` by who is next.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::disk::{self, pause};
+use crate::error::{IoContext, Result};
+
+/// Pauses between two looks of who waits grow from this to [`LONGEST`]: a system call for every other one.
+const SHORTEST: Duration = Duration::from_micros(200);
+const LONGEST: Duration = Duration::from_millis(5);
+
+/// The two lock files of a database.
+#[derive(Debug)]
+pub(super) struct Locks {
+    dir: PathBuf,
+}
+
+/// The database is ours until this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _lock: File,
+    want: File,
+}
+
+impl Locks {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// Waits for the turn, as long as `goes_on` says so; nothing when it says no.
+    pub(super) fn acquire(&self, mut goes_on: impl FnMut() -> bool) -> Result<Option<Turn>> {
+        disk::create_dirs(&self.dir).during("lock", "the database", &self.dir)?;
+        let (want, lock) = (self.open("db.want")?, self.open("db.lock")?);
+        // Who has just let go comes after who has been waiting, since that one has `db.want`.
+        if !self.wait_for(&want, &mut goes_on)? || !self.wait_for(&lock, &mut goes_on)? {
+            return Ok(None);
+        }
+        let path = self.dir.join("db.want");
+        want.unlock().during("lock", "the database", &path)?;
+        Ok(Some(Turn { _lock: lock, want }))
+    }
+
+    fn open(&self, name: &str) -> Result<File> {
+        let path = self.dir.join(name);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(&path).during("lock", "the database", &path)
+    }
+
+    fn wait_for(&self, file: &File, goes_on: &mut impl FnMut() -> bool) -> Result<bool> {
+        let mut rest = SHORTEST;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(true),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).during("lock", "the database", &self.dir);
+                }
+            }
+            if !goes_on() {
+                return Ok(false);
+            }
+            pause(rest);
+            rest = (rest * 3 / 2).min(LONGEST);
+        }
+    }
+}
+
+impl Turn {
+    /// Whether somebody waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        match self.want.try_lock_shared() {
+            Ok(()) => self.want.unlock().is_err(),
+            Err(_) => true,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Where a database is, and how long it waits.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+
+/// Where a [`Database`](super::Database) is, which engine it is on, and when it lets others have it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `<root>/meta`: locks, and a directory for each engine.
+    pub meta: PathBuf,
+    /// `<root>/hints`: the journal.
+    pub hints: PathBuf,
+    /// What it is stored with.
+    pub engine: Arc<dyn Engine>,
+    /// It is closed when it was not asked for so long.
+    pub idle: Duration,
+    /// While nobody here asks for it, it is looked at least so often whether another process does.
+    pub look: Duration,
+    /// Where both this process and another ask for it without a pause, each has it so long in turn: opening it takes
+    /// time too.
+    pub turn: Duration,
+    /// The journal is written anew when it has more than this many lines, and more than half of them are of no use.
+    pub dead_lines: u64,
+}
+
+impl Settings {
+    /// The database below `root`.
+    pub fn new(root: &Path, engine: Arc<dyn Engine>) -> Self {
+        Self {
+            meta: root.join("meta"),
+            hints: root.join("hints"),
+            engine,
+            idle: Duration::from_secs(1),
+            look: Duration::from_millis(20),
+            turn: Duration::from_millis(20),
+            dead_lines: 10_000,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Databases in temporary directories.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lazyblob_cache::Result;
+use lazyblob_cache::metadata::{Database, Engine, Memory, Redb, Settings, Sled, Space};
+
+/// Comes back from the journal.
+pub(crate) const HINTS: Space = Space::recoverable("hints");
+/// Is gone with the database.
+pub(crate) const RECORDS: Space = Space::new("records");
+
+pub(crate) fn engines() -> [Arc<dyn Engine>; 3] {
+    [Arc::new(Sled), Arc::new(Redb), Arc::new(Memory::default())]
+}
+
+/// Those whose data outlive a process.
+#[allow(dead_code, reason = "for what comes next")]
+pub(crate) fn persistent() -> [Arc<dyn Engine>; 2] {
+    [Arc::new(Sled), Arc::new(Redb)]
+}
+
+pub(crate) fn settings(root: &Path, engine: &Arc<dyn Engine>) -> Settings {
+    Settings { idle: Duration::from_millis(200), ..Settings::new(root, Arc::clone(engine)) }
+}
+
+pub(crate) fn database(root: &Path, engine: &Arc<dyn Engine>) -> Database {
+    Database::new(settings(root, engine))
+}
+
+pub(crate) async fn put(database: &Database, space: Space, key: &str, value: &str) -> Result<()> {
+    let (key, value) = (key.to_owned(), value.to_owned());
+    database.write(move |transaction| transaction.put(&space, key.as_bytes(), value)).await
+}
+
+pub(crate) async fn get(database: &Database, space: Space, key: &str) -> Result<Option<String>> {
+    let key = key.to_owned();
+    let value = database.read(move |state| state.get(&space, key.as_bytes())).await?;
+    Ok(value.map(|value| String::from_utf8(value).unwrap()))
+}
+
+/// All entries of a space.
+pub(crate) async fn all(database: &Database, space: Space) -> Result<Vec<(String, String)>> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let read = database.read(move |state| {
+        let mut all = Vec::new();
+        state.for_each(&space, b"", &mut |key, value| {
+            all.push((text(key), text(value)));
+            Ok(())
+        })?;
+        Ok(all)
+    });
+    read.await
+}
