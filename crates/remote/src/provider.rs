@@ -71,4 +71,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
     fn fetches(&self) -> bool {
         false
     }
+
+    /// Repositories of registries that are known to have `blob`: where a target may mount it from. Costs nothing.
+    fn seen_at(&self, _blob: &Descriptor) -> Vec<Origin> {
+        self.host().map(|_| self.origin()).into_iter().collect()
+    }
 }

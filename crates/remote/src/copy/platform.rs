@@ -51,6 +51,21 @@ impl Platform {
             && (self.variant.is_none() || self.variant == offered.variant)
     }
 
+    /// The platform of this machine.
+    #[must_use]
+    pub fn host() -> Self {
+        Self::normal(std::env::consts::OS, std::env::consts::ARCH, None)
+    }
+
+    /// The first entry of `index` that is for this platform.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none, naming those there are.
+    pub fn find<'a>(&self, index: &'a Manifest) -> Result<&'a Descriptor> {
+        let offers = |entry: &&Descriptor| Self::of(entry).is_some_and(|offered| self.accepts(&offered));
+        index.entries().iter().find(offers).ok_or_else(|| missing(index, self))
+    }
+
     fn of(entry: &Descriptor) -> Option<Self> {
         let platform = entry.platform().as_ref()?;
         let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
@@ -101,11 +116,7 @@ pub(super) async fn choose(
     let platforms = distinct(platforms);
     let mut chosen: Vec<&Descriptor> = Vec::new();
     for platform in &platforms {
-        let offers =
-            |entry: &&Descriptor| Platform::of(entry).is_some_and(|offered| platform.accepts(&offered));
-        let Some(entry) = root.entries().iter().find(offers) else {
-            return Err(missing(&root, platform));
-        };
+        let entry = platform.find(&root)?;
         if !chosen.contains(&entry) {
             chosen.push(entry);
         }

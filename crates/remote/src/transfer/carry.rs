@@ -90,7 +90,7 @@ impl Carrier {
             }
             self.locations.forget(blob.digest(), &target);
         }
-        let neighbours = self.sources().at_host(&target.host);
+        let neighbours = self.sources().at_host(blob, &target.host);
         let mut session = None;
         if self.target.mounts() && !neighbours.is_empty() {
             match self.mount(&neighbours).await? {
@@ -125,8 +125,9 @@ impl Carrier {
 
     /// Takes note of where the blob is now, and of the repositories that have it by the word of those who asked.
     async fn found(&self, action: Action) -> Result<Action, Trouble> {
-        let digest = self.blob.descriptor().digest();
-        for origin in self.sources().at_hosts() {
+        let blob = self.blob.descriptor();
+        let digest = blob.digest();
+        for origin in self.sources().at_hosts(blob) {
             self.locations.record(digest, origin, None);
         }
         if self.target.host().is_some() {

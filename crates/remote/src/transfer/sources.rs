@@ -62,21 +62,22 @@ impl Sources {
     }
 
     /// The repositories among those not refused, each once.
-    pub(super) fn at_hosts(&self) -> Vec<Origin> {
+    pub(super) fn at_hosts(&self, blob: &Descriptor) -> Vec<Origin> {
         let state = self.state();
         let mut origins: Vec<Origin> = Vec::new();
-        for entry in state.entries.iter().filter(|entry| !entry.refused && entry.provider.host().is_some()) {
-            let origin = entry.provider.origin();
-            if !origins.contains(&origin) {
-                origins.push(origin);
+        for entry in state.entries.iter().filter(|entry| !entry.refused) {
+            for origin in entry.provider.seen_at(blob) {
+                if !origins.contains(&origin) {
+                    origins.push(origin);
+                }
             }
         }
         origins
     }
 
     /// Those of them that are at `host`.
-    pub(super) fn at_host(&self, host: &str) -> Vec<Origin> {
-        let mut origins = self.at_hosts();
+    pub(super) fn at_host(&self, blob: &Descriptor, host: &str) -> Vec<Origin> {
+        let mut origins = self.at_hosts(blob);
         origins.retain(|origin| origin.host == host);
         origins
     }
