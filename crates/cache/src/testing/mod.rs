@@ -1,4 +1,10 @@
 //! What tests of this crate, and of what stands on it, are made of.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says where")]
 
+pub mod adversarial;
 pub mod metadata;
+pub mod tars;
+pub mod tree;
+
+pub use tars::Tar;
+pub use tree::Tree;
