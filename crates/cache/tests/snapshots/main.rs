@@ -1,0 +1,6 @@
+//! Snapshots and mounts.
+
+mod conformance;
+mod mounting;
+mod settling;
+mod support;
