@@ -2,5 +2,6 @@
 
 mod conformance;
 mod mounting;
+mod random;
 mod settling;
 mod support;

@@ -123,7 +123,8 @@ pub fn put(form: Form, root: &Path, number: i64, entries: &[Entry]) -> Applied {
                 std::os::unix::fs::symlink(target, &at).expect("a link");
             }
             Entry::Link(path, target) => {
-                let is_here = fs::symlink_metadata(root.join(target)).is_ok_and(|found| !is_whiteout(&found));
+                let is_here = fs::symlink_metadata(root.join(target))
+                    .is_ok_and(|found| !found.is_dir() && !is_whiteout(&found));
                 if is_here {
                     uncover(&at);
                     fs::hard_link(root.join(target), &at).expect("a hard link");
