@@ -4,7 +4,13 @@
 //! they are in the same directory, and kept in one of two forms where they are not: see [`Form`].
 
 mod applied;
+mod apply;
 mod options;
+mod stream;
+mod tarball;
+mod unpack;
 
 pub use applied::{Applied, Link, Pending, Skipped, Usage};
+pub use apply::apply;
 pub use options::{Form, Limits, Options};
+pub use unpack::unpack;

@@ -1,7 +1,10 @@
 //! What tests of this crate, and of what stands on it, are made of.
 
+pub mod adversarial;
 pub mod snapshotter;
+pub mod tars;
 pub mod tree;
 
 pub use snapshotter::check_snapshotter;
+pub use tars::Tar;
 pub use tree::Tree;
