@@ -3,8 +3,10 @@
 
 pub mod adversarial;
 pub mod metadata;
+pub mod snapshotter;
 pub mod tars;
 pub mod tree;
 
+pub use snapshotter::check_snapshotter;
 pub use tars::Tar;
 pub use tree::Tree;
