@@ -31,7 +31,7 @@ async fn pins_are_counted_and_written_once() {
     let pins = [record("a b"), Pin::Blob(blob.clone()), Pin::Chain(chain.clone())];
     let first = live.pin(&pins).unwrap();
     let second = live.pin(&pins[1..2]).unwrap();
-    let written = [format!("+ record a b"), format!("+ blob {blob}"), format!("+ chain {chain}")];
+    let written = ["+ record a b".to_owned(), format!("+ blob {blob}"), format!("+ chain {chain}")];
     assert_eq!(lines(&bench), written);
     let others = bench.again().await;
     assert_eq!(others.live().pinned().unwrap(), HashSet::from(pins.clone()));
