@@ -1,5 +1,6 @@
 //! One maker per thing, within a process; the clock is paused, so that every wait is seen.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -102,9 +103,29 @@ async fn there_is_one_maker_at_a_time() {
 async fn names_do_not_lead_elsewhere() {
     let bench = Bench::new().await;
     let (locks, token) = (bench.root.staging_locks(), CancellationToken::new());
-    for name in ["", ".", "..", "../x", "a/b", "/x", "a\0b", ".hidden"] {
+    for name in ["", ".", "..", "../x", "a/b", "/x", "a\0b", ".hidden", "a.b"] {
         let error = locks.claim(name, &Notes::default(), &token).await.unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{name:?}: {error}");
     }
     assert!(names(&bench.root.staging()).is_empty());
+}
+
+/// What killed makers leave goes, and what living ones make stays.
+#[tokio::test]
+async fn what_nobody_makes_any_more_is_removed() {
+    let bench = Bench::new().await;
+    let staging = bench.root.staging();
+    for dir in ["dead", "dead.1", "living", "living.1", "other.x.y"] {
+        fs::create_dir_all(staging.join(dir).join("tree")).unwrap();
+    }
+    fs::write(staging.join("dead.lock"), "").unwrap();
+    fs::write(staging.join(".stranger"), "").unwrap();
+    let other = bench.again().await;
+    let claim = other.staging_locks().claim("living", &Notes::default(), &CancellationToken::new()).await;
+    assert_eq!(bench.root.staging_locks().sweep(bench.root.trash()).unwrap(), 3);
+    assert_eq!(names(&staging), [".stranger", "living", "living.1", "living.lock"]);
+    drop(claim.unwrap());
+    assert_eq!(bench.root.staging_locks().sweep(bench.root.trash()).unwrap(), 2);
+    assert_eq!(names(&staging), [".stranger"]);
+    assert_eq!(names(&bench.root.dir(Dir::Trash)).len(), 5);
 }

@@ -28,14 +28,14 @@ fn follow(bench: &Bench) -> Follower {
 }
 
 async fn tail(follower: &Follower) -> Tail {
-    match tokio::time::timeout(LONG, follower.begun()).await.expect("nobody writes it").unwrap() {
+    match tokio::time::timeout(LONG, follower.begun()).await.unwrap().unwrap() {
         Begun::Tail(tail) => tail,
         Begun::Here => panic!("it is there already"),
     }
 }
 
 async fn is_here(follower: &Follower) -> bool {
-    let begun = tokio::time::timeout(LONG, follower.begun()).await.expect("nobody told").unwrap();
+    let begun = tokio::time::timeout(LONG, follower.begun()).await.unwrap().unwrap();
     matches!(begun, Begun::Here)
 }
 
@@ -82,7 +82,7 @@ fn watched(tail: Tail) -> (Tail, Receiver<Waiting>) {
 /// Waits in a blocking thread until `told` has said `waiting`.
 async fn until(told: Receiver<Waiting>, waiting: Waiting) -> Receiver<Waiting> {
     let wait = move || {
-        assert_eq!(told.recv_timeout(LONG).expect("it says nothing"), waiting);
+        assert_eq!(told.recv_timeout(LONG).unwrap(), waiting);
         told
     };
     tokio::task::spawn_blocking(wait).await.unwrap()
