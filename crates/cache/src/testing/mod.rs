@@ -2,3 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says where")]
 
 pub mod metadata;
+mod powercut;
+
+pub use powercut::PowerCut;

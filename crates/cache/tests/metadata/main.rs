@@ -6,6 +6,7 @@ mod database;
 mod engines;
 mod faults;
 mod journal;
+mod powercut;
 mod processes;
 mod recovery;
 mod support;

@@ -2,10 +2,10 @@
 #![allow(clippy::print_stdout, reason = "processes tell each other so")]
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Lines};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -113,11 +113,75 @@ pub(crate) fn unprivileged(root: &Path, engine: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn soaks() -> bool {
+/// Whether there is time.
+pub(crate) fn soaks() -> bool {
     std::env::var_os("LAZYBLOB_SOAK").is_some()
 }
 
-/// Ten times a process is killed while it writes: all it was told is durable is there, all of a batch or none.
+/// What a process that counts has been told is durable.
+pub(crate) struct Counting {
+    child: Other,
+    lines: Lines<BufReader<ChildStdout>>,
+    acked: BTreeSet<String>,
+}
+
+impl Counting {
+    pub(crate) fn start(root: &Path, engine: &dyn Engine) -> Self {
+        let mut child = start("counting", root, engine);
+        let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        Self { child, lines, acked: BTreeSet::new() }
+    }
+
+    /// Waits until so much more was acknowledged.
+    pub(crate) fn wait_for(&mut self, acks: usize) {
+        let acked = self.lines.by_ref().filter_map(acknowledged).take(acks);
+        let before = self.acked.len();
+        self.acked.extend(acked);
+        assert_eq!(self.acked.len(), before + acks, "it goes on until it is killed");
+    }
+
+    /// Kills it; what it was told up to then.
+    pub(crate) fn kill(mut self) -> BTreeSet<String> {
+        self.child.0.kill().unwrap();
+        self.acked.extend(self.lines.filter_map(acknowledged));
+        self.child.0.wait().unwrap();
+        self.acked
+    }
+}
+
+fn acknowledged(line: std::io::Result<String>) -> Option<String> {
+    line.unwrap().strip_prefix("acked ").map(str::to_owned)
+}
+
+/// All that was acknowledged is there, all of a batch or none, and nothing had to be mended.
+pub(crate) async fn assert_acked(
+    root: &Path,
+    engine: &Arc<dyn Engine>,
+    acked: &BTreeSet<String>,
+    when: &str,
+) {
+    let database = crate::support::database(root, engine);
+    let records = all(&database, RECORDS).await.unwrap();
+    let keys: BTreeSet<String> = records.iter().map(|(key, _)| key.clone()).collect();
+    let lost: Vec<_> = acked.difference(&keys).collect();
+    assert!(lost.is_empty(), "{}: {when}: lost {lost:?}: {:?}", engine.name(), database.take_notices());
+    assert!(records.iter().all(|(key, value)| key == value));
+    assert_eq!(all(&database, HINTS).await.unwrap(), records, "both of a batch or none");
+    assert_eq!(database.take_notices(), [""; 0], "{}: {when}", engine.name());
+    database.close().await;
+}
+
+/// Without its database, all that was acknowledged comes back from the journal.
+pub(crate) async fn assert_journalled(root: &Path, engine: &Arc<dyn Engine>, acked: &BTreeSet<String>) {
+    std::fs::remove_dir_all(root.join("meta")).unwrap();
+    let database = crate::support::database(root, engine);
+    let hints: BTreeSet<String> =
+        all(&database, HINTS).await.unwrap().into_iter().map(|(key, _)| key).collect();
+    assert!(acked.is_subset(&hints), "{}: {:?}", engine.name(), acked.difference(&hints));
+    database.close().await;
+}
+
+/// Ten times a process is killed while it writes.
 #[tokio::test]
 async fn what_was_acknowledged_outlives_kill_9() {
     let rounds = if soaks() { 100 } else { 10 };
@@ -126,33 +190,12 @@ async fn what_was_acknowledged_outlives_kill_9() {
         let mut acked = BTreeSet::new();
         let mut random = fastrand::Rng::with_seed(9);
         for round in 0..rounds {
-            let mut child = start("counting", root.path(), &*engine);
-            let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-            let mut acks = lines.by_ref().filter_map(|line| line.strip_prefix("acked ").map(str::to_owned));
-            for _ in 0..random.usize(1..80) {
-                acked.insert(acks.next().expect("it goes on until it is killed"));
-            }
-            child.0.kill().unwrap();
-            acked.extend(acks);
-            child.0.wait().unwrap();
-
-            let database = crate::support::database(root.path(), &engine);
-            let records = all(&database, RECORDS).await.unwrap();
-            let keys: BTreeSet<String> = records.iter().map(|(key, _)| key.clone()).collect();
-            let lost: Vec<_> = acked.difference(&keys).collect();
-            assert!(lost.is_empty(), "{}: round {round}: lost {lost:?}", engine.name());
-            assert!(records.iter().all(|(key, value)| key == value));
-            assert_eq!(all(&database, HINTS).await.unwrap(), records, "both of a batch or none");
-            assert_eq!(database.take_notices(), [""; 0], "{}: round {round}", engine.name());
-            database.close().await;
+            let mut counting = Counting::start(root.path(), &*engine);
+            counting.wait_for(random.usize(1..80));
+            acked.extend(counting.kill());
+            assert_acked(root.path(), &engine, &acked, &format!("round {round}")).await;
         }
-        // The journal has it all, too.
-        std::fs::remove_dir_all(root.path().join("meta")).unwrap();
-        let database = crate::support::database(root.path(), &engine);
-        let hints: BTreeSet<String> =
-            all(&database, HINTS).await.unwrap().into_iter().map(|(key, _)| key).collect();
-        assert!(acked.is_subset(&hints), "{}: {:?}", engine.name(), acked.difference(&hints));
-        database.close().await;
+        assert_journalled(root.path(), &engine, &acked).await;
     }
 }
 
