@@ -1,6 +1,7 @@
 //! What tests of this crate, and of what stands on it, are made of.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says where")]
 
+mod powercut;
 pub mod adversarial;
 pub mod metadata;
 pub mod snapshotter;
@@ -10,3 +11,4 @@ pub mod tree;
 pub use snapshotter::check_snapshotter;
 pub use tars::Tar;
 pub use tree::Tree;
+pub use powercut::PowerCut;
