@@ -30,6 +30,7 @@ use lazyblob_remote::What;
 use lazyblob_remote::layout::{Layout, Removed};
 
 pub use dirs::Dir;
+pub use lazyblob_remote::layout::flock::Pauses;
 pub use live::{Live, Pinned, Process};
 pub use open::VERSION;
 pub use pin::Pin;

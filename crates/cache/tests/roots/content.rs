@@ -2,11 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::sync::Arc;
 
+use futures::StreamExt as _;
 use lazyblob_cache::content::Store;
 use lazyblob_cache::root::Pin;
 use lazyblob_cache::{Error, Result};
-use lazyblob_remote::{Mismatch, progress};
+use lazyblob_remote::layout::Received;
+use lazyblob_remote::provider::{BlobInfo, Origin};
+use lazyblob_remote::transfer::{Blob, Retry, Settings};
+use lazyblob_remote::verify::Unverified;
+use lazyblob_remote::{Access, Mismatch, Provider, progress};
 use oci_spec::image::Descriptor;
 use tokio_util::sync::CancellationToken;
 
@@ -176,4 +182,42 @@ async fn a_blob_is_held_from_before_its_first_byte_until_it_is_let_go() {
     drop(pinned);
     assert_eq!(collect(&bench, &collector), 1);
     assert!(!store.look(&wanted).unwrap());
+}
+
+/// Brings these bytes, once.
+#[derive(Debug)]
+struct Brings(&'static [u8]);
+
+#[async_trait::async_trait]
+impl Provider for Brings {
+    async fn open(&self, _: &Descriptor, range: std::ops::Range<u64>) -> lazyblob_remote::Result<Unverified> {
+        Ok(Unverified::new(range, futures::stream::iter([Ok(self.0.into())]).boxed()))
+    }
+
+    async fn info(&self, _: &Descriptor) -> lazyblob_remote::Result<BlobInfo> {
+        Ok(BlobInfo { size: None })
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { host: "memory".into(), repository: "source".into() }
+    }
+}
+
+#[tokio::test]
+async fn what_this_process_stores_it_knows_at_once_and_nothing_wrong() {
+    let bench = Bench::new().await;
+    let store = Store::new(&bench.root);
+    let receive = async |wanted: &Descriptor, bytes| {
+        let source = Arc::new(Brings(bytes)) as Arc<dyn Provider>;
+        let settings = Settings { retry: Retry { tries: 1, ..Retry::default() }, ..Settings::default() };
+        store.receive(&Blob::new(wanted.clone(), &[source], settings, Access::anonymous())).await
+    };
+    let (read, given, wrong) = (blob(b"read"), blob(b"given"), blob(b"right"));
+    assert_eq!(receive(&read, b"read").await.unwrap(), Received::Stored);
+    assert_eq!(receive(&read, b"read").await.unwrap(), Received::Present);
+    store.put(&given, "given".into()).await.unwrap();
+    assert!(store.knows(&read) && store.knows(&given));
+    receive(&wrong, b"wrong").await.unwrap_err();
+    store.put(&wrong, "wrong".into()).await.unwrap_err();
+    assert!(!store.knows(&wrong) && !store.has(&wrong).unwrap());
 }

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lazyblob_cache::Error;
-use lazyblob_cache::root::{Dir, RootSettings};
-use lazyblob_remote::layout::flock::Pauses;
+use lazyblob_cache::root::{Dir, Pauses, RootSettings};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

@@ -6,8 +6,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use lazyblob_cache::root::{Pace, Root, RootSettings};
-use lazyblob_remote::layout::flock::Pauses;
+use lazyblob_cache::root::{Pace, Pauses, Root, RootSettings};
 use lazyblob_remote::progress::State;
 use lazyblob_remote::{Descriptor, Progress, digest, media};
 use tempfile::TempDir;
