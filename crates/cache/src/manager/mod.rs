@@ -118,8 +118,34 @@ impl Manager {
             root,
         };
         let manager = Self(Arc::new(inner));
-        manager.write(|_| Ok(())).await?;
+        if manager.0.root.check_writable("open cache").is_ok() {
+            manager.write(|_| Ok(())).await?;
+            manager.clear().await?;
+        }
         Ok(manager)
+    }
+
+    /// Puts away what dead makers have left, and begins to delete, slowly, what was put away.
+    async fn clear(&self) -> Result<()> {
+        let (locks, trash) = (self.0.root.staging_locks().clone(), self.0.root.trash().clone());
+        let what = || What::new("clear staging", self.0.root.path().display());
+        let is_empty = blocking(what, {
+            let trash = trash.clone();
+            move || {
+                locks.sweep(&trash)?;
+                trash.is_empty()
+            }
+        })
+        .await?;
+        if !is_empty {
+            let closing = self.0.closing.clone();
+            self.0.tasks.spawn(async move {
+                if let Err(error) = trash.sweep(&closing).await {
+                    tracing::warn!(%error, "the trash could not be emptied");
+                }
+            });
+        }
+        Ok(())
     }
 
     /// The root it is in.

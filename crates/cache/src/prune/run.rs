@@ -5,7 +5,6 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use lazyblob_remote::progress::Silent;
 use oci_spec::image::Digest;
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +26,6 @@ const TURN: usize = 256;
 /// Names that change again and again while it is looked at what they stand for: somebody is busy, and the next prune will
 /// find what this one leaves.
 const LOOKS: usize = 5;
-/// Who made something and still lives has its lock; nobody is waited for.
-const LOCK: Duration = Duration::from_millis(50);
 
 /// What has gone.
 #[derive(Clone, Debug, Default)]
@@ -295,35 +292,11 @@ impl Run<'_> {
 
     /// Removes what dead makers have left.
     async fn staging(&self, pruned: &mut Pruned) -> Result<()> {
-        let staging = self.manager.root().staging();
-        let names = fs::read_dir(&staging).during("list staging", staging.display(), &staging)?;
-        let mut keys: HashSet<String> = HashSet::new();
-        for name in names.flatten() {
-            let name = name.file_name().to_string_lossy().into_owned();
-            if let Some((key, rest)) = name.split_once('.').filter(|(_, rest)| *rest != "lock") {
-                let _ = rest;
-                keys.insert(key.to_owned());
-            }
-        }
-        for name in keys {
-            let Some(key) = SnapshotKey::of_file_name(&name) else { continue };
-            let locks = self.manager.root().staging_locks();
-            let Ok(Ok(claim)) = tokio::time::timeout(LOCK, locks.claim(&name, &Silent, self.cancel)).await
-            else {
-                continue;
-            };
-            let snapshots = Arc::clone(self.manager.snapshots());
-            blocking(
-                || What::new("clear staging", &name),
-                move || {
-                    snapshots.clear_staging(&key)?;
-                    drop(claim);
-                    Ok(())
-                },
-            )
-            .await?;
-            pruned.snapshots += 1;
-        }
+        let (locks, trash) =
+            (self.manager.root().staging_locks().clone(), self.manager.root().trash().clone());
+        let what = || What::new("clear staging", self.manager.root().path().display());
+        let removed = blocking(what, move || locks.sweep(&trash)).await?;
+        pruned.snapshots += u64::try_from(removed).unwrap_or_default();
         Ok(())
     }
 }
