@@ -50,6 +50,15 @@ impl Manager {
         self.read(move |rows| Rows::of_chain(rows, &chain)).await
     }
 
+    /// The same for several chains, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`].
+    pub async fn find_by_chains(&self, chains: Vec<crate::ChainId>) -> Result<Vec<Vec<RecordId>>> {
+        self.read(move |rows| chains.iter().map(|chain| Rows::of_chain(rows, &chain.to_string())).collect())
+            .await
+    }
+
     /// The record of these blobs all the way down.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lazyblob_flightcontrol::Group;
+use lazyblob_remote::Registry;
 use lazyblob_remote::transfer::Transfers;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -44,12 +45,12 @@ use self::keeper::Keeper;
 use self::live::Table;
 use crate::content::Store;
 use crate::error::{Error, Result, What};
-use crate::metadata::{self, Database, Engine, Read, Transaction};
+use crate::metadata::{self, Database, Engine, Read, Sled, Transaction};
 use crate::mount::Mounter;
 use crate::record::{RecordId, Rows, now};
 use crate::remotes::Remotes;
 use crate::root::{Dir, Root};
-use crate::snapshot::{SnapshotKey, Snapshotter};
+use crate::snapshot::{self, Places, SnapshotKey, Snapshotter, Wanted};
 use crate::unlazy::{Step, Syncs, Unpacked, blocking};
 
 /// What a manager stands on.
@@ -63,6 +64,21 @@ pub struct Components {
     pub engine: Arc<dyn Engine>,
     /// What keeps unpacked layers.
     pub snapshots: Arc<dyn Snapshotter>,
+}
+
+impl Components {
+    /// What is usual: the client's own engine, hints that lead to its registries, sled, and the snapshots that `root` has
+    /// or that work best there.
+    ///
+    /// # Errors
+    /// Those of [`snapshot::open`].
+    pub async fn usual(root: &Root, registry: &Registry) -> Result<Self> {
+        let places = Places::below(root.path());
+        let what = || What::new("open snapshots", root.path().display());
+        let snapshots = blocking(what, move || snapshot::open(places, Wanted::Auto)).await?;
+        let (transfers, remotes) = (registry.transfers().clone(), Arc::new(registry.clone()));
+        Ok(Self { transfers, remotes, engine: Arc::new(Sled), snapshots })
+    }
 }
 
 /// The cache of one root. Cheap to clone; clones are the same one. An embedder has one for each root, and closes it.

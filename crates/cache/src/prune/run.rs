@@ -1,6 +1,6 @@
 //! Removing what was selected, and what nobody refers to.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -59,7 +59,9 @@ impl Manager {
             + survey.snapshots.values().map(|usage| usage.bytes).sum::<u64>();
         let keep = options.space.keep(total, self.free().await?);
         let selection = select(&survey, &entries, options, keep, now());
-        let entry_of = |id: &RecordId| entries.iter().find(|entry| entry.record.id == *id).cloned();
+        let by_id: HashMap<&RecordId, &Entry> =
+            entries.iter().map(|entry| (&entry.record.id, entry)).collect();
+        let entry_of = |id: &RecordId| by_id.get(id).map(|entry| (*entry).clone());
         if options.dry_run {
             let records = selection.delete.iter().filter_map(entry_of).collect();
             let lightened = selection.lighten.iter().filter_map(entry_of).collect();
@@ -69,9 +71,6 @@ impl Manager {
         let Selection { delete, lighten, .. } = selection;
         let deleted = run.delete(delete).await?;
         let lightened = run.lighten(lighten).await?;
-        let by_id: std::collections::HashMap<&RecordId, &Entry> =
-            entries.iter().map(|entry| (&entry.record.id, entry)).collect();
-        let entry_of = |id: &RecordId| by_id.get(id).map(|entry| (*entry).clone());
         let mut pruned = Pruned {
             records: deleted.iter().filter_map(entry_of).collect(),
             lightened: lightened.ids.iter().filter_map(entry_of).collect(),
