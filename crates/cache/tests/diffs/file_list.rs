@@ -55,8 +55,8 @@ fn every_name_is_there_once_as_it_is() {
     // By bytes: `-` comes before `/`.
     let expected = [".wh.gone", "a", "a-b", "a/b", "b", "x/../y"];
     assert_eq!(list(&tar).unwrap(), expected.map(PathBuf::from));
-    assert_eq!(list(b"").unwrap(), [PathBuf::new(); 0]);
-    assert_eq!(list(&[0; 1024]).unwrap(), [PathBuf::new(); 0]);
+    assert!(list(b"").unwrap().is_empty());
+    assert!(list(&[0; 1024]).unwrap().is_empty());
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Directories made into layers, and layers compressed in another way.
+#![allow(clippy::unwrap_used)]
 
 mod compress;
 mod content;

@@ -123,8 +123,8 @@ pub(crate) fn apply_with_gnu_tar(tar: &[u8], dir: &Path) {
     let mut times = Vec::new();
     let read = entries(tar);
     for entry in &read {
-        let Some(last) = entry.path.file_name() else { continue };
-        let parent = dir.join(entry.path.parent().unwrap());
+        let Some(parent) = entry.path.parent() else { continue };
+        let parent = dir.join(parent);
         if parent.is_dir() {
             times.push((parent.clone(), fs::metadata(&parent).unwrap().modified().unwrap()));
         }
