@@ -112,7 +112,7 @@ fn damage_and_a_cut_are_errors() {
 }
 
 /// Gives its bytes, and then fails or cancels.
-struct Then<'a>(&'a [u8], &'a dyn Fn() -> io::Result<usize>);
+struct Then<'a>(&'a [u8], &'a (dyn Fn() -> io::Result<usize> + Sync));
 
 impl Read for Then<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -5,12 +5,15 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use lazyblob_cache::layer::Form;
 use lazyblob_cache::testing::Tree;
 use proptest::prelude::*;
 use rustix::fs::FileType;
 
 use crate::support::tree::{file, set_time, set_xattr, sparse, special};
-use crate::support::{apply, apply_with_gnu_tar, copy, diff, is_root, remove};
+use crate::support::{
+    Read, apply, apply_as, apply_with_gnu_tar, copy, diff, entries, is_root, remove, tar_of,
+};
 
 /// A file of any kind at a place, or what is done to what is there.
 #[derive(Clone, Debug)]
@@ -138,6 +141,33 @@ fn take(root: &Path, name: &Path, step: &Step) {
     }
 }
 
+/// A layer that was unpacked by itself gives the same layer again, and needs nothing of those below but the directories
+/// it does not name.
+fn check_alone(tar: &[u8], dir: &Path) {
+    for form in [Form::Plain, Form::Overlay] {
+        if form == Form::Overlay && !is_root() {
+            continue;
+        }
+        let alone = dir.join(format!("{form:?}"));
+        fs::create_dir(&alone).unwrap();
+        let applied = apply_as(tar, &alone, form);
+        assert!(applied.pending.links.is_empty(), "links lead to files of the same layer");
+        let (again, _) = tar_of(&alone, form);
+        let implied =
+            |path: &Path| path == "." || applied.pending.implied.iter().any(|implied| implied == path);
+        let all = |tar: &[u8], all: bool| {
+            let said = |entry: Read| (entry.path.clone(), entry.kind, entry.target, entry.pax, entry.content);
+            let kept = entries(tar).into_iter().filter(|entry| all || !implied(&entry.path));
+            kept.map(said).collect::<Vec<_>>()
+        };
+        let named_root = entries(tar).first().is_some_and(|entry| entry.name == "./");
+        assert_eq!(all(&again, false), all(tar, false), "{form:?}");
+        if named_root && applied.pending.implied.is_empty() {
+            assert!(again == tar, "{form:?}: {:?} {:?}", all(&again, true), all(tar, true));
+        }
+    }
+}
+
 type Steps = Vec<(PathBuf, Step)>;
 
 fn check(first: &Steps, second: &Steps, quiet: bool) {
@@ -179,6 +209,7 @@ fn check(first: &Steps, second: &Steps, quiet: bool) {
     apply(&tar, &lower);
     assert_eq!(Tree::of(&lower).unwrap(), expected, "as we read it");
 
+    check_alone(&tar, dir.path());
     let whole = dir.path().join("whole");
     fs::create_dir(&whole).unwrap();
     apply(&diff(None, &upper).0, &whole);
@@ -186,7 +217,7 @@ fn check(first: &Steps, second: &Steps, quiet: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_layer_between_two_trees_makes_the_one_of_the_other(

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use lazyblob_cache::layer::{self, Diffed, Form};
+use lazyblob_cache::layer::{self, Applied, Diffed, Form, Options};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::tree::{at, is_root};
@@ -34,7 +34,7 @@ pub(crate) fn tar_of(dir: &Path, form: Form) -> (Vec<u8>, Diffed) {
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) name: String,
-    /// The name as it is.
+    /// The name as it is, without a slash behind it: with one, links are followed.
     pub(crate) path: PathBuf,
     pub(crate) kind: tar::EntryType,
     pub(crate) header: tar::Header,
@@ -62,7 +62,7 @@ pub(crate) fn entries(tar: &[u8]) -> Vec<Read> {
         let target = said("linkpath").or_else(|| entry.link_name_bytes().map(std::borrow::Cow::into_owned));
         read.push(Read {
             name: String::from_utf8_lossy(&name).into_owned(),
-            path: path(&name),
+            path: path(&name).components().collect(),
             kind: header.entry_type(),
             header,
             target: target.map(|target| path(&target)),
@@ -172,7 +172,16 @@ pub(crate) fn remove(path: &Path) {
     }
 }
 
-/// Applies a layer to a directory.
+/// Applies a layer to a directory that has those below, as we do.
 pub(crate) fn apply(tar: &[u8], dir: &Path) {
-    apply_with_gnu_tar(tar, dir);
+    let pending = apply_as(tar, dir, Form::Tree).pending;
+    assert!(pending.implied.is_empty() && pending.links.is_empty());
+}
+
+/// Applies a layer as we do.
+pub(crate) fn apply_as(tar: &[u8], dir: &Path, form: Form) -> Applied {
+    let options = if is_root() { Options::privileged(form) } else { Options::unprivileged(form) };
+    let applied = layer::apply(tar, dir, &options, &CancellationToken::new()).unwrap();
+    assert_eq!(applied.diff_id, lazyblob_remote::digest::sha256(tar));
+    applied
 }
