@@ -1,6 +1,9 @@
 //! Other programs read our layers as we mean them.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use lazyblob_cache::testing::Tree;
@@ -59,6 +62,9 @@ fn umoci_unpacks_the_same_trees() {
     file(&two.join("bin"), "a file");
     file(&two.join("var/log"), "changed in place");
     file(&two.join("ü"), "new");
+    file(&two.join(OsStr::from_bytes(b"\xff\xfe caf\xe9\n")), "odd");
+    file(&two.join("var").join("v".repeat(200)), "long");
+    symlink(OsStr::from_bytes(&[0xff; 300]), two.join("var/odd")).unwrap();
     let layers = [diff(None, &one).0, diff(Some(&one), &two).0];
     for (count, expected) in [(1, &one), (2, &two)] {
         let (layout, root) =

@@ -58,6 +58,8 @@ fn both_forms_say_the_same() {
     assert!(tar_of(&overlay, Form::Overlay).0 == tar, "{:?}", names(&tar_of(&overlay, Form::Overlay).0));
 }
 
+/// BuildKit row 22: a layer is made of overlayfs' own upper directory without looking at what is below, or by comparing
+/// two trees.
 #[test]
 fn a_kernels_own_whiteouts_and_marks_are_read() {
     if !is_root() {

@@ -1,6 +1,7 @@
 //! Directories made into layers, and layers compressed in another way.
 #![allow(clippy::unwrap_used)]
 
+mod adversarial;
 mod compress;
 mod content;
 mod convert;

@@ -217,7 +217,7 @@ fn check(first: &Steps, second: &Steps, quiet: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_layer_between_two_trees_makes_the_one_of_the_other(

@@ -76,6 +76,7 @@ pub(crate) fn of_everything(root: &Path) {
     sparse(&root.join("var/hole"), 1 << 20, &[]);
     special(&root.join("var/pipe"), FileType::Fifo, (0, 0));
     set_xattr(&root.join("etc/hosts"), "user.note", b"a\0b\n=");
+    set_xattr(&root.join("bin/tool"), "user.of", b"all names");
     set_xattr(&root.join("etc"), "user.dir", b"yes");
     if is_root() {
         special(&root.join("var/null"), FileType::CharacterDevice, (1, 3));
