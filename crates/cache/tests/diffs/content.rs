@@ -189,6 +189,52 @@ fn a_full_disk_and_a_caller_that_leaves_are_told_apart() {
     assert!(matches!(error, Error::Cancelled { .. }), "{error}");
 }
 
+/// Does something once so much was written to it.
+struct Meanwhile<'a>(usize, &'a dyn Fn());
+
+impl Write for Meanwhile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let before = self.0;
+        self.0 = before.saturating_sub(bytes.len());
+        if before > 0 && self.0 == 0 {
+            (self.1)();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A layer of half of the old and half of the new would be of a tree that never was.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_an_error() {
+    let change = |upper: &Path, number: usize| {
+        let path = upper.join("dir/file");
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        match number {
+            0 => file.set_len(1000).unwrap(),
+            1 => file.set_len(1 << 30).unwrap(),
+            2 => {
+                std::os::unix::fs::FileExt::write_all_at(&file, b"x", 3).unwrap();
+                file.set_modified(at(77, 0)).unwrap();
+            }
+            _ => fs::remove_file(upper.join("last")).unwrap(),
+        }
+    };
+    for number in 0..4 {
+        let (_dir, _, upper) = pair(&vec![3; 1 << 20]);
+        file(&upper.join("last"), "it comes after the other");
+        let change = || change(&upper, number);
+        let out = Meanwhile(500_000, &change);
+        let error = layer::diff(None, &upper, out, &CancellationToken::new()).unwrap_err();
+        let said = error.to_string();
+        assert!(matches!(error, Error::Invalid { .. }) && said.contains("it changed"), "{number}: {said}");
+        assert!(said.contains(if number == 3 { "last" } else { "dir/file" }), "{said}");
+    }
+}
+
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
