@@ -11,12 +11,14 @@ use lazyblob_flightcontrol::Failure;
 use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::{Applying, blocking};
+use super::apply::{Applying, Made, blocking};
+use super::difference::Comparing;
 use crate::error::{Error, IoContext, Result, What};
 use crate::layer::Applied;
 use crate::manager::Manager;
 use crate::manager::live::Live;
-use crate::record::{Kind, Record};
+use crate::manager::mutable::keys;
+use crate::record::{Kind, Record, RecordId};
 use crate::refs::{ImmutableRef, Layer, stack};
 use crate::root::Claim;
 use crate::snapshot::{About, SnapshotKey, Staged};
@@ -183,6 +185,11 @@ impl Asker {
         let record = self.layer.record();
         let height = self.below().len();
         let apply = async {
+            if let Kind::Diff { lower, upper } = &record.kind
+                && record.blob.is_none()
+            {
+                return self.compare(lower.as_ref(), upper.as_ref(), cancel).await;
+            }
             let mut last = None;
             // The same tree may be had of other blobs, too: one that is here goes first.
             for layer in self.equals().await? {
@@ -223,6 +230,26 @@ impl Asker {
         trees.push(tree);
         let unpublished = Mutex::new(Some(Unpublished { staged, applied, claim }));
         Ok(Arc::new(Unpacked { trees, unpublished }))
+    }
+
+    /// Makes the tree of a diff by comparing those of its two parents, which are made first.
+    async fn compare(
+        &self,
+        lower: Option<&RecordId>,
+        upper: Option<&RecordId>,
+        cancel: &CancellationToken,
+    ) -> Result<Made> {
+        let mut stacks = Vec::new();
+        for side in [lower, upper] {
+            let parent = side.and_then(|id| self.layer.live().parent(id));
+            let tops = parent.map(|parent| tops(parent, self.layer.handlers())).unwrap_or_default();
+            let kept = try_join_all(tops.into_iter().map(|top| self.of(Arc::clone(top.live())).kept()));
+            cancel.run_until_cancelled(kept).await.ok_or_else(|| self.cancelled())??;
+            stacks.push(parent.map(keys).transpose()?.unwrap_or_default());
+        }
+        let (manager, key) = (self.manager.clone(), self.key()?);
+        let (upper, lower) = (stacks.pop().unwrap_or_default(), stacks.pop().unwrap_or_default());
+        Comparing { manager, key, lower, upper }.run(cancel).await
     }
 
     /// This layer and those of other blobs that unpack to the same, those whose blob is here before the others.
@@ -302,6 +329,11 @@ impl Asker {
 
     /// The records whose flights this one waits for.
     fn below(&self) -> Vec<Arc<Live>> {
+        if let Kind::Diff { lower, .. } = &self.layer.record().kind {
+            // Directories that it does not name are those of what it is compared with.
+            let lower = lower.as_ref().and_then(|id| self.layer.live().parent(id));
+            return lower.map(stack).unwrap_or_default();
+        }
         match self.layer.live().parents() {
             [parent] if matches!(self.layer.record().kind, Kind::Layer { .. }) => {
                 match parent.record().kind {
