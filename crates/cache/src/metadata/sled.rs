@@ -15,7 +15,7 @@ use super::{Batch, Engine, Entry, MetadataStore};
 use crate::error::{Error, IoContext, Result};
 
 /// What sled may keep of its pages in memory, in bytes.
-const CACHE: u64 = 32 << 20;
+const CACHE: u64 = 64 << 20;
 /// Its threads may have its file open a little longer than its owner.
 const LATE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_micros(200);
