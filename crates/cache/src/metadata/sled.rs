@@ -170,10 +170,13 @@ fn free(dir: &Path) -> Result<()> {
 
 /// What the system refused may work another time; what sled itself says of its files is damage.
 fn failed(operation: &'static str, dir: &Path, error: sled::Error) -> Error {
+    let io = |source| Error::Io { what: What::new(operation, "the database"), path: dir.to_owned(), source };
     match error {
-        sled::Error::Io(source) if source.raw_os_error().is_some() => {
-            Error::Io { what: What::new(operation, "the database"), path: dir.to_owned(), source }
-        }
-        other => Error::Metadata { what: What::new(operation, dir.display()), reason: other.to_string() },
+        sled::Error::Io(source) if source.raw_os_error().is_some() => io(source),
+        // A copy of an error has its words only.
+        other => disk::quoted_error(&other.to_string()).map_or_else(
+            || Error::Metadata { what: What::new(operation, dir.display()), reason: other.to_string() },
+            io,
+        ),
     }
 }
