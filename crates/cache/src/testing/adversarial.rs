@@ -75,6 +75,10 @@ fn whiteouts() -> Vec<Image> {
             vec![base(), Tar::new().dir("d", 0o755).whiteout("d/", ".wh..opq").whiteout("d/", "one").end()],
         ),
         (
+            "a whiteout in a directory that no layer below has",
+            vec![base(), Tar::new().dir("v", 0o755).whiteout("v/", "x").end()],
+        ),
+        (
             "back after two layers",
             vec![
                 base(),
