@@ -170,8 +170,6 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn layers_make_the_tree_of_a_naive_model(layers in prop::collection::vec(prop::collection::vec(op(), 1..12), 1..4)) {
         let target = Target::new();

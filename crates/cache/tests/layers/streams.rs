@@ -10,7 +10,7 @@ use lazyblob_remote::digest::sha256;
 use lazyblob_remote::testing::installed;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{BARE, GZIP, Target, ZSTD, descriptor, gzip, is_root, unpacked, zstd};
+use crate::support::{BARE, GZIP, Target, ZSTD, descriptor, gzip, is_root, options, unpacked, zstd};
 
 fn some_tar() -> Vec<u8> {
     let content: Vec<u8> = (0..700_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -49,6 +49,7 @@ fn what_follows_the_end_of_the_tar_is_in_the_diff_id_and_nowhere_else() {
     assert_eq!(target.tree().names(), ["a"]);
 }
 
+/// Row 71: the uncompressed bytes are another layer's.
 #[test]
 fn another_diff_id_is_an_integrity_error() {
     let tar = some_tar();
@@ -109,7 +110,7 @@ fn an_error_of_the_blobs_reader_comes_out_as_it_was() {
     for blob in [tar.clone(), gzip(&tar), zstd(&tar)] {
         for length in [0, 5, blob.len() / 2] {
             let reader = Failing(&blob[..length]);
-            let options = Options::privileged(Form::Plain);
+            let options = options(Form::Plain);
             let (named, cancel) = (descriptor(&blob, GZIP), CancellationToken::new());
             let error = unpack(reader, &named, &sha256(&tar), &Target::new().dir(), &options, &cancel);
             let Error::Io { source, .. } = error.unwrap_err() else { panic!("not io") };
@@ -126,7 +127,7 @@ fn limits_refuse_what_grows() {
     let zeros = Tar::new().file("noise", noise).file("zeros", vec![0; 70 << 20]).end();
     let bomb = zstd(&zeros);
     let run = |change: &dyn Fn(&mut Options)| {
-        let mut options = Options::privileged(Form::Tree);
+        let mut options = options(Form::Tree);
         change(&mut options);
         let named = descriptor(&bomb, ZSTD);
         let dir = Target::new();
@@ -152,7 +153,7 @@ fn a_token_stops_it() {
     let tar = some_tar();
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let options = Options::privileged(Form::Tree);
+    let options = options(Form::Tree);
     let target = Target::new();
     let error = apply(&tar[..], &target.dir(), &options, &cancel).unwrap_err();
     assert!(matches!(error, Error::Cancelled { .. }));
@@ -184,6 +185,7 @@ impl Read for Cancelling<'_> {
     }
 }
 
+/// Row 95 (a): no space is an error at once, and names the file.
 #[test]
 fn a_disk_that_fills_is_said_at_once_with_the_file() {
     let what = "a disk that fills";

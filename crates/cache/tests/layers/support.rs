@@ -33,7 +33,7 @@ impl Target {
     }
 
     pub(crate) fn apply(&self, tar: &[u8], form: Form) -> Result<Applied> {
-        self.apply_with(tar, &Options::privileged(form))
+        self.apply_with(tar, &options(form))
     }
 
     pub(crate) fn apply_with(&self, tar: &[u8], options: &Options) -> Result<Applied> {
@@ -52,10 +52,16 @@ impl Target {
     }
 }
 
+/// What this process can do.
+pub(crate) fn options(form: Form) -> Options {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root { Options::privileged(form) } else { Options::unprivileged(form) }
+}
+
 /// Unpacks a blob whose diffID is that of `tar`.
 pub(crate) fn unpacked(blob: &[u8], media_type: &str, tar: &[u8], dir: &Path) -> Result<Applied> {
-    let options = Options::privileged(Form::Tree);
-    unpack(blob, &descriptor(blob, media_type), &sha256(tar), dir, &options, &CancellationToken::new())
+    let (descriptor, cancel) = (descriptor(blob, media_type), CancellationToken::new());
+    unpack(blob, &descriptor, &sha256(tar), dir, &options(Form::Tree), &cancel)
 }
 
 pub(crate) fn descriptor(blob: &[u8], media_type: &str) -> Descriptor {
