@@ -23,7 +23,7 @@ pub struct Keep {
     pub owners: bool,
     /// Device nodes; otherwise skipped and counted.
     pub devices: bool,
-    /// The setuid and setgid bits; otherwise dropped and counted.
+    /// The setuid and setgid bits of files; otherwise dropped and counted.
     pub setuid: bool,
     /// All extended attributes; otherwise those of `user.` alone, as far as the file system takes them.
     pub xattrs: bool,
@@ -97,7 +97,8 @@ pub(crate) fn dress(
     skipped.xattrs += xattrs::copy(from, &path, keep.xattrs)?;
     if facts.kind() != FileType::Symlink {
         let mut mode = facts.mode();
-        if !keep.setuid && mode & 0o6000 != 0 {
+        // On a directory the bit gives nobody anything.
+        if !keep.setuid && mode & 0o6000 != 0 && !facts.is_dir() {
             skipped.setuid += 1;
             mode &= !0o6000;
         }
