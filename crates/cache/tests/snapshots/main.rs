@@ -1,6 +1,7 @@
 //! Snapshots and mounts.
 
 mod conformance;
+mod images;
 mod mounting;
 mod random;
 mod settling;
