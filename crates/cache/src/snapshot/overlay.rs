@@ -174,8 +174,17 @@ impl Snapshotter for Overlay {
     }
 
     fn mounts(&self, stack: &[SnapshotKey], upper: Option<&Active>) -> Result<Mounts> {
-        let mut lower = self.store.stack(stack)?;
-        lower.reverse();
+        let mut lower = Vec::new();
+        for root in self.store.stack(stack)?.into_iter().rev() {
+            // Overlayfs does not look at a layer's own root: what it hides is left out.
+            let open = file::open_dir(&root, Path::new(""));
+            let is_last =
+                open.and_then(|open| xattrs::is_opaque(&open)).during("open snapshot", "", &root)?;
+            lower.push(root);
+            if is_last {
+                break;
+            }
+        }
         let upper = upper.map(|active| (active.directory(), active.work()));
         Ok(Mounts::Overlay { lower, upper })
     }
