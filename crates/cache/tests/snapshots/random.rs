@@ -104,6 +104,8 @@ fn sensible(layers: Vec<Vec<Entry>>) -> Vec<Vec<Entry>> {
                 || moves
                 || removes_own
                 || matches!(&entry, Entry::Link(path, target) if path == target)
+                || matches!(&entry, Entry::Link(_, target)
+                    if kept.iter().any(|kept| kept.path().starts_with(target) && kept.path() != Path::new(target)))
             {
                 continue;
             }

@@ -159,7 +159,7 @@ impl Settling<'_> {
                     xattrs::set(&file::open_dir(self.root, &whole)?, xattrs::OPAQUE, b"y")?;
                 }
                 self.like.insert(whole.clone(), shown.first().copied());
-                if !hid {
+                if !shown.is_empty() {
                     self.implied.insert(whole);
                 }
                 self.is_changed = true;
