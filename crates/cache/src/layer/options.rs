@@ -7,7 +7,9 @@ pub enum Form {
     /// The directory has the layers below: whiteouts remove what they name. What this same layer has put there stays.
     Tree,
     /// The directory is this layer's alone, as overlayfs wants it: a whiteout is a character device 0/0 of the name, an
-    /// opaque directory has the xattr `trusted.overlay.opaque=y`.
+    /// opaque directory has the xattr `trusted.overlay.opaque=y`, one with whiteouts in it an empty
+    /// `trusted.overlay.origin`, so that the kernel looks for them. It looks for opacity in every directory but the root
+    /// of a layer: below a layer whose root has it, nothing may be mounted.
     Overlay,
     /// The directory is this layer's alone, and needs no privileges: markers stay what they are in the tar, empty files
     /// called `.wh.NAME` and `.wh..wh..opq`.

@@ -21,7 +21,10 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn new() -> Self {
         let outside = tempfile::tempdir().unwrap();
-        std::fs::create_dir(outside.path().join("root")).unwrap();
+        let root = outside.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        // As umoci has a root that no layer names.
+        std::fs::File::open(&root).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         Self { outside }
     }
 
@@ -117,4 +120,19 @@ pub(crate) fn umoci(layers: &[Vec<u8>], dir: &Path) -> Result<std::path::PathBuf
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
+}
+
+/// Whether this is root, which makes devices and gives files away; where not, `what` is noted as not run.
+pub(crate) fn is_root(what: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        lazyblob_remote::testing::not_run(what, "it wants root");
+    }
+    is_root
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    since.as_secs().try_into().unwrap()
 }
