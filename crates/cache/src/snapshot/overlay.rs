@@ -122,6 +122,10 @@ impl Snapshotter for Overlay {
         cancel: &CancellationToken,
     ) -> Result<()> {
         self.store.settle(staged, applied, below, cancel)?;
+        // Applying has done so; settling may have moved some.
+        if staged.usage.is_none() {
+            return Ok(());
+        }
         mark_whiteouts(&staged.fs).during("settle snapshot", &staged.key, &staged.fs)
     }
 

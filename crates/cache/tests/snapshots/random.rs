@@ -83,7 +83,13 @@ fn sensible(layers: Vec<Vec<Entry>>) -> Vec<Vec<Entry>> {
         let mut own: Vec<PathBuf> = Vec::new();
         rebuild(&before, &sensible, &[]);
         for entry in layer {
-            let Some(real) = real(&before, entry.path(), &own) else { continue };
+            // A mark of opacity is about the directory that a link leads to.
+            let place = match &entry {
+                Entry::Opaque(path) => real(&before, &Path::new(path).join("mark"), &own)
+                    .map(|mark| mark.parent().unwrap().to_owned()),
+                _ => real(&before, entry.path(), &own),
+            };
+            let Some(real) = place else { continue };
             let is_taken = own.iter().any(|other| {
                 other.starts_with(&real) || (real.starts_with(other) && !before.join(other).is_dir())
             });

@@ -212,6 +212,9 @@ fn hide(form: Form, at: &Path) {
     if form == Form::Overlay {
         rustix::fs::mknodat(CWD, at, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
             .expect("a whiteout");
+        let parent = at.parent().expect("a directory");
+        rustix::fs::setxattr(parent, "trusted.overlay.origin", b"", XattrFlags::empty())
+            .expect("an attribute");
     } else {
         let name = at.file_name().and_then(OsStr::to_str).expect("a name");
         fs::write(at.with_file_name(format!(".wh.{name}")), "").expect("a marker");
