@@ -153,6 +153,6 @@ impl Mounter {
     pub(super) fn entries(&self) -> Result<Vec<PathBuf>> {
         let path = self.path();
         let read = || fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
-        read().during("read mounts", "", path)
+        read().during("read mounts", path.display(), path)
     }
 }

@@ -37,7 +37,7 @@ impl Overlay {
     /// [`Error::Io`](crate::Error::Io) with what failed as its operation: overlayfs cannot be used here by this user.
     pub fn probe(places: &Places) -> Result<()> {
         let path = places.staging.join(format!(".probe.{}", nonce()));
-        private_directory(&path).during("probe overlayfs", "", &path)?;
+        private_directory(&path).during("probe overlayfs", path.display(), &path)?;
         let result = probe(&path);
         places.discard(&path)?;
         result
@@ -54,12 +54,16 @@ fn probe(path: &Path) -> Result<()> {
         rustix::fs::mknodat(CWD, name, FileType::CharacterDevice, nothing, makedev(0, 0))?;
         xattrs::set(&file::open_dir(&above, Path::new(""))?, xattrs::ORIGIN, b"")
     };
-    prepare().during("make whiteouts", "", path)?;
-    let tree = overlayfs::probe(&above, &below).during("mount overlayfs", "", path)?;
+    prepare().during("make whiteouts", path.display(), path)?;
+    let tree = overlayfs::probe(&above, &below).during("mount overlayfs", path.display(), path)?;
     match rustix::fs::statat(&tree, "gone", AtFlags::SYMLINK_NOFOLLOW) {
         Err(rustix::io::Errno::NOENT) => Ok(()),
-        Ok(_) => Err(io::Error::other("a whiteout hides nothing")).during("look at overlayfs", "", path),
-        Err(error) => Err(io::Error::from(error)).during("look at overlayfs", "", path),
+        Ok(_) => Err(io::Error::other("a whiteout hides nothing")).during(
+            "look at overlayfs",
+            path.display(),
+            path,
+        ),
+        Err(error) => Err(io::Error::from(error)).during("look at overlayfs", path.display(), path),
     }
 }
 
@@ -182,8 +186,11 @@ impl Snapshotter for Overlay {
         for root in self.store.stack(stack)?.into_iter().rev() {
             // Overlayfs does not look at a layer's own root: what it hides is left out.
             let open = file::open_dir(&root, Path::new(""));
-            let is_last =
-                open.and_then(|open| xattrs::is_opaque(&open)).during("open snapshot", "", &root)?;
+            let is_last = open.and_then(|open| xattrs::is_opaque(&open)).during(
+                "open snapshot",
+                root.display(),
+                &root,
+            )?;
             lower.push(root);
             if is_last {
                 break;

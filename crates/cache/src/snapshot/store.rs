@@ -71,7 +71,7 @@ impl Store {
     fn entries(&self) -> Result<Vec<PathBuf>> {
         let path = &self.places.snapshots;
         let read = || fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
-        read().during("list snapshots", "", path)
+        read().during("list snapshots", path.display(), path)
     }
 
     pub(super) fn stage(&self, key: &SnapshotKey) -> Result<Staged> {
@@ -111,7 +111,7 @@ impl Store {
     fn sync_all(&self, operation: &'static str) -> Result<()> {
         let path = &self.places.staging;
         let sync = || -> io::Result<()> { Ok(rustix::fs::syncfs(File::open(path)?)?) };
-        sync().during(operation, "", path)
+        sync().during(operation, path.display(), path)
     }
 
     pub(super) fn publish(&self, synced: Synced, mut about: About) -> Result<SnapshotInfo> {
@@ -272,7 +272,7 @@ pub(crate) fn dress_root(fs: &Path, below: &[PathBuf]) -> Result<()> {
         let (facts, here) = (file::facts_of(&from)?, OsStr::new("."));
         dress((&from, here), &facts, (&to, here), Keep::as_able(), &mut Skipped::default())
     };
-    dress_it().during("prepare upper directory", "", fs)
+    dress_it().during("prepare upper directory", fs.display(), fs)
 }
 
 /// Renames where nothing is.

@@ -61,7 +61,11 @@ fn odd_images_make_the_tree_they_make_layer_by_layer() {
     let mut wrong = Vec::new();
     for (name, layers) in adversarial::images() {
         let own = tempfile::tempdir().unwrap();
-        let expected = sequential(own.path(), &layers).unwrap();
+        let expected = match sequential(own.path(), &layers) {
+            // Nobody but root can look into a directory that is closed to its owner.
+            Err(_) if !support::is_root() => continue,
+            expected => expected.unwrap(),
+        };
         for snapshots in &all {
             let different = match unpack(snapshots.as_ref(), &layers) {
                 Ok(keys) => tree(snapshots.as_ref(), &keys).unwrap().diff(&expected),

@@ -109,7 +109,7 @@ fn sensible(layers: Vec<Vec<Entry>>) -> Vec<Vec<Entry>> {
                 || (kept.iter().any(is_inside) && !stays)
                 || moves
                 || removes_own
-                || matches!(&entry, Entry::Link(path, target) if path == target)
+                || matches!(&entry, Entry::Link(path, target) if Path::new(path).starts_with(target))
                 || matches!(&entry, Entry::Link(_, target)
                     if kept.iter().any(|kept| kept.path().starts_with(target) && kept.path() != Path::new(target)))
             {

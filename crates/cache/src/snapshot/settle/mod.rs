@@ -78,7 +78,7 @@ pub(super) fn settle(
         settling.check()?;
         settling.link(&clean(&link.name), &clean(&link.target))?;
     }
-    settling.finish().during("settle layer", "", root)?;
+    settling.finish().during("settle layer", root.display(), root)?;
     Ok(settling.is_changed)
 }
 
