@@ -108,7 +108,7 @@ impl Store {
         Ok(staged.into_iter().map(Synced).collect())
     }
 
-    fn sync_all(&self, operation: &'static str) -> Result<()> {
+    pub(super) fn sync_all(&self, operation: &'static str) -> Result<()> {
         let path = &self.places.staging;
         let sync = || -> io::Result<()> { Ok(rustix::fs::syncfs(File::open(path)?)?) };
         sync().during(operation, path.display(), path)
@@ -237,7 +237,6 @@ impl Store {
             return Ok(there);
         }
         let fs = active.directory();
-        self.places.discard(&active.work())?;
         let usage = usage::measure(&fs).during("commit snapshot", key, &fs)?;
         self.sync_all("commit snapshot")?;
         let info = SnapshotInfo::new(key.clone(), About { parent, usage, ..About::default() });
@@ -247,7 +246,9 @@ impl Store {
         if there.is_some() {
             self.remove_active(&active.key)?;
         } else {
+            // Not part of it, and harmless where a crash leaves them.
             self.places.discard(&self.path(key).join(ACTIVE))?;
+            self.places.discard(&self.path(key).join("work"))?;
         }
         Ok(there.unwrap_or(info))
     }

@@ -230,7 +230,7 @@ fn a_mount_of_another_is_not_taken_for_ours() {
     }
 }
 
-/// A crash between the record and the mount, and one while a directory is taken away.
+/// BuildKit row 34: a crash between the record and the mount, and one while a directory is taken away.
 #[test]
 fn what_makers_that_died_have_left_is_cleaned_up() {
     let (_dir, roots) = roots("cleaning up after a crash");
@@ -252,7 +252,11 @@ fn what_makers_that_died_have_left_is_cleaned_up() {
         drop(held);
         assert_eq!(root.states(), [State::Stale(Stale::NeverMade)]);
         fs::create_dir(root.path.join("mounts/0123")).unwrap();
-        assert_eq!(root.mounter.recover().unwrap(), 2);
+        let [new, old] = [".4567.new", ".89ab.new"].map(|name| root.path.join("mounts").join(name));
+        fs::write(&new, "").unwrap();
+        fs::File::create(&old).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(root.mounter.recover().unwrap(), 3);
+        assert!(new.exists() && !old.exists(), "somebody is writing the new one");
         assert!(root.states().is_empty() && root.own().is_empty() && !dir.exists());
     }
 }
