@@ -265,6 +265,16 @@ pub fn refused() -> Vec<Refusal> {
             one(Tar::new().symlink("up", "..").link("h", "up/victim")),
             "not there",
         ),
+        (
+            "a hard link to a whiteout",
+            one(Tar::new().whiteout("", "x").link("h", ".wh.x")),
+            "links to a whiteout",
+        ),
+        (
+            "into a whiteout through a link",
+            one(Tar::new().symlink("s", ".wh.d").file("s/x", "x")),
+            "refused: s/x: something lies in a whiteout",
+        ),
         ("a hard link to itself", one(Tar::new().file("h", "x").link("h", "./h")), "it links to itself"),
         (
             "a hard link to what it lies over",

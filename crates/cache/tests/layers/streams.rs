@@ -7,9 +7,10 @@ use lazyblob_cache::layer::{Form, Options, apply, unpack};
 use lazyblob_cache::testing::Tar;
 use lazyblob_remote::Mismatch;
 use lazyblob_remote::digest::sha256;
+use lazyblob_remote::testing::installed;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{BARE, GZIP, Target, ZSTD, descriptor, gzip, unpacked, zstd};
+use crate::support::{BARE, GZIP, Target, ZSTD, descriptor, gzip, is_root, unpacked, zstd};
 
 fn some_tar() -> Vec<u8> {
     let content: Vec<u8> = (0..700_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -181,4 +182,25 @@ impl Read for Cancelling<'_> {
         buffer.fill(0);
         Ok(buffer.len())
     }
+}
+
+#[test]
+fn a_disk_that_fills_is_said_at_once_with_the_file() {
+    let what = "a disk that fills";
+    if !is_root(what) || !installed(what, &["mount", "umount"]) {
+        return;
+    }
+    let target = Target::new();
+    let run = |program: &str, arguments: &[&str]| {
+        let status = std::process::Command::new(program).args(arguments).arg(target.dir()).status().unwrap();
+        assert!(status.success(), "{program}");
+    };
+    run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+    let tar = Tar::new().file("fits", "x").file("d/large", vec![7; 4 << 20]).file("never", "x").end();
+    let error = target.apply(&tar, Form::Tree);
+    let names = target.tree().names().join(" ");
+    run("umount", &[]);
+    let Error::Io { path, source, .. } = error.unwrap_err() else { panic!("not io") };
+    assert_eq!((path, source.kind()), (target.dir().join("d/large"), io::ErrorKind::StorageFull));
+    assert_eq!(names, "d d/large fits");
 }

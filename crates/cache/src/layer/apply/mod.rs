@@ -230,6 +230,7 @@ impl<'a> Applier<'a> {
             Cause::NotADirectory(path) => {
                 self.invalid(entry, &format!("{} is not a directory", path.escape_ascii()))
             }
+            Cause::Mark => self.refused(entry, "something lies in a whiteout"),
             Cause::Loop => self.invalid(entry, "the links on its way lead round and round"),
             Cause::Io(path, error) => self.io(&path, error),
         }
@@ -259,7 +260,8 @@ fn as_path(path: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(path))
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests {
     use super::*;
     use crate::testing::adversarial;
