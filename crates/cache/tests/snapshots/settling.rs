@@ -234,7 +234,7 @@ fn what_its_owner_may_not_read_is_copied_too() {
     let plain = Plain::new(places);
     let keys = commit(&plain, &[base()]).unwrap();
     let closed = plain.directory(&keys[0]).unwrap().join("file");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).unwrap();
     plain.assemble(&keys, &tree, Keep::unprivileged(), &CancellationToken::new()).unwrap();
