@@ -13,6 +13,7 @@ use lazyblob_cache::testing::snapshotter::{Entry, commit, tree};
 use lazyblob_cache::testing::{Tree, adversarial};
 use lazyblob_remote::testing::not_run;
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -375,4 +376,30 @@ fn odd_images_look_the_same_mounted_and_assembled() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// In a thread that has given up what mounting needs; all other tests keep it.
+#[test]
+fn who_may_not_mount_is_told_what_to_do_and_leaves_nothing() {
+    let (_dir, roots) = roots("mounting without privileges");
+    for root in roots {
+        let dir = root.path.join("at");
+        let live = root.mount("live", Mode::ReadOnly);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut own = capabilities(None).unwrap();
+                own.effective.remove(CapabilitySet::SYS_ADMIN);
+                set_capabilities(None, own).unwrap();
+                let request = root.request(&dir, Mode::ReadOnly);
+                let error = root.mounter.mount(&request, &CancellationToken::new()).unwrap_err();
+                assert!(matches!(error, Error::Refused { .. }), "{error}");
+                assert!(error.to_string().contains("extract to a directory instead"), "{error}");
+                let error = root.mounter.unmount(&live, false).unwrap_err();
+                assert!(matches!(error, Error::Refused { .. }), "{error}");
+            });
+        });
+        assert_eq!(root.states(), [State::Live], "the one that was there before");
+        assert!(!dir.exists());
+        assert_eq!(root.own().len(), 1);
+    }
 }
