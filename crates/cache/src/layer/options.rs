@@ -12,7 +12,8 @@ pub enum Form {
     /// of a layer: below a layer whose root has it, nothing may be mounted.
     Overlay,
     /// The directory is this layer's alone, and needs no privileges: markers stay what they are in the tar, empty files
-    /// called `.wh.NAME` and `.wh..wh..opq`.
+    /// called `.wh.NAME` and `.wh..wh..opq`. Where there is `NAME` as well it is this layer's, and a directory hides all
+    /// that the layers below have in theirs.
     Plain,
 }
 

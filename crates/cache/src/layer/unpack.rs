@@ -27,7 +27,7 @@ use crate::error::{Error, Mismatch, Result};
 /// * [`Error::Invalid`]: stream or tar are malformed or cut off, something follows the compressed stream, or an entry makes
 ///   no sense where it is; the message names it.
 /// * [`Error::Refused`]: a limit of the options, or a name that leads out of `dir`.
-/// * [`Error::Io`]: a file, with its path; or `blob`, whose error is the source as it was.
+/// * [`Error::Io`]: a file, with its path; or the reader, called `blob`, whose error is the source as it was.
 /// * [`Error::Cancelled`].
 ///
 /// After an error `dir` has part of the tree, and is to be thrown away.
