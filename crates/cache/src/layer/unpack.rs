@@ -47,7 +47,7 @@ pub fn unpack(
     let media_type = descriptor.media_type().to_string();
     let applied = std::thread::scope(|scope| {
         let (feed, pipe) = Pipe::new(what.clone());
-        let feeder = scope.spawn(|| feed.run(blob, &media_type, options.limits.ratio, cancel));
+        let feeder = scope.spawn(|| feed.run(blob, &media_type, &options.limits, cancel));
         let bytes = Bytes::new(pipe, hasher, options.limits.size, what.clone(), cancel);
         let applied = apply_bytes(bytes, dir, options, &what, cancel);
         match feeder.join() {

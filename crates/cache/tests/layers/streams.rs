@@ -136,7 +136,9 @@ fn limits_refuse_what_grows() {
     run(&|_| ()).unwrap();
     type Change = fn(&mut Options);
     let cases: [(&str, Change); 3] = [
-        ("the limit of a layer's ratio", |options| options.limits.ratio = 40),
+        ("the limit of a layer's ratio", |options| {
+            (options.limits.ratio, options.limits.ratio_above) = (40, 64 << 20);
+        }),
         ("the limit of a layer's size", |options| options.limits.size = 1 << 20),
         ("the limit of a layer", |options| options.limits.entries = 0),
     ];
