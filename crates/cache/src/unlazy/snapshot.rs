@@ -12,7 +12,7 @@ use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{Applying, blocking};
-use crate::error::{Error, IoContext, Result, What};
+use crate::error::{Error, IoContext, Missing, Result, What};
 use crate::layer::Applied;
 use crate::manager::Manager;
 use crate::manager::live::Live;
@@ -92,7 +92,8 @@ impl ImmutableRef {
         for layer in self.layers() {
             let record = layer.record();
             let Some(blob) = &record.blob else { continue };
-            if !self.manager().has_snapshot(&record).await?
+            if !missing.iter().any(|known: &Missing| known.descriptor.digest() == blob.descriptor.digest())
+                && !self.manager().has_snapshot(&record).await?
                 && !self.manager().store().holds(&blob.descriptor).await?
                 && self.manager().sources(&blob.descriptor, &layer, access).await?.is_empty()
             {
