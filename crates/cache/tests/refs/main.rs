@@ -1,5 +1,8 @@
 //! Refs: what is pulled when, by whom, and what is not.
-#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics says where")]
 
+mod by_blob;
+mod handlers;
 mod lazy;
+mod once;
 mod support;
