@@ -79,6 +79,8 @@ impl ImmutableRef {
     /// [`Error::NeedsRemoteProviders`]; [`Error::Integrity`] for a layer that is not what its config says;
     /// [`Error::Lost`] for one that has neither blob nor snapshot; those of transfers; [`Error::Io`].
     pub async fn extract(&self, access: &Access) -> Result<()> {
+        // A tree that was committed and may be had back is no snapshot yet.
+        self.finalize().await?;
         self.all_reachable(access).await?;
         let asker = |layer| Asker { manager: self.manager().clone(), layer, access: access.clone() };
         let tops = tops(self.live(), self.handlers());

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics says where")]
 
 mod by_blob;
+mod composed;
 mod handlers;
 mod lazy;
+mod mutable;
 mod once;
 mod support;
