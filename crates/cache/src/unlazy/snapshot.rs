@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{Applying, Made, blocking};
 use super::difference::Comparing;
-use crate::error::{Error, IoContext, Result, What};
+use crate::error::{Error, IoContext, Missing, Result, What};
 use crate::layer::Applied;
 use crate::manager::Manager;
 use crate::manager::live::Live;
@@ -81,6 +81,8 @@ impl ImmutableRef {
     /// [`Error::NeedsRemoteProviders`]; [`Error::Integrity`] for a layer that is not what its config says;
     /// [`Error::Lost`] for one that has neither blob nor snapshot; those of transfers; [`Error::Io`].
     pub async fn extract(&self, access: &Access) -> Result<()> {
+        // A tree that was committed and may be had back is no snapshot yet.
+        self.finalize().await?;
         self.all_reachable(access).await?;
         let asker = |layer| Asker { manager: self.manager().clone(), layer, access: access.clone() };
         let tops = tops(self.live(), self.handlers());
@@ -94,7 +96,9 @@ impl ImmutableRef {
         for layer in self.layers() {
             let record = layer.record();
             let Some(blob) = &record.blob else { continue };
-            if self.manager().has_snapshot(&record).await? {
+            let told =
+                missing.iter().any(|known: &Missing| known.descriptor.digest() == blob.descriptor.digest());
+            if told || self.manager().has_snapshot(&record).await? {
                 continue;
             }
             let asker = Asker { manager: self.manager().clone(), layer, access: access.clone() };
