@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{Applying, blocking};
 use crate::error::{Error, IoContext, Missing, Result, What};
 use crate::layer::Applied;
-use crate::manager::Manager;
+use crate::manager::{Inner, Manager};
 use crate::manager::live::Live;
 use crate::record::{Kind, Record};
 use crate::refs::{ImmutableRef, Layer, stack};
@@ -149,7 +149,8 @@ impl Asker {
             let unpublished = unpacked.unpublished.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some(unpublished) = unpublished else { return Ok((unpacked, None)) };
             let Unpublished { staged, applied, claim } = unpublished;
-            let synced = self.manager.0.syncs.sync(self.manager.snapshots(), staged).await?;
+            let Inner { syncs, tasks, .. } = &*self.manager.0;
+            let synced = syncs.sync(self.manager.snapshots(), tasks, staged).await?;
             Ok((unpacked, Some((synced, applied, claim))))
         };
         // Dropped where it waits: what blocks has a token of its own, and is joined by the flight it belongs to.
