@@ -8,4 +8,6 @@ mod handlers;
 mod lazy;
 mod mutable;
 mod once;
+mod resuming;
 mod support;
+mod unpacking;
