@@ -312,20 +312,32 @@ impl Run<'_> {
             else {
                 continue;
             };
-            let snapshots = Arc::clone(self.manager.snapshots());
-            blocking(
+            let (snapshots, staging) = (Arc::clone(self.manager.snapshots()), staging.clone());
+            let prefix = format!("{name}.");
+            let cleared = blocking(
                 || What::new("clear staging", &name),
                 move || {
+                    // Its maker may have ended in between, and left nothing.
+                    let is_left = is_staged(&staging, &prefix)?;
                     snapshots.clear_staging(&key)?;
                     drop(claim);
-                    Ok(())
+                    Ok(is_left)
                 },
             )
             .await?;
-            pruned.snapshots += 1;
+            pruned.snapshots += u64::from(cleared);
         }
         Ok(())
     }
+}
+
+/// Whether a tree whose name begins with `prefix` is being made, or was.
+fn is_staged(staging: &std::path::Path, prefix: &str) -> Result<bool> {
+    let names = fs::read_dir(staging).during("list staging", staging.display(), staging)?;
+    Ok(names.flatten().any(|name| {
+        let name = name.file_name();
+        name.to_string_lossy().strip_prefix(prefix).is_some_and(|rest| rest != "lock")
+    }))
 }
 
 /// Whether none of these records is pinned, and all of them know where to get their blob again.
