@@ -14,7 +14,7 @@ use oci_spec::image::{Descriptor, Digest};
 use super::origins::Origins;
 use crate::manager::Manager;
 use crate::record::{self, Rows};
-use crate::root::{Pin, Pinned};
+use crate::root::Pinned;
 use crate::unlazy::outwards;
 
 /// An image in the store, read by whoever copies it. Manifests and blobs that are not here are fetched when they are read,
@@ -67,7 +67,7 @@ impl StoreSource {
     }
 
     fn pin(&self, digest: &Digest) -> Result<()> {
-        let pin = self.manager.root().live().pin(&[Pin::Blob(digest.clone())]).map_err(outwards)?;
+        let pin = self.manager.pin_blob(digest).map_err(outwards)?;
         self.pins.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(pin);
         Ok(())
     }
@@ -89,6 +89,28 @@ impl StoreSource {
             }
         }
         Err(error)
+    }
+
+    /// Providers of the repositories that may have `digest`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](lazyblob_remote::Error::NotFound) where there are none that can be reached.
+    pub(super) async fn sources(&self, digest: &Digest) -> Result<Vec<Arc<dyn Provider>>> {
+        let (manager, access) = (&self.manager, &self.access);
+        let mut sources = manager.remembered_sources(digest, access).await.map_err(outwards)?;
+        for place in self.places(digest).await? {
+            if let Some(provider) = manager.0.remotes.provider(&place, access)
+                && !sources.iter().any(|known| known.origin() == place)
+            {
+                sources.push(provider);
+            }
+        }
+        if sources.is_empty() {
+            let object = format!("{digest} of {}", self.reference);
+            let reason = "it is not in the store, and nothing is known of where it was";
+            return Err(lazyblob_remote::Error::not_found("read blob", object, reason));
+        }
+        Ok(sources)
     }
 
     /// Repositories that may have `digest`: where it was seen, then where the image was.
@@ -150,19 +172,7 @@ impl Provider for ImageBlobs {
         if manager.store().holds(blob).await.map_err(outwards)? {
             return layout.open(blob, range).await;
         }
-        let mut sources = manager.remembered_sources(blob.digest(), access).await.map_err(outwards)?;
-        for place in self.0.places(blob.digest()).await? {
-            if let Some(provider) = manager.0.remotes.provider(&place, access)
-                && !sources.iter().any(|known| known.origin() == place)
-            {
-                sources.push(provider);
-            }
-        }
-        if sources.is_empty() {
-            let object = format!("{} of {}", blob.digest(), self.0.reference);
-            let reason = "it is not in the store, and nothing is known of where it was";
-            return Err(lazyblob_remote::Error::not_found("read blob", object, reason));
-        }
+        let sources = self.0.sources(blob.digest()).await?;
         match manager.bring(blob, sources, 0, access).await.map_err(outwards)?.held {
             Some(held) => held.open(blob, range).await,
             None => layout.open(blob, range).await,
