@@ -176,8 +176,7 @@ impl MutableRef {
                 }
             })
             .await?;
-        let loaded =
-            loaded.ok_or_else(|| Error::not_found("commit", &id, "what it stands on is gone"))?;
+        let loaded = loaded.ok_or_else(|| Error::not_found("commit", &id, "what it stands on is gone"))?;
         let committed = manager.enter(loaded, &twin)?;
         tracing::debug!(mutable = %id, immutable = %committed.record().id, "committed");
         let opened = ImmutableRef::open(&manager, committed, handlers, true);

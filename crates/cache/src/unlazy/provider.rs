@@ -75,7 +75,8 @@ impl Provider for LazyProvider {
         let (_, layer, height) = self.layer(blob)?;
         let manager = self.of.manager();
         loop {
-            let unlazied = manager.unlazy_layer(blob, layer, *height, &self.access).await.map_err(outwards)?;
+            let unlazied =
+                manager.unlazy_layer(blob, layer, *height, &self.access).await.map_err(outwards)?;
             let opened = match &unlazied.held {
                 Some(held) => held.open(blob, range.clone()).await,
                 None => Provider::open(manager.store().layout(), blob, range.clone()).await,

@@ -121,7 +121,8 @@ mod tests {
     async fn who_leaves_takes_along_what_was_to_be_synced() {
         let dir = tempfile::tempdir().unwrap();
         let snapshots = snapshot::open(Places::below(dir.path()), Wanted::Plain).unwrap();
-        let key = |text: &[u8]| SnapshotKey::chain(&ChainId::from_digest(lazyblob_remote::digest::sha256(text)));
+        let key =
+            |text: &[u8]| SnapshotKey::chain(&ChainId::from_digest(lazyblob_remote::digest::sha256(text)));
         let (syncs, tasks) = (Syncs::default(), TaskTracker::new());
         let turn = syncs.turn.lock().await;
         let leaves = snapshots.stage(&key(b"leaves")).unwrap();

@@ -237,7 +237,10 @@ async fn names_and_places_are_added_and_descriptions_are_not_changed() {
     }
     assert_eq!(stored.image_refs, ["x.test/a:1", "x.test/a:2", "x.test/a:3"]);
     assert_eq!(stored.sources, ["a", "b", "c"].map(source));
-    assert_eq!((stored.description.as_str(), stored.record_type), ("pulled from x.test/a:1", RecordType::Regular));
+    assert_eq!(
+        (stored.description.as_str(), stored.record_type),
+        ("pulled from x.test/a:1", RecordType::Regular)
+    );
     assert_ne!(stored.created, 7);
     drop((first, second, third, fourth));
     manager.close().await.unwrap();

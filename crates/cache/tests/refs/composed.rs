@@ -1,7 +1,7 @@
 //! Merges, diffs, and how often something was used.
 
-use lazyblob_cache::{BlobChainId, ChainId, DescHandlers, GetOptions, ImmutableRef, Manager};
 use lazyblob_cache::prune::PruneOptions;
+use lazyblob_cache::{BlobChainId, ChainId, DescHandlers, GetOptions, ImmutableRef, Manager};
 use lazyblob_remote::Access;
 use lazyblob_remote::testing::TestRegistry;
 use tokio_util::sync::CancellationToken;
@@ -69,8 +69,7 @@ async fn a_merge_is_the_chain_of_its_layers() {
     let all = made(["a", "b", "c", "d"]);
     let [a, b, c, d] = &all;
     let handlers = world.handlers("app", &[a, b, c, d]);
-    let (one, other) =
-        (stack(&manager, &[a, b], &handlers).await, stack(&manager, &[c, d], &handlers).await);
+    let (one, other) = (stack(&manager, &[a, b], &handlers).await, stack(&manager, &[c, d], &handlers).await);
     let merged = merge(&manager, &[one.clone(), other.clone()]).await.unwrap();
     let chains = ChainId::of_stack(all.iter().map(|layer| &layer.blob.diff_id));
     assert_eq!(merged.chain().as_ref(), chains.last());
@@ -108,7 +107,8 @@ async fn the_tree_of_a_merge() {
         let high = Made::of("high", high, packed);
         world.seed("app", &[&low, &high]).await;
         let handlers = world.handlers("app", &[&low, &high]);
-        let (bottom, top) = (stack(&manager, &[&low], &handlers).await, stack(&manager, &[&high], &handlers).await);
+        let (bottom, top) =
+            (stack(&manager, &[&low], &handlers).await, stack(&manager, &[&high], &handlers).await);
         let merged = merge(&manager, &[bottom, top]).await.unwrap();
         let access = Access::anonymous();
         futures::future::try_join_all((0..4).map(|_| merged.extract(&access))).await.unwrap();

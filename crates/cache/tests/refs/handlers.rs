@@ -48,10 +48,8 @@ async fn children_inherit_handlers() {
     world.seed("app", &[a, b, c, d]).await;
     let access = Access::anonymous();
     let parent = stack(&manager, &[a], &world.handlers("app", &[a])).await;
-    let options = |layer: &Made| GetOptions {
-        handlers: world.handlers("app", &[layer]),
-        ..GetOptions::default()
-    };
+    let options =
+        |layer: &Made| GetOptions { handlers: world.handlers("app", &[layer]), ..GetOptions::default() };
     let child = manager.get_by_blob(b.blob.clone(), Some(&parent), options(b)).await.unwrap();
     let other = manager.get_by_blob(c.blob.clone(), None, options(c)).await.unwrap();
     let unpacked = manager.get_by_blob(d.blob.clone(), None, options(d)).await.unwrap();
@@ -59,9 +57,8 @@ async fn children_inherit_handlers() {
     let diff = manager.diff(Some(&parent), Some(&child), GetOptions::default()).await.unwrap();
     let mutable = manager.new_mutable(Some(&unpacked), &access, GetOptions::default()).await.unwrap();
     drop((parent, child, other, unpacked));
-    let has = |handlers: &DescHandlers, layers: &[&Made]| {
-        layers.iter().all(|layer| handlers.has(layer.digest()))
-    };
+    let has =
+        |handlers: &DescHandlers, layers: &[&Made]| layers.iter().all(|layer| handlers.has(layer.digest()));
     assert!(has(merge.handlers(), &[a, b, c]) && !merge.handlers().has(d.digest()));
     assert!(has(diff.handlers(), &[a, b]));
     assert!(has(mutable.handlers(), &[d]));
@@ -82,8 +79,7 @@ async fn hints_make_handlers_again() {
     let [a, b] = made(["a", "b"]);
     world.seed("app", &[&a, &b]).await;
     let options = GetOptions { handlers: world.handlers("app", &[&a, &b]), ..GetOptions::default() };
-    let top =
-        manager.import(vec![a.seen(Some("app")), b.seen(None)], None, options).await.unwrap();
+    let top = manager.import(vec![a.seen(Some("app")), b.seen(None)], None, options).await.unwrap();
     let id = top.id();
     drop(top);
     manager.close().await.unwrap();
@@ -112,10 +108,11 @@ fn user(name: &str) -> Access {
 
 /// Alice may read `app`; Bob is known and may not.
 async fn guarded() -> (World, [Made; 2]) {
-    let tokens = TokenServer::new(HOST)
-        .user("alice", "secret")
-        .user("bob", "secret")
-        .allow("alice", "app", &[Action::Pull]);
+    let tokens = TokenServer::new(HOST).user("alice", "secret").user("bob", "secret").allow(
+        "alice",
+        "app",
+        &[Action::Pull],
+    );
     let builder = TestRegistry::builder().tokens(tokens);
     let world = World::of(builder, &layers(), super::support::Wanted::Plain).await;
     let made = made(["a", "b"]);

@@ -4,9 +4,11 @@
 mod by_blob;
 mod composed;
 mod handlers;
+mod images;
 mod lazy;
 mod mutable;
 mod once;
+mod pruning;
 mod resuming;
 mod support;
 mod unpacking;

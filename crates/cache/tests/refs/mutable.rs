@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use lazyblob_cache::manager::Settings;
-use lazyblob_cache::record::{RecordId, Retention};
 use lazyblob_cache::prune::{Filter, PruneOptions};
+use lazyblob_cache::record::{RecordId, Retention};
 use lazyblob_cache::snapshot::SnapshotKey;
 use lazyblob_cache::{Error, GetOptions, ImmutableRef, Manager, MutableRef};
 use lazyblob_remote::Access;
@@ -222,7 +222,10 @@ async fn a_mutable_ref_outlives_what_was_committed_of_it() {
     let immutable = active.commit().await.unwrap().id();
     let filters = vec![Filter::Mutable(false)];
     let pruned = prune(&manager, &PruneOptions { filters, ..PruneOptions::default() }).await;
-    assert_eq!(pruned.records.iter().map(|entry| entry.record.id.clone()).collect::<Vec<_>>(), [immutable.clone()]);
+    assert_eq!(
+        pruned.records.iter().map(|entry| entry.record.id.clone()).collect::<Vec<_>>(),
+        [immutable.clone()]
+    );
     assert!(get(&manager, &immutable).await.unwrap_err().is_not_found());
     let again = get(&manager, &mutable).await.unwrap();
     assert_ne!(again.id(), immutable);
@@ -320,7 +323,10 @@ async fn a_mutable_ref_on_a_lazy_one() {
         assert_eq!((world.gets(a.digest()), world.gets(b.digest())), (1, 1));
         fs::write(active.directory().await.unwrap().join("new"), "new").unwrap();
         let pruned = prune(&manager, &PruneOptions { all: true, ..PruneOptions::default() }).await;
-        assert_eq!((pruned.records.len(), pruned.lightened.len(), pruned.blobs, pruned.snapshots), (0, 0, 0, 0));
+        assert_eq!(
+            (pruned.records.len(), pruned.lightened.len(), pruned.blobs, pruned.snapshots),
+            (0, 0, 0, 0)
+        );
         let top = active.commit().await.unwrap();
         top.finalize().await.unwrap();
         let (dir, tree) = tree(&top);

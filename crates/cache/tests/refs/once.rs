@@ -6,9 +6,7 @@ use lazyblob_remote::Access;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::testing::TestRegistry;
 
-use crate::support::{
-    Made, World, assert_idle, assert_tree_of, kinds, layers, made, read_lazily, stack,
-};
+use crate::support::{Made, World, assert_idle, assert_tree_of, kinds, layers, made, read_lazily, stack};
 
 /// BuildKit rows 13, 15, 17: 64 tasks extract, read and unlazy a ▸ b ▸ c and a ▸ d ▸ c, which have handlers for different
 /// repositories.
@@ -62,11 +60,7 @@ async fn overlapping_chains_fetch_each_blob_once() {
 async fn twenty_pulls_and_unpacks_are_the_bytes_of_one() {
     let world = World::new().await;
     let layers = made(["a", "b", "c"]);
-    let packed = [
-        super::support::Packed::Plain,
-        super::support::Packed::Gzip,
-        super::support::Packed::Zstd,
-    ];
+    let packed = [super::support::Packed::Plain, super::support::Packed::Gzip, super::support::Packed::Zstd];
     let tars: Vec<_> = layers.iter().zip(packed).map(|(layer, packed)| (layer.tar.clone(), packed)).collect();
     let image = image(&tars);
     world.registry.seed("big", "1", &image).await;
@@ -104,8 +98,7 @@ async fn one_core_is_enough() {
     let settings = Settings { cpus: 1, ..Settings::default() };
     let manager = world.manager_with(&world.client, settings).await;
     let names: Vec<String> = (0..12).map(|n| format!("layer-{n}")).collect();
-    let layers: Vec<Made> =
-        names.iter().map(|name| Made::new(name, super::support::Packed::Gzip)).collect();
+    let layers: Vec<Made> = names.iter().map(|name| Made::new(name, super::support::Packed::Gzip)).collect();
     let all: Vec<&Made> = layers.iter().collect();
     world.seed("app", &all).await;
     let opened = stack(&manager, &all, &world.handlers("app", &all)).await;

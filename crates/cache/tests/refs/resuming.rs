@@ -29,8 +29,14 @@ async fn a_cut_transfer_goes_on() {
             let ranges = ranges(&world);
             assert_eq!(ranges.len(), 3);
             assert_eq!(ranges[0], None);
-            assert!(ranges[1].as_deref().is_some_and(|range| range.starts_with("bytes=20000-")), "{ranges:?}");
-            assert!(ranges[2].as_deref().is_some_and(|range| range.starts_with("bytes=40000-")), "{ranges:?}");
+            assert!(
+                ranges[1].as_deref().is_some_and(|range| range.starts_with("bytes=20000-")),
+                "{ranges:?}"
+            );
+            assert!(
+                ranges[2].as_deref().is_some_and(|range| range.starts_with("bytes=40000-")),
+                "{ranges:?}"
+            );
             drop(top);
             manager.close().await.unwrap();
             drop(manager);
@@ -69,7 +75,8 @@ async fn corrupt_bytes_are_fetched_again() {
 async fn the_next_process_goes_on() {
     for wanted in kinds() {
         let world = World::of(TestRegistry::builder(), &layers(), wanted).await;
-        let big = lazyblob_cache::testing::Tar::new().dir("a", 0o755).file("a/data", noise("a", 3_000_000)).end();
+        let big =
+            lazyblob_cache::testing::Tar::new().dir("a", 0o755).file("a/data", noise("a", 3_000_000)).end();
         let a = Made::of("a", big, Packed::Zstd);
         let [b] = made(["b"]);
         world.seed("app", &[&a, &b]).await;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lazyblob_cache::error::Mismatch;
 use lazyblob_cache::manager::Settings;
 use lazyblob_cache::snapshot::SnapshotKey;
 use lazyblob_cache::testing::Tar;
 use lazyblob_cache::testing::images::image;
-use lazyblob_cache::error::Mismatch;
 use lazyblob_cache::{Error, ImmutableRef};
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::testing::{Effect, Image, TestRegistry, Toxic};
@@ -17,8 +17,8 @@ use lazyblob_remote::{Access, Manifest, digest, media};
 use serde_json::json;
 
 use crate::support::{
-    Made, Packed, World, assert_idle, assert_tree_of, keys, kinds, layers, made, names, noise, snapshots, stack,
-    until,
+    Made, Packed, World, assert_idle, assert_tree_of, keys, kinds, layers, made, names, noise, snapshots,
+    stack, until,
 };
 
 /// All files below a directory, with their sizes.
@@ -61,8 +61,10 @@ async fn layers_are_applied_side_by_side_and_published_in_order() {
             let top = top.clone();
             async move { top.extract(&Access::anonymous()).await }
         });
-        until("the upper layers are applied", || is_staged(world.root(), "b") && is_staged(world.root(), "c"))
-            .await;
+        until("the upper layers are applied", || {
+            is_staged(world.root(), "b") && is_staged(world.root(), "c")
+        })
+        .await;
         until("the upper blobs are stored", || {
             [&b, &c].iter().all(|layer| manager.store().look(&layer.blob.descriptor).unwrap())
         })
@@ -210,7 +212,8 @@ async fn a_config_of_other_layers_is_refused_at_once() {
         "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": wrong.blobs[0].0,
         "layers": wrong.blobs[1..].iter().map(|(descriptor, _)| descriptor).collect::<Vec<_>>(),
     });
-    let manifest = Manifest::parse(Bytes::from(manifest.to_string()), Some(media::OCI_MANIFEST), None, "a test's");
+    let manifest =
+        Manifest::parse(Bytes::from(manifest.to_string()), Some(media::OCI_MANIFEST), None, "a test's");
     let wrong = Image { manifest: manifest.unwrap(), blobs: wrong.blobs };
     world.registry.seed("wrong", "1", &wrong).await;
     world.registry.reset();
