@@ -8,6 +8,7 @@ mod images;
 mod lazy;
 mod mutable;
 mod once;
+mod processes;
 mod pruning;
 mod resuming;
 mod support;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     Made, World, assert_idle, assert_tree_of, kinds, layers, made, names, read_lazily, snapshots, stack,
-    stored, tree,
+    stored, task, tree,
 };
 
 async fn prune(manager: &Manager, options: &PruneOptions) -> Pruned {
@@ -131,8 +131,6 @@ async fn what_cannot_be_had_again_is_kept() {
     // The same blobs, and a record of the bottom one that is known to be nowhere.
     let manager = world.process().await;
     let (descriptor, bytes) = world.image.blobs[1].clone();
-    let other = tempfile::tempdir().unwrap();
-    let _ = other;
     manager.store().put(&descriptor, bytes).await.unwrap();
     let diff_id = lazyblob_remote::digest::sha256(b"another diffID: another record of the same blob");
     let blob = lazyblob_cache::record::LayerBlob { descriptor: descriptor.clone(), diff_id };
@@ -238,7 +236,7 @@ async fn prune_beside_work_in_another_process() {
         let slow = Effect::Slow { piece: 4000, pause: Duration::from_millis(10) };
         world.registry.add(Toxic::new(slow).on(Kind::BlobGet));
         let handlers = world.handlers("app", &every);
-        let work = tokio::spawn({
+        let work = task({
             let (worker, all_layers) = (worker.clone(), all_layers.clone());
             async move {
                 let every: Vec<&Made> = all_layers.iter().collect();
