@@ -7,6 +7,7 @@ use lazyblob_cache::prune::PruneOptions;
 use lazyblob_cache::record::{Kind, Record};
 use lazyblob_cache::snapshot::SnapshotKey;
 use lazyblob_cache::testing::tree::{Kind as FileKind, Tree};
+use lazyblob_cache::verify::VerifyOptions;
 use lazyblob_cache::{BlobChainId, ChainId, Error, GetOptions, ImmutableRef, Manager, RecordId};
 use lazyblob_remote::{Access, Descriptor, Reference, digest};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,9 @@ pub(crate) async fn check(
     crash: Crash,
 ) -> Vec<String> {
     let notices = manager.database().take_notices();
+    let verified = manager.verify(VerifyOptions::default(), &Access::anonymous()).await.unwrap();
+    let problems: Vec<_> = verified.problems.iter().filter(|problem| !problem.is_leftover).collect();
+    assert!(problems.is_empty(), "{problems:#?}");
     if crash == Crash::Kill {
         assert_eq!(notices, [""; 0], "nothing has to be mended after a kill");
     }
