@@ -135,7 +135,15 @@ impl Manager {
         };
         let manager = Self(Arc::new(inner));
         if manager.0.root.check_writable("open cache").is_ok() {
-            manager.write(|_| Ok(())).await?;
+            match manager.write(|_| Ok(())).await {
+                // What was put away is what can be given up at once: without it nothing could be pruned any more.
+                Err(error) if is_full(&error) => {
+                    let emptied = manager.0.root.trash().empty(None, &manager.0.closing).await?;
+                    tracing::info!(bytes = emptied.bytes, "the disk is full; the trash is emptied");
+                    manager.write(|_| Ok(())).await?;
+                }
+                written => written?,
+            }
             manager.clear().await?;
         }
         Ok(manager)
@@ -319,6 +327,12 @@ impl Manager {
         }
         written
     }
+}
+
+/// Whether the disk has no room left, or its owner none for this user.
+fn is_full(error: &Error) -> bool {
+    let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
+    matches!(error.root(), Error::Io { source, .. } if full.contains(&source.kind()))
 }
 
 impl fmt::Debug for Manager {

@@ -4,6 +4,7 @@
 mod blobs;
 mod by_blob;
 mod composed;
+mod full;
 mod handlers;
 mod images;
 mod lazy;
