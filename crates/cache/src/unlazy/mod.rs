@@ -16,9 +16,11 @@ mod provider;
 mod reading;
 mod snapshot;
 mod syncs;
+mod unpacked;
 
 pub(crate) use provider::outwards;
 pub use provider::{LazyProvider, Remote};
 pub(crate) use reading::{Reading, Stream, Until, blocking};
-pub(crate) use snapshot::{Step, Unpacked};
+pub(crate) use snapshot::Step;
 pub(crate) use syncs::Syncs;
+pub(crate) use unpacked::Unpacked;

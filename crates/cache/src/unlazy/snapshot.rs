@@ -4,9 +4,7 @@
 //! meet at its top, and one of them makes all of it. Who holds a lock waits only for those of what it stands on.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt, try_join_all};
@@ -18,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{Applying, Made};
 use super::difference::Comparing;
 use super::reading::blocking;
-use crate::error::{Error, IoContext, Missing, Result, What};
+use super::unpacked::{State, Tree, Unpacked, Unpublished};
+use crate::error::{Error, Missing, Result, What};
 use crate::manager::Manager;
 use crate::manager::live::Live;
 use crate::manager::mutable::keys;
 use crate::record::{Kind, Record, RecordId};
 use crate::refs::{ImmutableRef, Layer, stack};
-use crate::root::Claim;
-use crate::snapshot::{About, SnapshotKey, Staged};
+use crate::snapshot::{About, SnapshotKey};
 
 /// What a flight is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,49 +32,6 @@ pub(crate) enum Step {
     Settled(SnapshotKey),
     /// Its snapshot is visible and durable, and so are those below.
     Kept(SnapshotKey),
-}
-
-/// A layer that is settled: its tree, and those of all below.
-#[derive(Debug)]
-pub(crate) struct Unpacked {
-    /// The bottom one first. As long as this lives, they do, and what of them has no name yet is not lost.
-    below: Vec<Arc<Unpacked>>,
-    key: SnapshotKey,
-    tree: Tree,
-    /// Whether it is visible. Locked by whoever makes it so; several are locked in the order of their keys.
-    state: tokio::sync::Mutex<State>,
-}
-
-/// The directory of one layer's diff. Opened, so that it is the same one before and after it gets its name.
-#[derive(Debug)]
-struct Tree(File);
-
-#[derive(Debug)]
-enum State {
-    /// It has no name yet.
-    Waiting(Box<Unpublished>),
-    /// Somebody makes it visible; where nobody does any more, that has failed.
-    Taken,
-    Published,
-}
-
-/// A settled layer that has no name yet, and the right to make it.
-#[derive(Debug)]
-struct Unpublished {
-    staged: Staged,
-    about: About,
-    claim: Claim,
-}
-
-impl Tree {
-    fn open(path: &Path, key: &SnapshotKey) -> Result<Self> {
-        Ok(Self(File::open(path).during("open snapshot", key, path)?))
-    }
-
-    /// A path that stays good when the directory is renamed.
-    fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
-    }
 }
 
 /// What a layer is settled on.
@@ -409,54 +364,6 @@ impl Asker {
 
     fn cancelled(&self) -> Error {
         Error::Cancelled { what: What::new("unpack", &self.layer.record().id) }
-    }
-}
-
-impl Manager {
-    /// Makes a layer and all below it visible, with one sync for all that are not: the bottom one first. Says whether they
-    /// are; others may have failed to make one visible that they had taken.
-    async fn publish(&self, top: &Arc<Unpacked>) -> Result<bool> {
-        let mut stack: Vec<&Arc<Unpacked>> = top.below.iter().chain([top]).collect();
-        let order: HashMap<SnapshotKey, usize> =
-            stack.iter().enumerate().map(|(at, layer)| (layer.key.clone(), at)).collect();
-        // Stacks of merges may have the same layers in another order: who locks by key waits for nobody who waits for it.
-        stack.sort_by(|one, other| one.key.cmp(&other.key));
-        stack.dedup_by(|one, other| one.key == other.key);
-        let mut taken = Vec::new();
-        for layer in stack {
-            let mut state = layer.state.lock().await;
-            match std::mem::replace(&mut *state, State::Taken) {
-                State::Waiting(unpublished) => taken.push((order.get(&layer.key), state, *unpublished)),
-                State::Published => *state = State::Published,
-                State::Taken => return Ok(false),
-            }
-        }
-        if taken.is_empty() {
-            return Ok(true);
-        }
-        taken.sort_by_key(|(at, ..)| *at);
-        let (mut states, mut staged, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-        for (_, state, unpublished) in taken {
-            states.push(state);
-            staged.push(unpublished.staged);
-            rest.push((unpublished.about, unpublished.claim));
-        }
-        let synced = self.0.syncs.sync(self.snapshots(), &self.0.tasks, staged).await?;
-        let snapshots = Arc::clone(self.snapshots());
-        let what = || What::new("publish snapshot", &top.key);
-        blocking(what, move || {
-            for (synced, (about, claim)) in synced.into_iter().zip(rest) {
-                snapshots.publish(synced, about)?;
-                // Only now may other processes look whether it is there.
-                drop(claim);
-            }
-            Ok(())
-        })
-        .await?;
-        for mut state in states {
-            *state = State::Published;
-        }
-        Ok(true)
     }
 }
 
