@@ -8,7 +8,7 @@ use super::apply::blocking;
 use crate::error::{Error, Result, What};
 use crate::snapshot::{Snapshotter, Staged, Synced};
 
-type Waiting = (Staged, oneshot::Sender<Result<Synced>>);
+type Waiting = (Vec<Staged>, oneshot::Sender<Result<Vec<Synced>>>);
 
 /// Gathers what is to be durable: who comes while a sync runs shares the next one.
 #[derive(Debug, Default)]
@@ -23,7 +23,11 @@ impl Syncs {
     ///
     /// # Errors
     /// [`Error::Io`], which all of one batch share.
-    pub(crate) async fn sync(&self, snapshots: &Arc<dyn Snapshotter>, staged: Staged) -> Result<Synced> {
+    pub(crate) async fn sync(
+        &self,
+        snapshots: &Arc<dyn Snapshotter>,
+        staged: Vec<Staged>,
+    ) -> Result<Vec<Synced>> {
         let (reply, mut answer) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((staged, reply));
         let turn = self.turn.lock().await;
@@ -34,14 +38,19 @@ impl Syncs {
         let what = || What::new("sync snapshots", "all that wait");
         blocking(what, move || {
             let batch = std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            let (staged, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-            let outcomes: Vec<Result<Synced>> = match snapshots.sync(staged) {
-                Ok(synced) => synced.into_iter().map(Ok).collect(),
-                Err(error) => {
-                    let error = Arc::new(error);
-                    replies.iter().map(|_| Err(Error::Shared(Arc::clone(&error)))).collect()
-                }
-            };
+            let (staged, replies): (Vec<Vec<Staged>>, Vec<_>) = batch.into_iter().unzip();
+            let counts: Vec<usize> = staged.iter().map(Vec::len).collect();
+            let outcomes: Vec<Result<Vec<Synced>>> =
+                match snapshots.sync(staged.into_iter().flatten().collect()) {
+                    Ok(synced) => {
+                        let mut synced = synced.into_iter();
+                        counts.iter().map(|count| Ok(synced.by_ref().take(*count).collect())).collect()
+                    }
+                    Err(error) => {
+                        let error = Arc::new(error);
+                        replies.iter().map(|_| Err(Error::Shared(Arc::clone(&error)))).collect()
+                    }
+                };
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 // Whoever has left has no use for it.
                 drop(reply.send(outcome));
