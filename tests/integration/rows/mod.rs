@@ -43,9 +43,8 @@ fn writes() -> bool {
 
 #[test]
 fn every_row_has_its_proof() {
-    if !writes() {
-        TABLES.iter().for_each(Table::check);
-    }
+    let wrong: Vec<String> = TABLES.iter().flat_map(Table::faults).collect();
+    assert!(writes() || wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

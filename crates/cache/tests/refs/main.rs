@@ -9,3 +9,5 @@ mod lazy;
 mod mutable;
 mod once;
 mod support;
+mod told;
+mod unpacking;

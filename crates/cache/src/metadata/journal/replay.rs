@@ -40,7 +40,7 @@ pub(in crate::metadata) fn survey(path: &Path) -> Result<Survey> {
                 survey.last = Some(generation);
                 survey.end = end;
                 survey.lines += good;
-                survey.bad += bad.max(count.saturating_sub(good));
+                survey.bad = survey.bad.saturating_add(bad.max(count.saturating_sub(good)));
                 (good, bad) = (0, 0);
             }
             None => bad += 1,
