@@ -101,7 +101,7 @@ pub(crate) struct Inner {
     /// Layers that are inflated and applied at once.
     pub(crate) cpus: Arc<Semaphore>,
     keeper: Keeper,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     closing: CancellationToken,
 }
 

@@ -408,7 +408,7 @@ impl Manager {
             staged.push(unpublished.staged);
             rest.push((unpublished.about, unpublished.claim));
         }
-        let synced = self.0.syncs.sync(self.snapshots(), staged).await?;
+        let synced = self.0.syncs.sync(self.snapshots(), &self.0.tasks, staged).await?;
         let snapshots = Arc::clone(self.snapshots());
         let what = || What::new("publish snapshot", &top.key);
         blocking(what, move || {

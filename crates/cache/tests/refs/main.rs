@@ -8,6 +8,7 @@ mod handlers;
 mod lazy;
 mod mutable;
 mod once;
+mod resuming;
 mod support;
 mod told;
 mod unpacking;
