@@ -5,7 +5,7 @@ use lazyblob_cache::layer::{Compression, Family, LayerType};
 use lazyblob_cache::prune::{Filter, PruneOptions};
 use lazyblob_cache::record::Source;
 use lazyblob_cache::refs::BlobOptions;
-use lazyblob_cache::{GetOptions, ImmutableRef, Manager};
+use lazyblob_cache::{ChainId, GetOptions, ImmutableRef, Manager};
 use lazyblob_remote::{Access, Provider as _};
 use tokio_util::sync::CancellationToken;
 
@@ -231,5 +231,38 @@ async fn who_joins_holds_what_comes() {
     prune_all(&other).await;
     assert!(stored(world.root()).is_empty());
     other.close().await.unwrap();
+    manager.close().await.unwrap();
+}
+
+/// BuildKit row 45: records are found by what they unpack to and by their blobs all the way down, in this process and the
+/// next, and not any more when they are gone.
+#[tokio::test]
+async fn records_are_found_by_what_they_have() {
+    let world = World::new().await;
+    let manager = world.manager().await;
+    let (gzip, plain) = (Made::new("a", Packed::Gzip), Made::new("a", Packed::Plain));
+    let [b] = made(["b"]);
+    let handlers = world.handlers("app", &[&gzip, &plain, &b]);
+    let one = stack(&manager, &[&gzip, &b], &handlers).await;
+    let other = stack(&manager, &[&plain, &b], &handlers).await;
+    let (chain, ids) = (one.chain().unwrap(), [one.id(), other.id()]);
+    let (blobs, other_blobs) = (one.blob_chain().unwrap(), other.blob_chain().unwrap());
+    let sorted = |mut ids: Vec<lazyblob_cache::RecordId>| {
+        ids.sort();
+        ids
+    };
+    drop((one, other));
+    manager.close().await.unwrap();
+    drop(manager);
+    let manager = world.process().await;
+    let nothing = ChainId::base(&lazyblob_remote::digest::sha256(b"nothing"));
+    assert_eq!(sorted(manager.find_by_chain(&chain).await.unwrap()), sorted(ids.to_vec()));
+    assert_eq!(manager.find_by_blob_chain(&blobs).await.unwrap(), [ids[0].clone()]);
+    assert_eq!(manager.find_by_blob_chain(&other_blobs).await.unwrap(), [ids[1].clone()]);
+    let several = manager.find_by_chains(vec![nothing.clone(), chain.clone()]).await.unwrap();
+    assert_eq!((several[0].len(), several[1].len()), (0, 2));
+    prune_all(&manager).await;
+    assert_eq!(manager.find_by_chain(&chain).await.unwrap(), []);
+    assert_eq!(manager.find_by_blob_chain(&blobs).await.unwrap(), []);
     manager.close().await.unwrap();
 }
