@@ -153,9 +153,9 @@ async fn usage_tells_what_is_in_use_and_what_is_shared() {
     let mut expected = vec![bottom_id.clone(), top_id.clone()];
     expected.sort();
     assert_eq!(in_use, expected, "the bottom one by what stands on it");
-    assert_eq!(ids(&["inuse=false"]).await, [other_id.clone()]);
-    assert_eq!(ids(&["lazy=true"]).await, [other_id.clone()]);
-    assert_eq!(ids(&[&format!("parent={bottom_id}")]).await, [top_id.clone()]);
+    assert_eq!(ids(&["inuse=false"]).await, std::slice::from_ref(&other_id));
+    assert_eq!(ids(&["lazy=true"]).await, std::slice::from_ref(&other_id));
+    assert_eq!(ids(&[&format!("parent={bottom_id}")]).await, std::slice::from_ref(&top_id));
     assert_eq!(ids(&["inuse=true", "lazy=true"]).await, []);
     assert_eq!(ids(&["shared=true"]).await, [], "nothing has a name");
     assert_eq!(ids(&["type=regular"]).await.len(), 3);
@@ -257,8 +257,8 @@ async fn records_are_found_by_what_they_have() {
     let manager = world.process().await;
     let nothing = ChainId::base(&lazyblob_remote::digest::sha256(b"nothing"));
     assert_eq!(sorted(manager.find_by_chain(&chain).await.unwrap()), sorted(ids.to_vec()));
-    assert_eq!(manager.find_by_blob_chain(&blobs).await.unwrap(), [ids[0].clone()]);
-    assert_eq!(manager.find_by_blob_chain(&other_blobs).await.unwrap(), [ids[1].clone()]);
+    assert_eq!(manager.find_by_blob_chain(&blobs).await.unwrap(), ids[..1]);
+    assert_eq!(manager.find_by_blob_chain(&other_blobs).await.unwrap(), ids[1..]);
     let several = manager.find_by_chains(vec![nothing.clone(), chain.clone()]).await.unwrap();
     assert_eq!((several[0].len(), several[1].len()), (0, 2));
     prune_all(&manager).await;

@@ -30,7 +30,7 @@ fn run(target: &Target, bytes: &[u8], what: &str) {
             lazyblob_remote::digest::sha256(bytes).digest()
         ));
         fs::write(&kept, bytes).unwrap();
-        eprintln!("{}: {what} makes it panic; kept as {}", target.name, kept.display());
+        println!("{}: {what} makes it panic; kept as {}", target.name, kept.display());
         std::panic::resume_unwind(panic);
     }
 }
