@@ -2,16 +2,18 @@
 
 use lazyblob_cache::layer::Algorithm;
 use lazyblob_cache::layer::{Compression, Family, LayerType};
+use lazyblob_cache::mount::{Mode, Trusts};
 use lazyblob_cache::prune::{Filter, PruneOptions};
 use lazyblob_cache::record::Source;
 use lazyblob_cache::refs::BlobOptions;
-use lazyblob_cache::{ChainId, GetOptions, ImmutableRef, Manager};
+use lazyblob_cache::{ChainId, GetOptions, ImmutableRef, Manager, MountOptions};
+use lazyblob_remote::testing::TestRegistry;
 use lazyblob_remote::{Access, Provider as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    Made, Packed, World, assert_tree_of, at, keys, made, read_lazily, remove_behind_our_back, snapshots,
-    stack, stored,
+    Made, Packed, Wanted, World, assert_tree_of, at, keys, kinds, layers, made, noise, read_lazily,
+    remove_behind_our_back, snapshots, stack, stored,
 };
 
 async fn prune_all(manager: &Manager) -> lazyblob_cache::prune::Pruned {
@@ -265,4 +267,41 @@ async fn records_are_found_by_what_they_have() {
     assert_eq!(manager.find_by_chain(&chain).await.unwrap(), []);
     assert_eq!(manager.find_by_blob_chain(&blobs).await.unwrap(), []);
     manager.close().await.unwrap();
+}
+
+/// BuildKit row 9: what is mounted stays as long as it is, though nobody has a handle on it and all is pruned, and goes with
+/// the next prune.
+#[tokio::test]
+async fn what_is_mounted_stays_as_long_as_it_is() {
+    if !rustix::process::geteuid().is_root() {
+        lazyblob_remote::testing::not_run("mounts that a prune spares", "mounting needs root");
+        return;
+    }
+    for wanted in kinds() {
+        let world = World::of(TestRegistry::builder(), &layers(), wanted).await;
+        let manager = world.manager().await;
+        let [a, b] = made(["a", "b"]);
+        world.seed("app", &[&a, &b]).await;
+        let top = stack(&manager, &[&a, &b], &world.handlers("app", &[&a, &b])).await;
+        let dir = world.root().parent().unwrap().join(format!("mounted-{}", top.id()));
+        let options = MountOptions { mode: Mode::ReadOnly, trusts: Trusts::default(), command: "a test" };
+        top.mount(&dir, options, &Access::anonymous()).await.unwrap();
+        let kept = snapshots(&manager).len();
+        drop(top);
+        let other = world.process().await;
+        prune_all(&other).await;
+        let who = std::fs::read_to_string(dir.join("who"));
+        let data = std::fs::read(dir.join("a/data"));
+        let after = snapshots(&manager).len();
+        manager.unmount(&dir, false).await.unwrap();
+        assert_eq!(who.unwrap(), "b");
+        assert!(data.unwrap() == noise("a", 60_000));
+        // Of plain directories a mount is a copy.
+        assert!(wanted == Wanted::Plain || (kept, after) == (2, 2), "{kept}, {after}");
+        prune_all(&other).await;
+        assert!(snapshots(&manager).is_empty() && stored(world.root()).is_empty());
+        assert!(!dir.exists(), "it went with its mount");
+        other.close().await.unwrap();
+        manager.close().await.unwrap();
+    }
 }
