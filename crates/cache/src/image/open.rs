@@ -75,8 +75,8 @@ impl Manager {
         if let Some(config) = manifests.last().and_then(Manifest::config).filter(|_| true)
             && !self.store().holds(config).await?
         {
-            let sources = self.remembered_sources(config.digest(), access).await?;
-            let sources = if sources.is_empty() { vec![Source::blobs(&source)] } else { sources };
+            // Not by way of what reads the image's blobs: that would bring it here itself, and wait for this.
+            let sources = source.sources(config.digest()).await?;
             self.bring(config, sources, 0, access).await?;
         }
         self.image_of(reference, manifests, None, RecordType::Regular).await
@@ -145,7 +145,10 @@ impl Manager {
         };
         let sources: Vec<record::Source> =
             seen.iter().filter(|origin| is_remote(origin)).cloned().map(record::Source::from).collect();
-        let handlers: DescHandlers = match seen.first() {
+        // Where nothing is remembered its name may still say where it is. That is a guess, and not written down.
+        let called = reference.repository();
+        let called = Origin { host: called.host().to_owned(), repository: called.path().to_owned() };
+        let handlers: DescHandlers = match seen.first().or_else(|| Some(&called).filter(|at| is_remote(at))) {
             Some(origin) => {
                 let handler = Arc::new(self.handler_at(origin.clone()));
                 layers.iter().map(|layer| (layer.descriptor.digest().clone(), Arc::clone(&handler))).collect()

@@ -146,7 +146,10 @@ impl Manager {
     }
 
     pub(crate) fn pin_blob(&self, digest: &Digest) -> Result<Pinned> {
-        self.root().live().pin(&[Pin::Blob(digest.clone())])
+        let pinned = self.root().live().pin(&[Pin::Blob(digest.clone())])?;
+        // Until now another process may have removed it.
+        self.store().lost(digest);
+        Ok(pinned)
     }
 
     /// What `config` says.

@@ -15,7 +15,7 @@ use oci_spec::image::{Descriptor, Digest};
 use super::origins::Origins;
 use crate::manager::Manager;
 use crate::record::{self, Rows};
-use crate::root::{Pin, Pinned};
+use crate::root::Pinned;
 use crate::unlazy::outwards;
 
 /// Repositories that one blob is tried to be mounted from: each refusal is a request.
@@ -89,19 +89,7 @@ impl StoreSource {
         if manager.store().holds(blob).await.map_err(outwards)? {
             return Ok(None);
         }
-        let mut sources = manager.remembered_sources(blob.digest(), access).await.map_err(outwards)?;
-        for place in self.places(blob.digest()).await? {
-            if let Some(provider) = manager.0.remotes.provider(&place, access)
-                && !sources.iter().any(|known| known.origin() == place)
-            {
-                sources.push(provider);
-            }
-        }
-        if sources.is_empty() {
-            let object = format!("{} of {}", blob.digest(), self.reference);
-            let reason = "it is not in the store, and nothing is known of where it was";
-            return Err(lazyblob_remote::Error::not_found("read blob", object, reason));
-        }
+        let sources = self.sources(blob.digest()).await?;
         Ok(manager.bring(blob, sources, 0, access).await.map_err(outwards)?.held)
     }
 
@@ -118,7 +106,7 @@ impl StoreSource {
     }
 
     fn pin(&self, digest: &Digest) -> Result<()> {
-        let pin = self.manager.root().live().pin(&[Pin::Blob(digest.clone())]).map_err(outwards)?;
+        let pin = self.manager.pin_blob(digest).map_err(outwards)?;
         self.pins.lock().unwrap_or_else(PoisonError::into_inner).push(pin);
         Ok(())
     }
@@ -140,6 +128,28 @@ impl StoreSource {
             }
         }
         Err(error)
+    }
+
+    /// Providers of the repositories that may have `digest`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](lazyblob_remote::Error::NotFound) where there are none that can be reached.
+    pub(super) async fn sources(&self, digest: &Digest) -> Result<Vec<Arc<dyn Provider>>> {
+        let (manager, access) = (&self.manager, &self.access);
+        let mut sources = manager.remembered_sources(digest, access).await.map_err(outwards)?;
+        for place in self.places(digest).await? {
+            if let Some(provider) = manager.0.remotes.provider(&place, access)
+                && !sources.iter().any(|known| known.origin() == place)
+            {
+                sources.push(provider);
+            }
+        }
+        if sources.is_empty() {
+            let object = format!("{digest} of {}", self.reference);
+            let reason = "it is not in the store, and nothing is known of where it was";
+            return Err(lazyblob_remote::Error::not_found("read blob", object, reason));
+        }
+        Ok(sources)
     }
 
     /// Repositories that may have `digest`: where it was seen, then where the image was.

@@ -99,6 +99,12 @@ impl Manager {
         for (record, pin) in loaded {
             let parents = record.kind.parents().filter_map(|parent| entered.get(parent).cloned()).collect();
             let id = record.id.clone();
+            if let Some(blob) = &record.blob
+                && self.0.table.get(&id).is_none()
+            {
+                // Until it was pinned another process may have removed it.
+                self.0.store.lost(blob.descriptor.digest());
+            }
             entered.insert(id, self.0.table.enter(record, parents, pin));
         }
         entered.remove(id).ok_or_else(|| Error::not_found("find record", id, "it was not read"))

@@ -45,39 +45,39 @@ impl Manager {
         let key = SnapshotKey::record(record.id.as_str())?;
         record.snapshot = Some(key.clone());
         describe(&mut record, &options);
-        let live = self.write_new(record.clone()).await?;
-        let opened = MutableRef::open(self, live, handlers)?;
+        // The tree before the row that speaks of it. Until then nobody else has an eye on either.
+        let pin = self.root().live().pin(&[Pin::Record(record.id.as_str().into())])?;
+        self.prepare(&record.id, key.clone(), parent).await?;
+        match self.write_new(record).await {
+            Ok(live) => {
+                drop(pin);
+                MutableRef::open(self, live, handlers)
+            }
+            Err(error) => {
+                let snapshots = Arc::clone(self.snapshots());
+                let what = What::new("remove snapshot", &key);
+                blocking(|| what, move || snapshots.remove_active(&key)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the tree of a mutable ref, which holds what `parent` does.
+    async fn prepare(&self, id: &RecordId, key: SnapshotKey, parent: Option<&ImmutableRef>) -> Result<()> {
         let below = parent.map(|parent| keys(parent.live())).transpose()?.unwrap_or_default();
         let (snapshots, token) = (Arc::clone(self.snapshots()), CancellationToken::new());
         let guard = token.clone().drop_guard();
         // It is made in staging, where whoever sweeps takes what nobody claims.
-        let claim = self.root().staging_locks().claim(&key.file_name(), &Silent, &token).await;
-        let what = || What::new("prepare snapshot", &record.id);
-        let prepared = match claim {
-            Ok(claim) => {
-                let prepare = move || {
-                    let prepared = snapshots.prepare(&key, &below, &token).map(drop);
-                    // Not before, even if nobody waits for it any more.
-                    drop(claim);
-                    prepared
-                };
-                blocking(what, prepare).await
-            }
-            Err(error) => Err(error),
+        let claim = self.root().staging_locks().claim(&key.file_name(), &Silent, &token).await?;
+        let prepare = move || {
+            let prepared = snapshots.prepare(&key, &below, &token).map(drop);
+            // Not before, even if nobody waits for it any more.
+            drop(claim);
+            prepared
         };
+        blocking(|| What::new("prepare snapshot", id), prepare).await?;
         guard.disarm();
-        match prepared {
-            Ok(()) => Ok(opened),
-            Err(error) => {
-                drop(opened);
-                self.write(move |rows| {
-                    Rows::delete(rows, &record);
-                    Ok(())
-                })
-                .await?;
-                Err(error)
-            }
-        }
+        Ok(())
     }
 
     /// Takes up a mutable ref again. Its immutable twin is removed, if it has one that nobody has a handle on.

@@ -66,12 +66,12 @@ async fn plain_roots_outlive_kill_9() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overlay_roots_outlive_kill_9() {
     let Some(world) = World::overlay("processes that use overlayfs are killed").await else { return };
-    rounds(&world, 1, many(20), 2).await;
+    rounds(&world, 1, many(10), 2).await;
 }
 
 /// Whoever is left goes on as if nothing had happened, and neither prunes what the other needs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_processes_is_killed() {
     let world = World::new(Kind::Plain).await;
-    rounds(&world, 2, many(10), 4).await;
+    rounds(&world, 2, many(5), 4).await;
 }

@@ -1,7 +1,7 @@
 //! Merges, diffs, and how often something was used.
 
 use lazyblob_cache::prune::PruneOptions;
-use lazyblob_cache::{BlobChainId, ChainId, DescHandlers, GetOptions, ImmutableRef, Manager};
+use lazyblob_cache::{BlobChainId, ChainId, GetOptions, ImmutableRef, Manager};
 use lazyblob_remote::Access;
 use lazyblob_remote::testing::TestRegistry;
 use tokio_util::sync::CancellationToken;
@@ -225,6 +225,5 @@ async fn uses_are_counted_with_the_last_handle() {
     let manager = world.process().await;
     let usage = manager.usage(&[]).await.unwrap();
     assert_eq!(usage.entries[0].last_use.count, 3);
-    let _ = DescHandlers::none();
     manager.close().await.unwrap();
 }

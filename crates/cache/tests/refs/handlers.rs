@@ -13,7 +13,7 @@ use lazyblob_remote::testing::{Effect, TestRegistry, TokenServer, Toxic};
 use lazyblob_remote::{Access, Credential, Descriptor, Progress};
 
 use crate::support::{
-    HOST, Made, World, assert_idle, assert_tree_of, layers, made, read_lazily, stack, until,
+    HOST, Made, World, assert_idle, assert_tree_of, layers, made, read_lazily, stack, task, until,
 };
 
 fn lacks_providers(error: &Error) -> bool {
@@ -245,7 +245,7 @@ async fn who_leaves_first_takes_nothing_from_the_others() {
         let spawn = |how| {
             let joined = Joined::default();
             let access = Access::anonymous().watched_by(Arc::new(joined.clone()));
-            (tokio::spawn(ask(opened.clone(), how, a.clone(), access)), joined)
+            (task(ask(opened.clone(), how, a.clone(), access)), joined)
         };
         let mut first = Box::pin(ask(opened.clone(), first, a.clone(), Access::anonymous()));
         tokio::select! {

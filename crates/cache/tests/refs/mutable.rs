@@ -12,7 +12,7 @@ use lazyblob_remote::Access;
 use lazyblob_remote::testing::TestRegistry;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{World, kinds, layers, made, snapshots, stack, text, tree};
+use crate::support::{World, kinds, layers, made, snapshots, stack, task, text, tree};
 
 fn retained() -> GetOptions {
     GetOptions { retention: Retention::Retain, ..GetOptions::default() }
@@ -222,10 +222,8 @@ async fn a_mutable_ref_outlives_what_was_committed_of_it() {
     let immutable = active.commit().await.unwrap().id();
     let filters = vec![Filter::Mutable(false)];
     let pruned = prune(&manager, &PruneOptions { filters, ..PruneOptions::default() }).await;
-    assert_eq!(
-        pruned.records.iter().map(|entry| entry.record.id.clone()).collect::<Vec<_>>(),
-        [immutable.clone()]
-    );
+    assert_eq!(pruned.records.len(), 1);
+    assert_eq!(pruned.records[0].record.id, immutable);
     assert!(get(&manager, &immutable).await.unwrap_err().is_not_found());
     let again = get(&manager, &mutable).await.unwrap();
     assert_ne!(again.id(), immutable);
@@ -278,7 +276,7 @@ async fn of_many_who_want_it_one_gets_it() {
     for _ in 0..50 {
         let tries = (0..8).map(|_| {
             let (manager, id) = (manager.clone(), id.clone());
-            tokio::spawn(async move { get_mutable(&manager, &id).await })
+            task(async move { get_mutable(&manager, &id).await })
         });
         let outcomes = futures::future::join_all(tries).await;
         let (won, lost): (Vec<_>, Vec<_>) =

@@ -6,7 +6,9 @@ use lazyblob_remote::Access;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::testing::TestRegistry;
 
-use crate::support::{Made, World, assert_idle, assert_tree_of, kinds, layers, made, read_lazily, stack};
+use crate::support::{
+    Made, World, assert_idle, assert_tree_of, kinds, layers, made, read_lazily, stack, task,
+};
 
 /// BuildKit rows 13, 15, 17: 64 tasks extract, read and unlazy a ▸ b ▸ c and a ▸ d ▸ c, which have handlers for different
 /// repositories.
@@ -24,7 +26,7 @@ async fn overlapping_chains_fetch_each_blob_once() {
         let tasks = (0..64_usize).map(|n| {
             let (of, layers) = if n % 2 == 0 { (&one, [a, b, c]) } else { (&other, [a, d, c]) };
             let (of, layers) = (of.clone(), layers.map(Clone::clone));
-            tokio::spawn(async move {
+            task(async move {
                 let access = Access::anonymous();
                 match n / 2 % 3 {
                     0 => of.extract(&access).await.unwrap(),
@@ -68,7 +70,7 @@ async fn twenty_pulls_and_unpacks_are_the_bytes_of_one() {
     let manager = world.manager().await;
     let pulls = (0..20).map(|_| {
         let (manager, pull) = (manager.clone(), world.pull_of("registry.test/big:1"));
-        tokio::spawn(async move {
+        task(async move {
             let pulled = manager.pull(pull, &Access::anonymous()).await.unwrap();
             let top = pulled.image.top.clone().unwrap();
             top.extract(&Access::anonymous()).await.unwrap();

@@ -3,9 +3,11 @@
 use lazyblob_remote::Access;
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::testing::{Effect, TestRegistry, Toxic};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    Made, Packed, World, assert_idle, assert_tree_of, kinds, layers, made, noise, stack, text, tree, until,
+    Made, Packed, World, assert_idle, assert_tree_of, kinds, layers, made, noise, stack, task, text, tree,
+    until,
 };
 
 fn ranges(world: &World) -> Vec<Option<String>> {
@@ -87,10 +89,14 @@ async fn the_next_process_goes_on() {
         let manager = world.process().await;
         let top = stack(&manager, &[&a, &b], &world.handlers("app", &[&a, &b])).await;
         let id = top.id();
-        let work = tokio::spawn(async move { top.extract(&Access::anonymous()).await });
+        let stop = CancellationToken::new();
+        let work = task({
+            let stop = stop.clone();
+            async move { stop.run_until_cancelled(top.extract(&Access::anonymous())).await.is_some() }
+        });
         until("the rest is waited for", || world.registry.requests(Kind::BlobGet) == 3).await;
-        work.abort();
-        drop(work.await);
+        stop.cancel();
+        assert!(!work.await.unwrap(), "it hung");
         manager.close().await.unwrap();
         drop(manager);
         world.registry.reset();

@@ -26,7 +26,9 @@ use lazyblob_remote::testing::{Builder, Image, TestRegistry};
 use lazyblob_remote::transfer::{self, Retry};
 use lazyblob_remote::{Access, Descriptor, Digest, Reference, Registry, Scopes, digest};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The registry of all tests.
 pub(crate) const HOST: &str = "registry.test";
@@ -334,6 +336,14 @@ pub(crate) async fn read_lazily(of: &ImmutableRef, layer: &Made, access: &Access
         bytes.extend_from_slice(&chunk.unwrap());
     }
     Ok(bytes)
+}
+
+/// A task on the other threads; whoever starts it awaits it.
+pub(crate) fn task<F>(work: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    TaskTracker::new().spawn(work)
 }
 
 /// What a file of a directory says.
