@@ -30,8 +30,8 @@ const CACHE: Table = Table {
     word: "BuildKit row",
     rows: &[1..=48, 95..=112],
     required: &[1..=48],
-    // Builds that prune.
-    not_required: &[(47, Some('b'))],
+    // Builds that prune, and what they look up in layers.
+    not_required: &[(47, Some('b')), (48, Some('b'))],
     not_here: &[41],
     later: &["issue 6, the build engine"],
 };

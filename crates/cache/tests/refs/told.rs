@@ -161,6 +161,8 @@ async fn usage_tells_what_is_in_use_and_what_is_shared() {
     assert_eq!(ids(&["inuse=true", "lazy=true"]).await, []);
     assert_eq!(ids(&["shared=true"]).await, [], "nothing has a name");
     assert_eq!(ids(&["type=regular"]).await.len(), 3);
+    let usage = manager.usage(&[]).await.unwrap();
+    assert!(usage.entries.is_sorted_by_key(|entry| std::cmp::Reverse(entry.last_use.at)));
     let process = world.process().await;
     let theirs = process.get(&other_id, GetOptions { handlers, ..GetOptions::default() }).await.unwrap();
     assert_eq!(ids(&["inuse=true"]).await.len(), 3, "another process holds the third");
@@ -304,4 +306,28 @@ async fn what_is_mounted_stays_as_long_as_it_is() {
         other.close().await.unwrap();
         manager.close().await.unwrap();
     }
+}
+
+/// BuildKit row 27: a foreign layer keeps its type and its addresses, in the next process too.
+#[tokio::test]
+async fn a_foreign_layer_keeps_its_addresses() {
+    let world = World::new().await;
+    let manager = world.manager().await;
+    let [mut a] = made(["a"]);
+    let foreign = LayerType::new(Family::Oci, Algorithm::None).foreign(true).media_type();
+    let urls = vec!["https://elsewhere.test/a".to_owned(), "https://other.test/a".to_owned()];
+    a.blob.descriptor.set_media_type(foreign.into());
+    a.blob.descriptor.set_urls(Some(urls.clone()));
+    let id = stack(&manager, &[&a], &world.handlers("app", &[&a])).await.id();
+    manager.close().await.unwrap();
+    drop(manager);
+    let manager = world.process().await;
+    let handlers = world.handlers("app", &[&a]);
+    let top = manager.get(&id, GetOptions { handlers, ..GetOptions::default() }).await.unwrap();
+    let remote = top.remote(&Access::anonymous()).unwrap();
+    let [descriptor] = &remote.descriptors[..] else { panic!("{:?}", remote.descriptors) };
+    assert_eq!(descriptor.urls().as_ref(), Some(&urls));
+    assert_eq!(descriptor.media_type().to_string(), foreign);
+    drop((remote, top));
+    manager.close().await.unwrap();
 }
