@@ -77,6 +77,23 @@ impl BlobChainId {
     }
 }
 
+/// Both names of one stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chains {
+    pub(crate) chain: ChainId,
+    pub(crate) blobs: BlobChainId,
+}
+
+impl Chains {
+    /// One more layer on top of what is below, or at the bottom.
+    pub(crate) fn on(below: Option<&Self>, blob: &Digest, diff_id: &Digest) -> Self {
+        match below {
+            None => Self { chain: ChainId::base(diff_id), blobs: BlobChainId::base(blob, diff_id) },
+            Some(below) => Self { chain: below.chain.with(diff_id), blobs: below.blobs.with(blob, diff_id) },
+        }
+    }
+}
+
 impl fmt::Display for ChainId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -129,8 +129,10 @@ impl Store {
         Ok(())
     }
 
-    /// A blob has been stored: what looks for it need not ask the disk.
+    /// A blob is here: what looks for it need not ask the disk, and who follows it waits no more. Another process may have
+    /// stored it, of which nobody else tells them.
     pub fn stored(&self, blob: &Descriptor) {
+        self.ingests().is_here(blob.digest());
         self.present.insert(blob.digest().clone(), blob.size());
     }
 

@@ -9,7 +9,7 @@ use lazyblob_remote::{Manifest, Reference, What};
 use oci_spec::image::{Descriptor, Digest};
 
 use super::config::Config;
-use crate::chain::{BlobChainId, ChainId};
+use crate::chain::{BlobChainId, ChainId, Chains};
 use crate::error::Result;
 use crate::manager::Manager;
 use crate::record::{LastUse, LayerBlob, Rows};
@@ -143,20 +143,15 @@ impl Manager {
         };
         let files = read.as_ref().and_then(|config| config.layers(&manifest).ok());
         let mut layers = Vec::new();
-        let (mut chain, mut blob_chain): (Option<ChainId>, Option<BlobChainId>) = (None, None);
+        let mut chains: Option<Chains> = None;
         match &files {
             Some(files) => {
                 for LayerBlob { descriptor, diff_id } in files {
-                    let digest = descriptor.digest();
-                    let up = chain.map_or_else(|| ChainId::base(diff_id), |below| below.with(diff_id));
-                    blob_chain = Some(match blob_chain {
-                        Some(below) => below.with(digest, diff_id),
-                        None => BlobChainId::base(digest, diff_id),
-                    });
-                    let mut layer = self.about_blob(descriptor, Some(&up)).await?;
+                    let up = Chains::on(chains.as_ref(), descriptor.digest(), diff_id);
+                    let mut layer = self.about_blob(descriptor, Some(&up.chain)).await?;
                     layer.diff_id = Some(diff_id.clone());
                     layers.push(layer);
-                    chain = Some(up);
+                    chains = Some(up);
                 }
             }
             None => {
@@ -170,8 +165,8 @@ impl Manager {
         }
         let said = read.map(|config| format!("{}/{}", config.os, config.architecture));
         let platform = platform.or(said.filter(|platform| platform.len() > 1));
-        let (created, used) = match blob_chain {
-            Some(chain) => self.history(chain).await?,
+        let (created, used) = match chains {
+            Some(chains) => self.history(chains.blobs).await?,
             None => (None, None),
         };
         Ok(AboutImage { manifest, platform, config, layers, created, used })

@@ -12,7 +12,7 @@ use super::config::Config;
 use super::pull::is_remote;
 use super::source::StoreSource;
 use crate::error::{Error, Result};
-use crate::handler::DescHandlers;
+use crate::handler::{DescHandler, DescHandlers};
 use crate::manager::{GetOptions, Manager, NewLayer};
 use crate::record::{self, LayerBlob, RecordType};
 use crate::refs::ImmutableRef;
@@ -72,12 +72,11 @@ impl Manager {
             let child = platform.unwrap_or(&host).find(index)?.digest().clone();
             manifests.push(Source::manifest(&source, &Name::Digest(child)).await?);
         }
-        if let Some(config) = manifests.last().and_then(Manifest::config).filter(|_| true)
+        if let Some(config) = manifests.last().and_then(Manifest::config)
             && !self.store().holds(config).await?
         {
             // Not by way of what reads the image's blobs: that would bring it here itself, and wait for this.
-            let sources = source.sources(config.digest()).await?;
-            self.bring(config, sources, 0, access).await?;
+            self.bring_config(config, source.sources(config.digest()).await?, access).await?;
         }
         self.image_of(reference, manifests, None, RecordType::Regular).await
     }
@@ -99,13 +98,13 @@ impl Manager {
         })
     }
 
-    /// Makes refs of the layers of the last of `manifests`, whose config is here. `origin` has just been seen to have
+    /// Makes refs of the layers of the last of `manifests`, whose config is here. `source` has just been seen to have
     /// them.
     pub(super) async fn image_of(
         &self,
         reference: &Reference,
         manifests: Vec<Manifest>,
-        origin: Option<&Origin>,
+        source: Option<&Arc<dyn Source>>,
         record_type: RecordType,
     ) -> Result<Image> {
         let (Some(root), Some(manifest)) = (manifests.first().cloned(), manifests.last().cloned()) else {
@@ -126,7 +125,7 @@ impl Manager {
         let top = if layers.is_empty() {
             None
         } else {
-            Some(self.layers_of(reference, &manifest, &layers, origin, record_type).await?)
+            Some(self.layers_of(reference, &manifest, &layers, source, record_type).await?)
         };
         Ok(Image { reference: reference.clone(), root, manifest, config, layers, top, _pins: pins })
     }
@@ -136,11 +135,11 @@ impl Manager {
         reference: &Reference,
         manifest: &Manifest,
         layers: &[LayerBlob],
-        origin: Option<&Origin>,
+        source: Option<&Arc<dyn Source>>,
         record_type: RecordType,
     ) -> Result<ImmutableRef> {
-        let seen = match origin {
-            Some(origin) => vec![origin.clone()],
+        let seen = match source {
+            Some(source) => vec![source.origin()],
             None => self.seen_at(manifest.digest()).await?,
         };
         let sources: Vec<record::Source> =
@@ -148,13 +147,17 @@ impl Manager {
         // Where nothing is remembered its name may still say where it is. That is a guess, and not written down.
         let called = reference.repository();
         let called = Origin { host: called.host().to_owned(), repository: called.path().to_owned() };
-        let handlers: DescHandlers = match seen.first().or_else(|| Some(&called).filter(|at| is_remote(at))) {
-            Some(origin) => {
-                let handler = Arc::new(self.handler_at(origin.clone()));
-                layers.iter().map(|layer| (layer.descriptor.digest().clone(), Arc::clone(&handler))).collect()
-            }
-            None => DescHandlers::none(),
+        let place = seen.into_iter().next().unwrap_or(called);
+        let handler = match source {
+            _ if is_remote(&place) => Some(self.handler_at(place)),
+            // A place that no later run finds again is good for as long as this handle lives.
+            Some(source) => Some(DescHandler::of(source.blobs())),
+            None => None,
         };
+        let handlers: DescHandlers = handler.map_or_else(DescHandlers::none, |handler| {
+            let handler = Arc::new(handler);
+            layers.iter().map(|layer| (layer.descriptor.digest().clone(), Arc::clone(&handler))).collect()
+        });
         let new =
             layers.iter().map(|blob| NewLayer { blob: blob.clone(), sources: sources.clone() }).collect();
         let options = GetOptions {

@@ -87,7 +87,7 @@ impl Manager {
         let mut seen: Vec<Digest> = manifests.iter().map(|manifest| manifest.digest().clone()).collect();
         if let Some(config) = manifests.last().and_then(Manifest::config).cloned() {
             pins.push(self.pin_blob(config.digest())?);
-            self.bring_config(&config, pull.source.blobs(), access).await?;
+            self.bring_config(&config, vec![pull.source.blobs()], access).await?;
             seen.push(config.digest().clone());
         }
         for child in manifests.iter().skip(1).rev() {
@@ -98,7 +98,7 @@ impl Manager {
             self.saw(seen, origin.clone()).await?;
         }
         layout.put_manifest(&root, &Name::Digest(root.digest().clone())).await?;
-        let opened = self.image_of(&pull.reference, manifests, Some(&origin), pull.record_type).await?;
+        let opened = self.image_of(&pull.reference, manifests, Some(&pull.source), pull.record_type).await?;
         let unchanged = before.as_ref() == Some(root.digest());
         if !unchanged {
             layout.put_manifest(&root, &Name::Tag(pull.reference.to_string())).await?;
@@ -129,10 +129,11 @@ impl Manager {
         Ok(pull.source.manifest(&pull.name).await?)
     }
 
-    async fn bring_config(
+    /// Brings a config here, one of a size that is read.
+    pub(super) async fn bring_config(
         &self,
         config: &Descriptor,
-        source: Arc<dyn Provider>,
+        sources: Vec<Arc<dyn Provider>>,
         access: &Access,
     ) -> Result<()> {
         if config.size() > MAX_CONFIG {
@@ -140,7 +141,7 @@ impl Manager {
             return Err(Error::refused("pull config", config.digest(), reason));
         }
         if !self.store().holds(config).await? {
-            self.bring(config, vec![source], 0, access).await?;
+            self.bring(config, sources, 0, access).await?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use oci_spec::image::Digest;
 use super::get::{Loaded, load};
 use super::live::Table;
 use super::{GetOptions, Manager};
-use crate::chain::{BlobChainId, ChainId};
+use crate::chain::Chains;
 use crate::error::{Error, Missing, Result};
 use crate::handler::DescHandlers;
 use crate::metadata::Transaction;
@@ -135,19 +135,22 @@ fn find_or_make(
 ) -> Result<Record> {
     let NewLayer { blob, sources } = layer;
     let (digest, diff_id) = (blob.descriptor.digest(), &blob.diff_id);
-    let (chain, blob_chain) = match below {
-        None => (ChainId::base(diff_id), BlobChainId::base(digest, diff_id)),
+    let stack = match below {
+        None => None,
         Some(below) => {
-            let (Some(chain), Some(blobs)) = (&below.chain, &below.blob_chain) else {
+            let (Some(chain), Some(blobs)) = (below.chain.clone(), below.blob_chain.clone()) else {
                 let reason = format!("it stands on {}, which has no blob", below.id);
                 return Err(Error::invalid("get by blob", digest, reason));
             };
-            (chain.with(diff_id), blobs.with(digest, diff_id))
+            Some(Chains { chain, blobs })
         }
     };
+    let Chains { chain, blobs: blob_chain } = Chains::on(stack.as_ref(), digest, diff_id);
+    let kind = Kind::Layer { parent: below.map(|below| below.id.clone()) };
     for id in Rows::of_blob_chain(rows, blob_chain.digest().as_ref())? {
         let Some(mut record) = Rows::get(rows, &id)? else { continue };
-        if record.mutable {
+        // A merge of the same blobs has another tree: its layers were settled where they came from.
+        if record.mutable || record.kind != kind {
             continue;
         }
         if record.seen(options.image_ref.as_deref(), &sources) {
@@ -159,13 +162,25 @@ fn find_or_make(
         }
         return Ok(record);
     }
-    let mut record = Record::new(Kind::Layer { parent: below.map(|below| below.id.clone()) });
-    record.snapshot = Some(SnapshotKey::chain(&chain));
+    let mut record = Record::new(kind);
+    record.snapshot = Some(match below {
+        // What a layer leaves to those below is settled with the parent's tree, which another stack of this chain may not
+        // have.
+        Some(below) if !is_plain(below) => SnapshotKey::record(record.id.as_str())?,
+        _ => SnapshotKey::chain(&chain),
+    });
     (record.chain, record.blob_chain, record.blob) = (Some(chain), Some(blob_chain), Some(blob));
     record.seen(options.image_ref.as_deref(), &sources);
     describe(&mut record, options);
     Rows::put(rows, &record)?;
     Ok(record)
+}
+
+/// Whether the tree of a record is what its chain unpacks to wherever it is unpacked: not so that of a merge or a diff, nor
+/// of what stands on one.
+fn is_plain(record: &Record) -> bool {
+    let key = record.chain.as_ref().map(SnapshotKey::chain);
+    matches!(record.kind, Kind::Layer { .. }) && key.is_some() && record.snapshot == key
 }
 
 /// What `options` say of a new record.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::get_by_blob::describe;
 use super::live::Live;
 use super::{GetOptions, Manager};
-use crate::chain::{BlobChainId, ChainId};
+use crate::chain::Chains;
 use crate::error::Result;
 use crate::handler::DescHandlers;
 use crate::record::{Kind, Record, RecordId, Rows};
@@ -79,15 +79,10 @@ impl Manager {
     fn stacked(&self, kind: Kind, layers: &[Arc<Live>], options: &GetOptions) -> Record {
         let mut record = Record::new(kind);
         let blobs: Option<Vec<_>> = layers.iter().map(|layer| layer.record().blob.clone()).collect();
-        for blob in blobs.iter().flatten() {
-            let (digest, diff_id) = (blob.descriptor.digest(), &blob.diff_id);
-            record.chain =
-                Some(record.chain.map_or_else(|| ChainId::base(diff_id), |below| below.with(diff_id)));
-            record.blob_chain = Some(match record.blob_chain {
-                Some(below) => below.with(digest, diff_id),
-                None => BlobChainId::base(digest, diff_id),
-            });
-        }
+        let chains = blobs.iter().flatten().fold(None, |below: Option<Chains>, blob| {
+            Some(Chains::on(below.as_ref(), blob.descriptor.digest(), &blob.diff_id))
+        });
+        (record.chain, record.blob_chain) = chains.map(|chains| (chains.chain, chains.blobs)).unzip();
         describe(&mut record, options);
         record
     }

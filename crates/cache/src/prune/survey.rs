@@ -8,7 +8,7 @@ use lazyblob_remote::endpoint::{Name, Source};
 use lazyblob_remote::layout::Partial;
 use oci_spec::image::Digest;
 
-use crate::chain::BlobChainId;
+use crate::chain::{BlobChainId, Chains};
 use crate::error::{Result, What};
 use crate::image::Config;
 use crate::layer;
@@ -156,16 +156,12 @@ impl Names {
             return;
         };
         self.blobs.extend(config.map(|config| config.digest().clone()));
-        let mut below: Option<BlobChainId> = None;
+        let mut below: Option<Chains> = None;
         for layer in layers {
-            let (digest, diff_id) = (layer.descriptor.digest(), &layer.diff_id);
-            let chain = match &below {
-                Some(below) => below.with(digest, diff_id),
-                None => BlobChainId::base(digest, diff_id),
-            };
-            self.layers.insert(digest.clone());
-            self.chains.insert(chain.clone());
-            below = Some(chain);
+            let chains = Chains::on(below.as_ref(), layer.descriptor.digest(), &layer.diff_id);
+            self.layers.insert(layer.descriptor.digest().clone());
+            self.chains.insert(chains.blobs.clone());
+            below = Some(chains);
         }
     }
 }

@@ -9,7 +9,7 @@ use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
 use super::{ImmutableRef, Layer, stack};
-use crate::chain::{BlobChainId, ChainId};
+use crate::chain::Chains;
 use crate::error::{Error, IoContext as _, Result, What};
 use crate::layer::{self, Compressed, Compression, Compressor, LayerType};
 use crate::manager::live::Live;
@@ -186,17 +186,13 @@ impl Manager {
             }
         }
         for live in unnamed.into_iter().rev() {
-            let mut names: Option<(ChainId, BlobChainId)> = None;
+            let mut names: Option<Chains> = None;
             for layer in stack(&live) {
                 let record = layer.record();
                 let Some(blob) = &record.blob else { return Ok(()) };
-                let (digest, diff_id) = (blob.descriptor.digest(), &blob.diff_id);
-                names = Some(match names {
-                    None => (ChainId::base(diff_id), BlobChainId::base(digest, diff_id)),
-                    Some((chain, blobs)) => (chain.with(diff_id), blobs.with(digest, diff_id)),
-                });
+                names = Some(Chains::on(names.as_ref(), blob.descriptor.digest(), &blob.diff_id));
             }
-            let Some((chain, blobs)) = names else { continue };
+            let Some(Chains { chain, blobs }) = names else { continue };
             self.change(&live, move |record| {
                 (record.chain, record.blob_chain) = (Some(chain), Some(blobs));
                 true

@@ -59,7 +59,7 @@ impl Reading<'_> {
     pub(crate) async fn fetched<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T> {
         if self.manager.store().holds(self.blob).await? {
             match self.stored(&work, self.cancel).await {
-                // Pruned by somebody between the two, or it never was what it said: it is fetched again.
+                // Pruned by somebody between the two: it is fetched again.
                 Err(error) if error.is_not_found() => {}
                 other => return other,
             }

@@ -1,7 +1,7 @@
 //! Snapshots of a ref's layers: made side by side, settled from the bottom up, and made visible together.
 //!
 //! Between processes the top layer's lock is taken first, then that of the one below: two processes that want one image
-//! meet at its top, and one of them makes all of it.
+//! meet at its top, and one of them makes all of it. Who holds a lock waits only for those of what it stands on.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -77,6 +77,15 @@ impl Tree {
     fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
+}
+
+/// What a layer is settled on.
+enum Below {
+    Nothing,
+    /// A layer of the same chain.
+    Layer(Arc<Live>),
+    /// A merge or a diff, whose layers come from several chains.
+    Stack(Arc<Live>),
 }
 
 /// On whose behalf a snapshot is made.
@@ -203,7 +212,7 @@ impl Asker {
             return self.with_below(key, tree, State::Published, cancel).await;
         }
         let record = self.layer.record();
-        let height = self.below().len();
+        let height = self.height();
         let apply = async {
             if let Kind::Diff { lower, upper } = &record.kind
                 && record.blob.is_none()
@@ -323,14 +332,31 @@ impl Asker {
 
     /// All layers below, the bottom one first, once they are settled.
     async fn all_below(&self, cancel: &CancellationToken) -> Result<Vec<Arc<Unpacked>>> {
-        let below = self.below();
-        let settled = try_join_all(below.into_iter().map(|below| self.of(below).settled()));
-        let settled = cancel.run_until_cancelled(settled).await.ok_or_else(|| self.cancelled())??;
-        Ok(match settled.as_slice() {
-            // A parent that is a layer knows those below it.
-            [parent] => parent.below.iter().chain([parent]).cloned().collect(),
-            _ => settled,
-        })
+        let settled = async {
+            match self.below() {
+                Below::Nothing => Ok(Vec::new()),
+                Below::Layer(parent) => {
+                    let parent = self.of(parent).settled().await?;
+                    Ok(parent.below.iter().chain([&parent]).cloned().collect())
+                }
+                Below::Stack(parent) => self.stacked(&parent).await,
+            }
+        };
+        cancel.run_until_cancelled(settled).await.ok_or_else(|| self.cancelled())?
+    }
+
+    /// The layers of a merge or a diff. Each of its tops is made visible by itself, so that no lock of one is held while
+    /// another is waited for: only what stands on something may wait for it with its own lock held.
+    async fn stacked(&self, parent: &Arc<Live>) -> Result<Vec<Arc<Unpacked>>> {
+        let tops = tops(parent, self.layer.handlers());
+        let kept = try_join_all(tops.into_iter().map(|top| self.of(Arc::clone(top.live())).kept())).await?;
+        let made = kept.iter().flat_map(|top| top.below.iter().chain([top]));
+        let made: HashMap<&SnapshotKey, &Arc<Unpacked>> = made.map(|layer| (&layer.key, layer)).collect();
+        let lost = |key: &SnapshotKey| Error::not_found("stack snapshots", key, "it was not made");
+        keys(parent)?
+            .iter()
+            .map(|key| made.get(key).map(|layer| Arc::clone(layer)).ok_or_else(|| lost(key)))
+            .collect()
     }
 
     async fn published(&self, key: &SnapshotKey) -> Result<Option<Tree>> {
@@ -346,22 +372,28 @@ impl Asker {
         .await
     }
 
-    /// The records whose flights this one waits for.
-    fn below(&self) -> Vec<Arc<Live>> {
-        if let Kind::Diff { lower, .. } = &self.layer.record().kind {
+    fn below(&self) -> Below {
+        let live = self.layer.live();
+        match &live.record().kind {
             // Directories that it does not name are those of what it is compared with.
-            let lower = lower.as_ref().and_then(|id| self.layer.live().parent(id));
-            return lower.map(stack).unwrap_or_default();
-        }
-        match self.layer.live().parents() {
-            [parent] if matches!(self.layer.record().kind, Kind::Layer { .. }) => {
-                match parent.record().kind {
-                    Kind::Layer { .. } => vec![Arc::clone(parent)],
-                    _ => stack(parent),
-                }
+            Kind::Diff { lower, .. } => {
+                let lower = lower.as_ref().and_then(|id| live.parent(id));
+                lower.map_or(Below::Nothing, |lower| Below::Stack(Arc::clone(lower)))
             }
-            _ => Vec::new(),
+            Kind::Layer { .. } => match live.parents().first() {
+                Some(parent) if matches!(parent.record().kind, Kind::Layer { .. }) => {
+                    Below::Layer(Arc::clone(parent))
+                }
+                Some(parent) => Below::Stack(Arc::clone(parent)),
+                None => Below::Nothing,
+            },
+            Kind::Merge { .. } => Below::Nothing,
         }
+    }
+
+    /// How many layers are below.
+    fn height(&self) -> usize {
+        stack(self.layer.live()).len().saturating_sub(1)
     }
 
     fn of(&self, live: Arc<Live>) -> Self {
@@ -437,9 +469,9 @@ fn tops(live: &Arc<Live>, handlers: &crate::DescHandlers) -> Vec<Layer> {
     tops.into_iter().map(|live| Layer::of(live, handlers.clone())).collect()
 }
 
-/// Whether another blob may help: this one is nowhere to be had.
+/// Whether another blob may help: this one is nowhere to be had, or not what it should be.
 fn may_be_had_elsewhere(error: &Error) -> bool {
-    matches!(error.root(), Error::NeedsRemoteProviders { .. }) || error.is_not_found()
+    !matches!(error.root(), Error::Cancelled { .. } | Error::Io { .. })
 }
 
 /// What an asker lacks is no trouble of the layer's: the next one may have it.

@@ -44,9 +44,12 @@ fn child() {
                     held: Vec::new(),
                 });
                 let mut working: JoinSet<()> = workers.map(Worker::go_on).collect();
-                // One that panics takes all with it.
+                // One that panics takes all with it, at once: to be killed must not come in between.
                 while let Some(ended) = working.join_next().await {
-                    ended.unwrap();
+                    if let Err(error) = ended {
+                        say(0, What::Failed(error.to_string()));
+                        std::process::abort();
+                    }
                 }
             }
             Role::Extract { repository, blobs, to } => {

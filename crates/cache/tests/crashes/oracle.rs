@@ -19,6 +19,8 @@ pub(crate) struct Said {
 pub(crate) enum What {
     Begin(Deed),
     End(Option<Fact>),
+    /// What should have been done was not.
+    Failed(String),
 }
 
 impl Said {
@@ -90,6 +92,7 @@ impl Oracle {
             match what {
                 What::Begin(deed) => self.begins(worker, deed),
                 What::End(fact) => self.ends(worker, fact),
+                What::Failed(error) => panic!("the other process failed: {error}"),
             }
         }
         self.running.clear();

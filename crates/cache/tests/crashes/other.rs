@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::oracle::Said;
+use crate::oracle::{Said, What};
 use crate::support::{Kind, World};
 
 pub(crate) const TASK: &str = "LAZYBLOB_CRASHES_TASK";
@@ -87,6 +87,9 @@ impl Other {
         let (mut said, mut done) = (Vec::new(), 0);
         while done < deeds {
             let next = self.says().await.expect("it goes on until it is killed");
+            if let What::Failed(error) = &next.what {
+                panic!("the other process failed: {error}");
+            }
             done += usize::from(next.is_end());
             said.push(next);
         }

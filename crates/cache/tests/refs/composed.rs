@@ -60,8 +60,8 @@ async fn merges() {
     }
 }
 
-/// BuildKit rows 5, 7, 35: a merge has the identity of its layers in their order, and whoever asks for those blobs gets
-/// the merge.
+/// BuildKit rows 5, 7, 35: a merge has the identity of its layers in their order. An image of the same blobs is another
+/// ref, and shares no snapshot with it but those that are the same tree: the merge's layers were settled where they came from.
 #[tokio::test]
 async fn a_merge_is_the_chain_of_its_layers() {
     let world = World::new().await;
@@ -85,7 +85,8 @@ async fn a_merge_is_the_chain_of_its_layers() {
     };
     assert_eq!(digests(&merged), all.each_ref().map(|layer| layer.digest().clone()));
     let flat = stack(&manager, &[a, b, c, d], &handlers).await;
-    assert_eq!(flat.id(), merged.id());
+    assert_eq!((flat.chain(), flat.blob_chain()), (merged.chain(), merged.blob_chain()));
+    assert_ne!(flat.id(), merged.id());
     let back = merge(&manager, &[other.clone(), one.clone()]).await.unwrap();
     assert_ne!((back.id(), back.chain()), (merged.id(), merged.chain()), "the order counts");
     assert!(world.registry.lines().is_empty());
@@ -118,6 +119,65 @@ async fn the_tree_of_a_merge() {
         assert_eq!(super::support::text(dir.path().join("tree/d/who")), "high");
         drop(merged);
         manager.close().await.unwrap();
+    }
+}
+
+/// An image of the same blobs as a merge is unpacked as an image: what a layer leaves to those below is settled with them.
+#[tokio::test]
+async fn an_image_is_not_taken_for_a_merge_of_its_blobs() {
+    use lazyblob_cache::testing::Tar;
+    for wanted in kinds() {
+        let world = World::of(TestRegistry::builder(), &layers(), wanted).await;
+        let manager = world.manager().await;
+        let packed = super::support::Packed::Gzip;
+        let low = Made::of("low", Tar::new().dir("d", 0o700).file("d/file", "low").end(), packed);
+        let high = Made::of("high", Tar::new().file("d/other", "x").link("d/link", "d/file").end(), packed);
+        world.seed("app", &[&low, &high]).await;
+        let handlers = world.handlers("app", &[&low, &high]);
+        let (bottom, alone) =
+            (stack(&manager, &[&low], &handlers).await, stack(&manager, &[&high], &handlers).await);
+        let merged = merge(&manager, &[bottom, alone]).await.unwrap();
+        let error = merged.extract(&Access::anonymous()).await.unwrap_err();
+        assert!(error.to_string().contains("d/link"), "by itself it links to nothing: {error}");
+        let image = stack(&manager, &[&low, &high], &handlers).await;
+        image.extract(&Access::anonymous()).await.unwrap();
+        let (_dir, made) = tree(&image);
+        assert_eq!(made.names(), ["d", "d/file", "d/link", "d/other"], "{wanted:?}");
+        assert_eq!(made.get("d").unwrap().mode, 0o700, "{wanted:?}");
+        drop((merged, image));
+        manager.close().await.unwrap();
+    }
+}
+
+/// Refs on top of merges and refs below them, made at once by two who share nothing but the root: each waits only for what
+/// it stands on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merges_and_chains_do_not_wait_for_each_other() {
+    for _ in 0..8 {
+        let world = World::new().await;
+        let all = made(["a", "b", "c", "top"]);
+        let [a, b, c, top] = &all;
+        world.seed("app", &[a, b, c, top]).await;
+        let handlers = world.handlers("app", &[a, b, c, top]);
+        let (one, other) = (world.process().await, world.process().await);
+        let (ab, ac) = (stack(&one, &[a, b], &handlers).await, stack(&one, &[a, c], &handlers).await);
+        let merged = merge(&one, &[ab, ac]).await.unwrap();
+        let options = GetOptions { handlers: handlers.clone(), ..GetOptions::default() };
+        let on_merge = one.get_by_blob(top.blob.clone(), Some(&merged), options).await.unwrap();
+        let chains = [stack(&other, &[a, c], &handlers).await, stack(&other, &[a, b], &handlers).await];
+        let access = Access::anonymous();
+        let both = async {
+            futures::try_join!(
+                on_merge.extract(&access),
+                chains[0].extract(&access),
+                chains[1].extract(&access)
+            )
+        };
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), both).await;
+        ended.expect("nobody waits for ever").unwrap();
+        drop((merged, on_merge, chains));
+        one.close().await.unwrap();
+        other.close().await.unwrap();
     }
 }
 

@@ -223,3 +223,18 @@ async fn what_this_process_stores_it_knows_at_once_and_nothing_wrong() {
     store.put(&wrong, "wrong".into()).await.unwrap_err();
     assert!(!store.knows(&wrong) && !store.has(&wrong).unwrap());
 }
+
+/// What another process has put there is told by whoever sees it: nobody else does.
+#[tokio::test]
+async fn who_follows_a_blob_of_another_process_is_told_when_it_is_seen() {
+    let bench = Bench::new().await;
+    let (store, other) = (Store::new(&bench.root), Store::new(&bench.again().await));
+    let blob = blob(b"from elsewhere");
+    let follower = store.ingests().follow(&blob).unwrap();
+    let mut begun = Box::pin(follower.begun());
+    // It looks at the disk once, and finds nothing.
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(50), &mut begun).await.is_err());
+    put(&other, b"from elsewhere").await;
+    assert!(store.holds(&blob).await.unwrap());
+    assert!(matches!(begun.await.unwrap(), lazyblob_remote::layout::Begun::Here));
+}

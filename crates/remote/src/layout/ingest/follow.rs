@@ -57,8 +57,8 @@ impl Ingests {
         Ok(Follower { board: self.boards.of(blob.digest()), blob: blob.clone(), place })
     }
 
-    /// Tells those who follow a blob that it is in its place.
-    pub(super) fn is_here(&self, digest: &oci_spec::image::Digest) {
+    /// Tells those who follow a blob that it is in its place: by whoever has seen it there, whichever process has put it.
+    pub fn is_here(&self, digest: &oci_spec::image::Digest) {
         if let Some(board) = self.boards.get(digest) {
             board.is_here();
         }
