@@ -30,8 +30,9 @@ const CACHE: Table = Table {
     word: "BuildKit row",
     rows: &[1..=48, 95..=112],
     required: &[1..=48],
-    not_required: &[],
-    not_here: &[31, 41, 47],
+    // Builds that prune, and what they look up in layers.
+    not_required: &[(47, Some('b')), (48, Some('b'))],
+    not_here: &[41],
     later: &["issue 6, the build engine"],
 };
 

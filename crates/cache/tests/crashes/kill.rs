@@ -52,12 +52,17 @@ fn many(rounds: u64) -> u64 {
     if soaks() { 25 * rounds } else { rounds }
 }
 
+/// BuildKit rows 42, 112: whatever a crash leaves half done is finished or undone by who comes next; without names and
+/// handles nothing stays.
+///
+/// Row 95b: what was said to be done is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_roots_outlive_kill_9() {
     let world = World::new(Kind::Plain).await;
     rounds(&world, 1, many(20), 1).await;
 }
 
+/// BuildKit rows 42, 112: and so with overlayfs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overlay_roots_outlive_kill_9() {
     let Some(world) = World::overlay("processes that use overlayfs are killed").await else { return };

@@ -21,7 +21,7 @@ fn work(seed: u64) -> Role {
     Role::Work { seed, workers: vec![0, 1], of: 2 }
 }
 
-/// What was acknowledged is there when the power is back; a database that was set aside and filled again is said.
+/// Row 95b: what was acknowledged is there when the power is back; a database that was set aside and filled again is said.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_outlives_a_power_cut() {
     let _busy = QUIET.read().await;

@@ -130,6 +130,8 @@ async fn who_writes_for_seconds_delays_nobody() {
 }
 
 /// What a process has a handle on is pruned by none; when it is dead it is.
+///
+/// BuildKit rows 10, 47a: what it held ends with it, and what a prune removes is off the disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handle_pins_until_its_process_dies() {
     let _busy = QUIET.read().await;

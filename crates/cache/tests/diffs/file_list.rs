@@ -14,7 +14,7 @@ fn list(layer: &[u8]) -> lazyblob_cache::Result<Vec<PathBuf>> {
     file_list(layer, &CancellationToken::new())
 }
 
-/// BuildKit row 48: the sorted names of a layer's entries, however it is compressed.
+/// BuildKit row 48a: the sorted names of a layer's entries, however it is compressed.
 #[test]
 fn names_are_sorted_and_have_no_slashes_around() {
     let dir = tempfile::tempdir().unwrap();

@@ -51,7 +51,7 @@ fn comparable(tree: Tree) -> Tree {
     tree.without(Part::DirectoryTimes).without(Part::Root)
 }
 
-/// BuildKit row 44: a tree takes each blob once, from wherever it is, and is the same from blobs and from snapshots.
+/// BuildKit row 15: a tree takes each blob once, from wherever it is, and is the same from blobs and from snapshots.
 #[tokio::test]
 async fn blobs_and_snapshots_make_the_tree_of_a_sequential_apply() {
     let (cache, tars) = (Cache::new().await, layers());
@@ -272,7 +272,7 @@ async fn all_that_is_missing_is_named() {
     drop(opened);
 }
 
-/// Row 71: who withdraws in the middle leaves nothing, and close waits for that.
+/// Row 69: who withdraws in the middle leaves nothing, and close waits for that.
 #[tokio::test]
 async fn who_withdraws_leaves_nothing() {
     let (cache, tars) = (Cache::new().await, layers());

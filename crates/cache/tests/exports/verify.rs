@@ -128,6 +128,7 @@ async fn what_cannot_be_had_again_is_named_as_lost() {
     assert!(blob(&other, descriptor.digest()).exists(), "half a blob is more than none");
 }
 
+/// BuildKit row 99: what an image is made of besides layers is kept with its name, and fetched again if it is gone.
 #[tokio::test]
 async fn a_manifest_that_is_gone_is_fetched_again() {
     for damage in ["gone", "flipped"] {

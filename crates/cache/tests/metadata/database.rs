@@ -62,6 +62,8 @@ async fn what_was_asked_before_closing_is_done() {
 }
 
 /// Many writers at once make few commits, and each sees those before it.
+///
+/// BuildKit row 45: changes are committed in batches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_are_committed_in_groups() {
     for engine in engines() {

@@ -2,16 +2,18 @@
 
 use lazyblob_cache::layer::Algorithm;
 use lazyblob_cache::layer::{Compression, Family, LayerType};
+use lazyblob_cache::mount::{Mode, Trusts};
 use lazyblob_cache::prune::{Filter, PruneOptions};
 use lazyblob_cache::record::Source;
 use lazyblob_cache::refs::BlobOptions;
-use lazyblob_cache::{GetOptions, ImmutableRef, Manager};
+use lazyblob_cache::{ChainId, GetOptions, ImmutableRef, Manager, MountOptions};
+use lazyblob_remote::testing::TestRegistry;
 use lazyblob_remote::{Access, Provider as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    Made, Packed, World, assert_tree_of, at, keys, made, read_lazily, remove_behind_our_back, snapshots,
-    stack, stored,
+    Made, Packed, Wanted, World, assert_tree_of, at, keys, kinds, layers, made, noise, read_lazily,
+    remove_behind_our_back, snapshots, stack, stored,
 };
 
 async fn prune_all(manager: &Manager) -> lazyblob_cache::prune::Pruned {
@@ -153,12 +155,14 @@ async fn usage_tells_what_is_in_use_and_what_is_shared() {
     let mut expected = vec![bottom_id.clone(), top_id.clone()];
     expected.sort();
     assert_eq!(in_use, expected, "the bottom one by what stands on it");
-    assert_eq!(ids(&["inuse=false"]).await, [other_id.clone()]);
-    assert_eq!(ids(&["lazy=true"]).await, [other_id.clone()]);
-    assert_eq!(ids(&[&format!("parent={bottom_id}")]).await, [top_id.clone()]);
+    assert_eq!(ids(&["inuse=false"]).await, std::slice::from_ref(&other_id));
+    assert_eq!(ids(&["lazy=true"]).await, std::slice::from_ref(&other_id));
+    assert_eq!(ids(&[&format!("parent={bottom_id}")]).await, std::slice::from_ref(&top_id));
     assert_eq!(ids(&["inuse=true", "lazy=true"]).await, []);
     assert_eq!(ids(&["shared=true"]).await, [], "nothing has a name");
     assert_eq!(ids(&["type=regular"]).await.len(), 3);
+    let usage = manager.usage(&[]).await.unwrap();
+    assert!(usage.entries.is_sorted_by_key(|entry| std::cmp::Reverse(entry.last_use.at)));
     let process = world.process().await;
     let theirs = process.get(&other_id, GetOptions { handlers, ..GetOptions::default() }).await.unwrap();
     assert_eq!(ids(&["inuse=true"]).await.len(), 3, "another process holds the third");
@@ -231,5 +235,99 @@ async fn who_joins_holds_what_comes() {
     prune_all(&other).await;
     assert!(stored(world.root()).is_empty());
     other.close().await.unwrap();
+    manager.close().await.unwrap();
+}
+
+/// BuildKit row 45: records are found by what they unpack to and by their blobs all the way down, in this process and the
+/// next, and not any more when they are gone.
+#[tokio::test]
+async fn records_are_found_by_what_they_have() {
+    let world = World::new().await;
+    let manager = world.manager().await;
+    let (gzip, plain) = (Made::new("a", Packed::Gzip), Made::new("a", Packed::Plain));
+    let [b] = made(["b"]);
+    let handlers = world.handlers("app", &[&gzip, &plain, &b]);
+    let one = stack(&manager, &[&gzip, &b], &handlers).await;
+    let other = stack(&manager, &[&plain, &b], &handlers).await;
+    let (chain, ids) = (one.chain().unwrap(), [one.id(), other.id()]);
+    let (blobs, other_blobs) = (one.blob_chain().unwrap(), other.blob_chain().unwrap());
+    let sorted = |mut ids: Vec<lazyblob_cache::RecordId>| {
+        ids.sort();
+        ids
+    };
+    drop((one, other));
+    manager.close().await.unwrap();
+    drop(manager);
+    let manager = world.process().await;
+    let nothing = ChainId::base(&lazyblob_remote::digest::sha256(b"nothing"));
+    assert_eq!(sorted(manager.find_by_chain(&chain).await.unwrap()), sorted(ids.to_vec()));
+    assert_eq!(manager.find_by_blob_chain(&blobs).await.unwrap(), ids[..1]);
+    assert_eq!(manager.find_by_blob_chain(&other_blobs).await.unwrap(), ids[1..]);
+    let several = manager.find_by_chains(vec![nothing.clone(), chain.clone()]).await.unwrap();
+    assert_eq!((several[0].len(), several[1].len()), (0, 2));
+    prune_all(&manager).await;
+    assert_eq!(manager.find_by_chain(&chain).await.unwrap(), []);
+    assert_eq!(manager.find_by_blob_chain(&blobs).await.unwrap(), []);
+    manager.close().await.unwrap();
+}
+
+/// BuildKit row 9: what is mounted stays as long as it is, though nobody has a handle on it and all is pruned, and goes with
+/// the next prune.
+#[tokio::test]
+async fn what_is_mounted_stays_as_long_as_it_is() {
+    if !rustix::process::geteuid().is_root() {
+        lazyblob_remote::testing::not_run("mounts that a prune spares", "mounting needs root");
+        return;
+    }
+    for wanted in kinds() {
+        let world = World::of(TestRegistry::builder(), &layers(), wanted).await;
+        let manager = world.manager().await;
+        let [a, b] = made(["a", "b"]);
+        world.seed("app", &[&a, &b]).await;
+        let top = stack(&manager, &[&a, &b], &world.handlers("app", &[&a, &b])).await;
+        let dir = world.root().parent().unwrap().join(format!("mounted-{}", top.id()));
+        let options = MountOptions { mode: Mode::ReadOnly, trusts: Trusts::default(), command: "a test" };
+        top.mount(&dir, options, &Access::anonymous()).await.unwrap();
+        let kept = snapshots(&manager).len();
+        drop(top);
+        let other = world.process().await;
+        prune_all(&other).await;
+        let who = std::fs::read_to_string(dir.join("who"));
+        let data = std::fs::read(dir.join("a/data"));
+        let after = snapshots(&manager).len();
+        manager.unmount(&dir, false).await.unwrap();
+        assert_eq!(who.unwrap(), "b");
+        assert!(data.unwrap() == noise("a", 60_000));
+        // Of plain directories a mount is a copy.
+        assert!(wanted == Wanted::Plain || (kept, after) == (2, 2), "{kept}, {after}");
+        prune_all(&other).await;
+        assert!(snapshots(&manager).is_empty() && stored(world.root()).is_empty());
+        assert!(!dir.exists(), "it went with its mount");
+        other.close().await.unwrap();
+        manager.close().await.unwrap();
+    }
+}
+
+/// BuildKit row 27: a foreign layer keeps its type and its addresses, in the next process too.
+#[tokio::test]
+async fn a_foreign_layer_keeps_its_addresses() {
+    let world = World::new().await;
+    let manager = world.manager().await;
+    let [mut a] = made(["a"]);
+    let foreign = LayerType::new(Family::Oci, Algorithm::None).foreign(true).media_type();
+    let urls = vec!["https://elsewhere.test/a".to_owned(), "https://other.test/a".to_owned()];
+    a.blob.descriptor.set_media_type(foreign.into());
+    a.blob.descriptor.set_urls(Some(urls.clone()));
+    let id = stack(&manager, &[&a], &world.handlers("app", &[&a])).await.id();
+    manager.close().await.unwrap();
+    drop(manager);
+    let manager = world.process().await;
+    let handlers = world.handlers("app", &[&a]);
+    let top = manager.get(&id, GetOptions { handlers, ..GetOptions::default() }).await.unwrap();
+    let remote = top.remote(&Access::anonymous()).unwrap();
+    let [descriptor] = &remote.descriptors[..] else { panic!("{:?}", remote.descriptors) };
+    assert_eq!(descriptor.urls().as_ref(), Some(&urls));
+    assert_eq!(descriptor.media_type().to_string(), foreign);
+    drop((remote, top));
     manager.close().await.unwrap();
 }

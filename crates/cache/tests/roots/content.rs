@@ -165,6 +165,8 @@ fn collect(bench: &Bench, store: &Store) -> usize {
 
 /// Row 34: a blob is held from before it exists until whoever wanted it lets go: garbage collected between its last byte
 /// and that does not delete it, and garbage collected after it does.
+///
+/// BuildKit row 8: it is held before it exists.
 #[tokio::test]
 async fn a_blob_is_held_from_before_its_first_byte_until_it_is_let_go() {
     let bench = Bench::new().await;

@@ -39,6 +39,7 @@ async fn the_other_process() {
     }
 }
 
+/// BuildKit row 10: what a process holds ends with it.
 #[tokio::test]
 async fn what_a_living_process_pins_is_known_and_a_dead_one_pins_nothing() {
     let bench = Bench::new().await;

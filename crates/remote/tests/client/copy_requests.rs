@@ -67,6 +67,8 @@ async fn where_gets_are_metered_the_same_copy_again_is_two_heads() {
 }
 
 /// Row 43: manifests are put when all blobs are there, the index after its children.
+///
+/// BuildKit row 103: blobs go before manifests.
 #[tokio::test]
 async fn an_index_is_1_plus_m_gets_1_head_b_mounts_and_m_plus_1_puts() {
     let registry = TestRegistry::in_memory("registry.test").await;
@@ -97,6 +99,8 @@ async fn an_index_is_1_plus_m_gets_1_head_b_mounts_and_m_plus_1_puts() {
 }
 
 /// Row 37: one look per blob, and nothing is opened or sent for one that is there.
+///
+/// BuildKit row 103: it is asked first, and takes what it lacks.
 #[tokio::test]
 async fn another_registry_gets_only_what_it_lacks() {
     let from = TestRegistry::in_memory("from.test").await;
@@ -180,6 +184,7 @@ async fn a_cache_in_index_form_has_layers_as_children_and_moves_none() {
     assert_eq!(registry.requests(Kind::BlobGet), 0);
 }
 
+/// BuildKit row 104: a push may be by digest alone.
 #[tokio::test]
 async fn a_target_named_by_digest_takes_that_manifest_and_no_other() {
     let registry = TestRegistry::in_memory("registry.test").await;

@@ -74,6 +74,7 @@ async fn where_there_is_no_head_a_get_does() {
     assert_eq!(registry.requests(Kind::ManifestPut), 0);
 }
 
+/// BuildKit row 101: it is refused, and the message says what to do.
 #[tokio::test]
 async fn schema_1_is_refused_by_name() {
     let registry = TestRegistry::in_memory(HOST).await;
@@ -278,6 +279,7 @@ async fn a_child_that_is_missing_leaves_the_target_as_it_was() {
     assert_eq!(tagged(&registry, "b", "1").await, None);
 }
 
+/// BuildKit row 104: nothing goes twice.
 #[tokio::test]
 async fn children_named_twice_are_read_and_put_once() {
     let registry = TestRegistry::in_memory(HOST).await;
@@ -295,6 +297,7 @@ async fn children_named_twice_are_read_and_put_once() {
     assert!(puts[2].contains("/v2/b/manifests/1 "), "the name comes last: {puts:?}");
 }
 
+/// BuildKit row 104: foreign layers are not pushed unless that is asked for.
 #[tokio::test]
 async fn foreign_layers_stay_where_they_are() {
     let registry = TestRegistry::in_memory(HOST).await;

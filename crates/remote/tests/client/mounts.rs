@@ -19,6 +19,8 @@ fn moved(report: &Report) -> usize {
 }
 
 /// Row 40a: what is mounted moves no byte.
+///
+/// BuildKit row 103: what the host has elsewhere is mounted.
 #[tokio::test]
 async fn where_all_are_mounted_nothing_is_looked_up() {
     let registry = TestRegistry::in_memory("registry.test").await;

@@ -260,6 +260,8 @@ async fn a_quota_by_the_minute_fills_up_again() {
 }
 
 /// Row 27b: connections that end before or in the answer, and servers that say it is for now, are tried again.
+///
+/// BuildKit row 110: and what passes by is asked for again.
 #[tokio::test(start_paused = true)]
 async fn what_passes_by_is_tried_again() {
     for toxic in [

@@ -243,6 +243,8 @@ async fn no_slot_is_held_in_a_back_off() {
 }
 
 /// Row 20: a host at its limit slows no other one down.
+///
+/// BuildKit row 110: a host is asked for so many things at a time.
 #[tokio::test(start_paused = true)]
 async fn a_host_at_its_limit_slows_no_other_one() {
     let limits = Limits { hosts: HashMap::from([("x.test".to_owned(), 2)]), ..unlimited() };

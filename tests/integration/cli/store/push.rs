@@ -56,7 +56,9 @@ async fn to_another_repository_of_the_registry_it_is_n_plus_1_mounts() {
     assert_eq!(raw.as_bytes(), image.manifest.bytes());
 }
 
-/// Row 96: what is read is asked for, and nothing else. BuildKit row 103: mounted from wherever it was seen.
+/// Row 96: what is read is asked for, and nothing else.
+///
+/// BuildKit row 103: mounted from wherever it was seen.
 #[tokio::test]
 async fn to_another_registry_only_what_is_missing_is_fetched() {
     let (desk, registry, image) = with_app(4).await;

@@ -77,7 +77,7 @@ async fn seed_wrong(registry: &TestRegistry) {
     registry.seed("wrong", "1", &image).await;
 }
 
-/// Row 71: a layer that is not what its config says is said to be that, and nothing of it is kept.
+/// Row 71a: a layer that is not what its config says is said to be that, and nothing of it is kept.
 #[tokio::test]
 async fn a_layer_that_is_not_what_its_config_says_is_6() {
     let (desk, registry) = (Desk::new(), TestRegistry::start().await);
