@@ -88,7 +88,8 @@ impl Root {
         let ingest = settings.ingest();
         let store = Layout::create_or_open_with(Dir::Store.of(&path), ingest).await?;
         let store = store.with_ingest_dir(Dir::Ingest.of(&path));
-        if writable {
+        // Names that are lost are told by whoever needs them: an empty index would be taken for a wish to have none.
+        if writable && !has_lost_its_names(store.root()) {
             store.create().await?;
         }
         let removed = if writable { store.ingests().sweep().await? } else { Vec::new() };
@@ -193,6 +194,14 @@ impl Root {
     pub fn jobs(&self) -> PathBuf {
         self.dir(Dir::Jobs)
     }
+}
+
+/// Whether there are blobs and no index that says what they are.
+fn has_lost_its_names(store: &Path) -> bool {
+    let holds = |directory: &str| {
+        std::fs::read_dir(store.join(directory)).is_ok_and(|mut list| list.next().is_some())
+    };
+    !store.join("index.json").exists() && (holds("blobs/sha256") || holds("blobs/sha512"))
 }
 
 /// Runs `work` in a blocking thread. Dropping the future does not stop it, so it is short or looks at a token.

@@ -54,6 +54,20 @@ async fn the_store_is_a_layout_and_nothing_else() {
     assert_eq!(bench.root.store().ingests().dir(), bench.root.dir(Dir::Ingest));
 }
 
+/// An index that somebody removed is not made anew: with no names prune would take everything.
+#[tokio::test]
+async fn names_that_are_lost_are_not_taken_for_none() {
+    let bench = Bench::new().await;
+    let bytes = b"bytes".to_vec();
+    bench.root.store().ingests().store(&blob(&bytes), bytes.into()).await.unwrap();
+    let index = bench.root.dir(Dir::Store).join("index.json");
+    fs::remove_file(&index).unwrap();
+    let again = bench.again().await;
+    assert!(!index.exists());
+    let error = again.store().roots().await.unwrap_err();
+    assert!(error.to_string().contains("it is missing"), "{error}");
+}
+
 #[tokio::test]
 async fn twenty_who_open_a_new_root_at_once_all_have_it() {
     let temp = tempfile::tempdir().unwrap();
