@@ -8,13 +8,26 @@
 pub mod chain;
 pub mod content;
 pub mod error;
+pub mod handler;
+pub mod image;
 pub mod layer;
+pub mod manager;
 pub mod metadata;
 pub mod mount;
+pub mod record;
+pub mod refs;
+pub mod remotes;
 pub mod root;
 pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod unlazy;
 
 pub use chain::{BlobChainId, ChainId};
 pub use error::{Error, Missing, Result};
+pub use handler::{DescHandler, DescHandlers};
+pub use manager::{Components, GetOptions, Manager};
+pub use record::{Record, RecordId};
+pub use refs::{ImmutableRef, MutableRef};
+pub use remotes::Remotes;
+pub use root::Root;

@@ -8,3 +8,14 @@ mod options;
 
 pub use applied::{Applied, Link, Pending, Skipped, Usage};
 pub use options::{Form, Limits, Options};
+/// stub
+pub fn unpack(
+    _: impl std::io::Read + Send,
+    _: &oci_spec::image::Descriptor,
+    _: &oci_spec::image::Digest,
+    _: &std::path::Path,
+    _: &Options,
+    _: &tokio_util::sync::CancellationToken,
+) -> crate::Result<Applied> {
+    Err(crate::Error::not_found("a", "b", "c"))
+}

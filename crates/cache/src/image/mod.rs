@@ -1,0 +1,19 @@
+//! Images by name: manifests and configs in the store, layers as refs.
+//!
+//! A name is an entry of `store/index.json`. What a name stands for is found from there: its manifest, its config, and
+//! by the blobs that these name the records. Nothing of it is in the database, so nothing has to be kept in step with it;
+//! what is in there are the repositories that manifests and configs were seen in, as hints.
+
+mod config;
+mod list;
+mod open;
+mod origins;
+mod pull;
+mod remove;
+mod source;
+
+pub use config::Config;
+pub use list::Named;
+pub use open::Image;
+pub use pull::{Pull, Pulled};
+pub use source::StoreSource;

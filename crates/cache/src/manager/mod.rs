@@ -1,0 +1,241 @@
+//! The cache manager: records, and handles on them.
+//!
+//! ```text
+//!  get(id) ───────────┐ rows and pins in one transaction: prune sees either the row gone or the pin
+//!  get_by_blob(…) ────┼──▶ Live ── one for each record in use, with those it stands on ──▶ handles, their handlers
+//!  import([…]) ───────┘     │
+//!                           ├─ unlazy ─▶ Transfers::bring, one flight for each blob ─▶ store/
+//!                           └─ extract ▶ one flight for each snapshot: receive ▸ inflate ▸ apply, then in order ─▶ snapshots/
+//! ```
+//!
+//! **What is where.** A record says what a ref is; the store says whether its blob is here, the snapshotter whether its
+//! tree is. Nothing of it is written twice, so nothing has to be kept in step: a blob that is pruned makes a ref lazy, and
+//! one that arrives makes it local.
+//!
+//! **Locking.** Rows are read and written by the database's one committer, in turn. In memory there is a lock for each
+//! record, held for a handful of instructions. Nothing is read, written or fetched under a lock that two records share.
+//!
+//! **Other processes** see pins: lines in this process's file under `live/`, written in the same turn in which the rows were
+//! read. Prune runs in such turns, too.
+
+mod get;
+mod get_by_blob;
+mod hints;
+mod keeper;
+pub(crate) mod live;
+mod merge;
+pub(crate) mod mutable;
+mod options;
+
+use std::fmt;
+use std::sync::Arc;
+
+use lazyblob_flightcontrol::Group;
+use lazyblob_remote::transfer::Transfers;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use get_by_blob::NewLayer;
+pub use options::{GetOptions, Settings};
+
+use self::keeper::Keeper;
+use self::live::Table;
+use crate::content::Store;
+use crate::error::{Error, Result};
+use crate::metadata::{self, Database, Engine, Read, Transaction};
+use crate::record::{RecordId, Rows, now};
+use crate::remotes::Remotes;
+use crate::root::Root;
+use crate::snapshot::Snapshotter;
+use crate::unlazy::{Step, Syncs, Unpacked};
+
+/// What a manager stands on.
+#[derive(Clone, Debug)]
+pub struct Components {
+    /// The engine that everything that moves goes through.
+    pub transfers: Transfers,
+    /// Where blobs may be had again, of hints.
+    pub remotes: Arc<dyn Remotes>,
+    /// What keeps rows.
+    pub engine: Arc<dyn Engine>,
+    /// What keeps unpacked layers.
+    pub snapshots: Arc<dyn Snapshotter>,
+}
+
+/// The cache of one root. Cheap to clone; clones are the same one. An embedder has one for each root, and closes it.
+#[derive(Clone)]
+pub struct Manager(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) root: Root,
+    pub(crate) store: Store,
+    pub(crate) db: Database,
+    pub(crate) transfers: Transfers,
+    pub(crate) remotes: Arc<dyn Remotes>,
+    pub(crate) snapshots: Arc<dyn Snapshotter>,
+    pub(crate) settings: Settings,
+    pub(crate) table: Arc<Table>,
+    /// Snapshots being made.
+    pub(crate) unpacks: Group<Step, Arc<Unpacked>, Error>,
+    pub(crate) syncs: Syncs,
+    /// Layers that are inflated and applied at once.
+    pub(crate) cpus: Arc<Semaphore>,
+    keeper: Keeper,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Manager {
+    /// Opens the cache at `root`. Nothing is read before it is asked for, but the rows that say the database is whole.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a database of a newer schema, [`Error::Metadata`], [`Error::Io`].
+    pub async fn open(root: Root, components: Components, settings: Settings) -> Result<Self> {
+        let Components { transfers, remotes, engine, snapshots } = components;
+        let db = Database::new(metadata::Settings::new(root.path(), engine));
+        let inner = Inner {
+            store: Store::new(&root),
+            db,
+            transfers,
+            remotes,
+            snapshots,
+            table: Arc::default(),
+            unpacks: Group::new(),
+            syncs: Syncs::default(),
+            cpus: Arc::new(Semaphore::new(settings.cpus.max(1))),
+            keeper: Keeper::default(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            settings,
+            root,
+        };
+        let manager = Self(Arc::new(inner));
+        manager.write(|_| Ok(())).await?;
+        Ok(manager)
+    }
+
+    /// The root it is in.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.0.root
+    }
+
+    /// What everything that moves goes through.
+    #[must_use]
+    pub fn transfers(&self) -> &Transfers {
+        &self.0.transfers
+    }
+
+    /// The blobs.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// What keeps unpacked layers.
+    #[must_use]
+    pub fn snapshots(&self) -> &Arc<dyn Snapshotter> {
+        &self.0.snapshots
+    }
+
+    /// The database, for what embedders keep in spaces of their own.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.0.db
+    }
+
+    /// The values it was made with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Waits for snapshots being made, writes what dropped handles have left to write, and lets the database go. Handles
+    /// that are dropped later leave nothing that the next process would miss but the time of their use.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`], [`Error::Io`].
+    pub async fn close(&self) -> Result<()> {
+        self.0.unpacks.close().await;
+        self.0.closing.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        let written = self.write(|_| Ok(())).await;
+        self.0.db.close().await;
+        written
+    }
+
+    /// A record was used until now.
+    pub(crate) fn was_used(&self, id: &RecordId) {
+        if self.0.keeper.used(id, now()) {
+            self.write_later();
+        }
+    }
+
+    /// The handle on a mutable record has gone.
+    pub(crate) fn is_idle(&self, id: &RecordId) {
+        if self.0.keeper.idle(id) {
+            self.write_later();
+        }
+    }
+
+    /// Writes what handles have left, unless somebody else writes before.
+    fn write_later(&self) {
+        // Without a runtime nothing can be written; the next one who writes takes it along.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.0.closing.is_cancelled() {
+            return;
+        }
+        let (inner, closing) = (Arc::downgrade(&self.0), self.0.closing.clone());
+        let linger = self.0.settings.linger;
+        self.0.tasks.spawn_on(
+            async move {
+                closing.run_until_cancelled(tokio::time::sleep(linger)).await;
+                let Some(inner) = inner.upgrade() else { return };
+                if let Err(error) = Self(inner).write(|_| Ok(())).await {
+                    tracing::warn!(%error, "when refs were used last could not be written down");
+                }
+            },
+            &runtime,
+        );
+    }
+
+    /// Reads rows.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Read) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.0.db.read(work).await
+    }
+
+    /// Reads and writes rows in a turn of its own, and with them what handles have left to write.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let kept = self.0.keeper.take();
+        let written = self
+            .0
+            .db
+            .write({
+                let (kept, table) = (kept.clone(), Arc::clone(&self.0.table));
+                move |rows| {
+                    Rows::complete(rows)?;
+                    kept.write(rows, &table)?;
+                    work(rows)
+                }
+            })
+            .await;
+        if written.is_err() {
+            self.0.keeper.give_back(kept);
+        }
+        written
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("root", &self.0.root).finish_non_exhaustive()
+    }
+}

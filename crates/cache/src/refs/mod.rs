@@ -1,0 +1,10 @@
+//! Handles on records.
+
+mod immutable;
+mod layers;
+mod mutable;
+
+pub use immutable::ImmutableRef;
+pub use layers::Layer;
+pub(crate) use layers::{one_layer, stack};
+pub use mutable::MutableRef;

@@ -1,0 +1,318 @@
+//! Snapshots of a ref's layers: made side by side, settled and kept in their order.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::{BoxFuture, FutureExt, try_join_all};
+use lazyblob_flightcontrol as flightcontrol;
+use lazyblob_flightcontrol::Failure;
+use lazyblob_remote::Access;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{Applying, blocking};
+use crate::error::{Error, IoContext, Result, What};
+use crate::layer::Applied;
+use crate::manager::Manager;
+use crate::manager::live::Live;
+use crate::record::{Kind, Record};
+use crate::refs::{ImmutableRef, Layer, stack};
+use crate::root::Claim;
+use crate::snapshot::{About, SnapshotKey, Staged};
+
+/// What a flight is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    /// The layer is applied, and what it leaves to those below is settled.
+    Settled(SnapshotKey),
+    /// Its snapshot is visible and durable, and so are those below.
+    Kept(SnapshotKey),
+}
+
+/// A layer that is settled: its tree, and those of all below.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    /// The bottom one first, this one last.
+    trees: Vec<Arc<Tree>>,
+    /// What is not visible yet, until it is published.
+    unpublished: Mutex<Option<Unpublished>>,
+}
+
+/// The directory of one layer's diff. Opened, so that it is the same one before and after it gets its name.
+#[derive(Debug)]
+struct Tree(File);
+
+/// A settled layer that has no name yet, and the right to make it.
+#[derive(Debug)]
+struct Unpublished {
+    staged: Staged,
+    applied: Applied,
+    claim: Claim,
+}
+
+impl Tree {
+    fn open(path: PathBuf, key: &SnapshotKey) -> Result<Arc<Self>> {
+        let opened = File::open(&path).during("open snapshot", key, &path)?;
+        Ok(Arc::new(Self(opened)))
+    }
+
+    /// A path that stays good when the directory is renamed.
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}
+
+/// On whose behalf a snapshot is made.
+#[derive(Clone)]
+struct Asker {
+    manager: Manager,
+    layer: Layer,
+    access: Access,
+}
+
+impl ImmutableRef {
+    /// Makes the snapshots of all its layers that are not there, fetching what is not here: all at once, each blob once
+    /// whoever asks. On return they are durable.
+    ///
+    /// # Errors
+    /// [`Error::NeedsRemoteProviders`]; [`Error::Integrity`] for a layer that is not what its config says;
+    /// [`Error::Lost`] for one that has neither blob nor snapshot; those of transfers; [`Error::Io`].
+    pub async fn extract(&self, access: &Access) -> Result<()> {
+        self.all_reachable(access).await?;
+        let asker = |layer| Asker { manager: self.manager().clone(), layer, access: access.clone() };
+        let tops = tops(self.live(), self.handlers());
+        try_join_all(tops.into_iter().map(|layer| asker(layer).kept())).await?;
+        Ok(())
+    }
+
+    /// Says at once, and of all, which blobs nobody knows a way to.
+    async fn all_reachable(&self, access: &Access) -> Result<()> {
+        let mut missing = Vec::new();
+        for layer in self.layers() {
+            let record = layer.record();
+            let Some(blob) = &record.blob else { continue };
+            if !self.manager().has_snapshot(&record).await?
+                && !self.manager().store().holds(&blob.descriptor).await?
+                && self.manager().sources(&blob.descriptor, &layer, access).await?.is_empty()
+            {
+                missing.push(super::blob::unreachable(&blob.descriptor, &record));
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { Err(Error::NeedsRemoteProviders { missing }) }
+    }
+}
+
+impl Manager {
+    /// Whether the tree of a record's own diff is here.
+    pub(crate) async fn has_snapshot(&self, record: &Record) -> Result<bool> {
+        let Some(key) = record.snapshot.clone() else { return Ok(false) };
+        let (snapshots, name) = (Arc::clone(self.snapshots()), key.clone());
+        let what = move || What::new("find snapshot", name);
+        blocking(what, move || snapshots.info(&key).map(|info| info.is_some())).await
+    }
+}
+
+impl Asker {
+    /// Joins or begins the flight that makes this layer's snapshot visible.
+    fn kept(self) -> BoxFuture<'static, Result<Arc<Unpacked>>> {
+        async move {
+            let (group, key) = (self.manager.clone(), self.key()?);
+            let run = move |context: flightcontrol::Context<()>| async move {
+                self.keep(context.token()).await.map_err(failure)
+            };
+            group.0.unpacks.run(Step::Kept(key), run).await.map_err(told)
+        }
+        .boxed()
+    }
+
+    /// Joins or begins the flight that settles it.
+    fn settled(self) -> BoxFuture<'static, Result<Arc<Unpacked>>> {
+        async move {
+            let (group, key) = (self.manager.clone(), self.key()?);
+            let run = move |context: flightcontrol::Context<()>| async move {
+                self.settle(context.token()).await.map_err(failure)
+            };
+            group.0.unpacks.run(Step::Settled(key), run).await.map_err(told)
+        }
+        .boxed()
+    }
+
+    async fn keep(&self, cancel: &CancellationToken) -> Result<Arc<Unpacked>> {
+        let below = self.below().into_iter().map(|below| self.of(below).kept());
+        let below = try_join_all(below);
+        let own = async {
+            let unpacked = self.clone().settled().await?;
+            let unpublished = unpacked.unpublished.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(unpublished) = unpublished else { return Ok((unpacked, None)) };
+            let Unpublished { staged, applied, claim } = unpublished;
+            let synced = self.manager.0.syncs.sync(self.manager.snapshots(), staged).await?;
+            Ok((unpacked, Some((synced, applied, claim))))
+        };
+        // Dropped where it waits: what blocks has a token of its own, and is joined by the flight it belongs to.
+        let both = async { futures::try_join!(below, own) };
+        let both = cancel.run_until_cancelled(both).await.ok_or_else(|| self.cancelled())?;
+        let (_, (unpacked, unpublished)) = both?;
+        if let Some((synced, applied, claim)) = unpublished {
+            let (snapshots, parent) = (Arc::clone(self.manager.snapshots()), self.parent());
+            let what = || What::new("publish snapshot", self.layer.record().id.clone());
+            blocking(what, move || {
+                snapshots.publish(synced, About::applied(&applied, parent))?;
+                // Only now may others look whether it is there.
+                drop(claim);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(unpacked)
+    }
+
+    async fn settle(&self, cancel: &CancellationToken) -> Result<Arc<Unpacked>> {
+        let key = self.key()?;
+        if let Some(tree) = self.published(&key).await? {
+            return self.with_below(tree, None, cancel).await;
+        }
+        let name = key.file_name();
+        let claim = self.manager.root().staging_locks().claim(&name, &*self.access.progress, cancel).await?;
+        // Whoever had it may have made it.
+        if let Some(tree) = self.published(&key).await? {
+            drop(claim);
+            return self.with_below(tree, None, cancel).await;
+        }
+        let record = self.layer.record();
+        let Some(blob) = record.blob.clone() else {
+            let reason = "its tree is gone, and no blob was made of it".to_owned();
+            return Err(Error::Lost { what: What::new("unpack", &record.id), reason });
+        };
+        let height = self.below().len();
+        let applying = Applying {
+            manager: &self.manager,
+            layer: &self.layer,
+            blob,
+            key: key.clone(),
+            height,
+            access: &self.access,
+            cancel,
+        };
+        // Blocking work is waited for even if what lies below fails.
+        let (made, below) = futures::join!(applying.run(), self.all_below(cancel));
+        let ((mut staged, applied), below) = (made?, below?);
+        let snapshots = Arc::clone(self.manager.snapshots());
+        let what = || What::new("settle layer", &key);
+        let (below, staged, applied, tree) = blocking(what, {
+            let (key, token) = (key.clone(), cancel.clone());
+            move || {
+                let paths: Vec<PathBuf> = below.iter().map(|tree| tree.path()).collect();
+                snapshots.settle(&mut staged, &applied, &paths, &token)?;
+                let tree = Tree::open(staged.directory().to_owned(), &key)?;
+                Ok((below, staged, applied, tree))
+            }
+        })
+        .await?;
+        let mut trees = below;
+        trees.push(tree);
+        let unpublished = Mutex::new(Some(Unpublished { staged, applied, claim }));
+        Ok(Arc::new(Unpacked { trees, unpublished }))
+    }
+
+    async fn with_below(
+        &self,
+        tree: Arc<Tree>,
+        unpublished: Option<Unpublished>,
+        cancel: &CancellationToken,
+    ) -> Result<Arc<Unpacked>> {
+        let mut trees = self.all_below(cancel).await?;
+        trees.push(tree);
+        Ok(Arc::new(Unpacked { trees, unpublished: Mutex::new(unpublished) }))
+    }
+
+    /// The trees of all layers below, once they are settled.
+    async fn all_below(&self, cancel: &CancellationToken) -> Result<Vec<Arc<Tree>>> {
+        let below = self.below();
+        // A parent that is a layer knows those below it.
+        let settled = try_join_all(below.into_iter().map(|below| self.of(below).settled()));
+        let settled = cancel.run_until_cancelled(settled).await.ok_or_else(|| self.cancelled())??;
+        Ok(match settled.as_slice() {
+            [parent] => parent.trees.clone(),
+            many => many.iter().filter_map(|layer| layer.trees.last().cloned()).collect(),
+        })
+    }
+
+    async fn published(&self, key: &SnapshotKey) -> Result<Option<Arc<Tree>>> {
+        let (snapshots, key) = (Arc::clone(self.manager.snapshots()), key.clone());
+        let name = key.clone();
+        blocking(
+            move || What::new("find snapshot", name),
+            move || {
+                let Some(_) = snapshots.info(&key)? else { return Ok(None) };
+                Tree::open(snapshots.directory(&key)?, &key).map(Some)
+            },
+        )
+        .await
+    }
+
+    /// The records whose flights this one waits for.
+    fn below(&self) -> Vec<Arc<Live>> {
+        match self.layer.live().parents() {
+            [parent] if matches!(self.layer.record().kind, Kind::Layer { .. }) => {
+                match parent.record().kind {
+                    Kind::Layer { .. } => vec![Arc::clone(parent)],
+                    _ => stack(parent),
+                }
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the snapshot directly below is called.
+    fn parent(&self) -> Option<SnapshotKey> {
+        self.below().last().and_then(|below| below.record().snapshot.clone())
+    }
+
+    fn of(&self, live: Arc<Live>) -> Self {
+        let layer = Layer::of(live, self.layer.handlers().clone());
+        Self { manager: self.manager.clone(), layer, access: self.access.clone() }
+    }
+
+    fn key(&self) -> Result<SnapshotKey> {
+        let record = self.layer.record();
+        let key = record.snapshot.clone();
+        key.ok_or_else(|| Error::invalid("unpack", &record.id, "it has no snapshot of its own"))
+    }
+
+    fn cancelled(&self) -> Error {
+        Error::Cancelled { what: What::new("unpack", &self.layer.record().id) }
+    }
+}
+
+/// The layers that no other layer of the ref stands on: the top one of a chain, all of a merge.
+fn tops(live: &Arc<Live>, handlers: &crate::DescHandlers) -> Vec<Layer> {
+    let tops = match live.record().kind {
+        Kind::Layer { .. } => vec![Arc::clone(live)],
+        _ => stack(live),
+    };
+    tops.into_iter().map(|live| Layer::of(live, handlers.clone())).collect()
+}
+
+/// What an asker lacks is no trouble of the layer's: the next one may have it.
+fn failure(error: Error) -> Failure<Error> {
+    let personal = match error.root() {
+        Error::NeedsRemoteProviders { .. } => true,
+        Error::Remote(error) => matches!(error.root(), lazyblob_remote::Error::Unauthorized { .. }),
+        _ => false,
+    };
+    if personal { Failure::Personal(error) } else { Failure::Shared(error) }
+}
+
+/// What a waiter hears.
+fn told(error: flightcontrol::Error<Error>) -> Error {
+    match error {
+        flightcontrol::Error::Failed(error) => Error::Shared(error),
+        flightcontrol::Error::Personal(error) => error,
+        flightcontrol::Error::Panicked(message) => Error::Lost {
+            what: What::new("unpack", "layer"),
+            reason: format!("the work panicked: {message}"),
+        },
+        _ => Error::Cancelled { what: What::new("unpack", "layer") },
+    }
+}
