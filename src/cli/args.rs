@@ -14,7 +14,7 @@ use lazyblob::remote::{Location, Reference, RepositoryName};
 #[command(name = "lazyblob", version, max_term_width = 110)]
 #[command(
     after_help = "LOCATIONS: HOST/REPO[:TAG][@DIGEST] (a name without a host is Docker Hub's), oci:DIR[:TAG], \
-                        oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]; a copy to an archive replaces the file\n\
+                        oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], store:REF (this machine's cache); a copy to an archive replaces the file\n\
                         EXIT CODES: 0 done, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 rate limited, \
                         6 size or digest wrong, 7 partly done, 130/143 interrupted"
 )]
@@ -39,6 +39,15 @@ pub(crate) struct Global {
     /// Writes one JSON document to standard output.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Where the cache is; without it `lazyblob` in the XDG data directory, /var/lib/lazyblob for root.
+    #[arg(long, global = true, value_name = "DIR", env = "LAZYBLOB_ROOT")]
+    pub(crate) root: Option<PathBuf>,
+    /// What a cache's rows are kept with.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "ENGINE", hide = true)]
+    pub(crate) metadata: MetadataEngine,
+    /// What a new cache's unpacked layers are kept as.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "KIND", hide = true)]
+    pub(crate) snapshotter: SnapshotterKind,
     /// Logs to standard error: error, warn, info, debug, trace, or a filter such as `lazyblob_remote=debug`.
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
@@ -109,6 +118,28 @@ pub(crate) enum ProgressMode {
     Json,
     /// Nothing but warnings and errors.
     Quiet,
+}
+
+/// What a cache's rows are kept with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MetadataEngine {
+    /// sled.
+    #[default]
+    Sled,
+    /// redb.
+    Redb,
+}
+
+/// What a cache's unpacked layers are kept as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SnapshotterKind {
+    /// What the cache has; in a new one overlay where that works, else plain.
+    #[default]
+    Auto,
+    /// For overlayfs.
+    Overlay,
+    /// Plain directories.
+    Plain,
 }
 
 /// What to do.

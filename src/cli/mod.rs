@@ -10,6 +10,7 @@ mod logging;
 mod offline;
 mod output;
 mod progress;
+mod root;
 mod stats;
 mod unfinished;
 
@@ -57,7 +58,7 @@ pub(crate) fn main() -> ExitCode {
 /// Runs the command and says how it went; `--stats` has the last line. An error is one of the set-up, not said yet.
 async fn run(cli: Cli) -> Result<Result<(), Failure>, Failure> {
     let began = Instant::now();
-    let context = Context::new(&cli.global, &cli.hosts)?;
+    let context = Context::new(&cli.global, &cli.hosts, commands::holder(&cli.command))?;
     let timeout = cli.global.timeout;
     let ends_itself = commands::handles_signals(&cli.command);
     let work = Box::pin(commands::run(cli.command, &context));

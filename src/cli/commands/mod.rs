@@ -18,6 +18,22 @@ pub(super) fn handles_signals(command: &Command) -> bool {
     matches!(command, Command::Serve(_))
 }
 
+/// What other processes are told that this one is, where they wait for it: never its arguments.
+pub(super) fn holder(command: &Command) -> &'static str {
+    match command {
+        Command::Retag(_) => "lazyblob retag",
+        Command::Copy(_) => "lazyblob copy",
+        Command::Inspect(_) => "lazyblob inspect",
+        Command::Serve(_) => "lazyblob serve",
+        // They hold nothing that others wait for.
+        Command::Tags(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Version
+        | Command::Completion { .. } => "lazyblob",
+    }
+}
+
 /// Runs one command.
 pub(super) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
     match command {

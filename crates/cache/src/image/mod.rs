@@ -11,9 +11,11 @@ mod origins;
 mod pull;
 mod remove;
 mod source;
+mod target;
 
 pub use config::Config;
 pub use list::Named;
 pub use open::Image;
 pub use pull::{Pull, Pulled};
 pub use source::StoreSource;
+pub use target::StoreTarget;
