@@ -152,17 +152,12 @@ impl Context {
     ) -> Result<(Arc<dyn Source>, Name), Failure> {
         let local = match location {
             Location::Registry(reference) => {
-                let repository = self.repository(reference.repository(), scopes(Some(location), target))?;
+                let repository = self.repository(reference.repository(), reading(reference, target))?;
                 return Ok((Arc::new(RegistrySource::new(repository)), name_of(reference)));
             }
             Location::Local(local) => local,
             Location::Store(reference) => {
-                let towards = match target {
-                    Some(Location::Registry(reference)) => Some(origin_of(reference.repository())),
-                    _ => None,
-                };
-                let (manager, access) = (self.manager().await?, self.in_passing());
-                let source = StoreSource::new(manager, reference, &access, towards.as_ref()).await?;
+                let source = self.stored(reference, target).await?;
                 return Ok((Arc::new(source), Name::Only));
             }
         };
@@ -175,11 +170,25 @@ impl Context {
         Ok((source, local.name()))
     }
 
-    /// `location` as a target; nothing is created before something is written.
+    /// The image called `reference` in the cache as a source; `target` is where it goes.
+    pub(crate) async fn stored(
+        &self,
+        reference: &Reference,
+        target: Option<&Location>,
+    ) -> Result<StoreSource, Failure> {
+        let towards = match target {
+            Some(Location::Registry(reference)) => Some(origin_of(reference.repository())),
+            _ => None,
+        };
+        let (manager, access) = (self.manager().await?, self.in_passing());
+        Ok(StoreSource::new(manager, reference, &access, towards.as_ref()).await?)
+    }
+
+    /// `location` as a target for what comes from `source`; nothing is created before something is written.
     pub(crate) async fn target(
         &self,
         location: &Location,
-        source: &Location,
+        source: &Origin,
     ) -> Result<(Arc<dyn Target>, Name), Failure> {
         match location {
             Location::Registry(reference) => {
@@ -187,8 +196,7 @@ impl Context {
                     let usage = format!("`{reference}`: a target takes a tag or a digest, not both");
                     return Err(Failure::Usage(usage));
                 }
-                let repository =
-                    self.repository(reference.repository(), scopes(Some(source), Some(location)))?;
+                let repository = self.repository(reference.repository(), writing(source, reference))?;
                 Ok((Arc::new(RegistryTarget::new(repository)), name_of(reference)))
             }
             Location::Local(local) => Ok((self.open_target(local).await?, target_name(local)?)),
@@ -224,7 +232,8 @@ impl Context {
 
     /// Unfinished blobs of the layouts of this run, each with its layout. Who cannot look has nothing to tell.
     pub(crate) async fn unfinished(&self) -> Vec<(Layout, Vec<Partial>)> {
-        let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        layouts.extend(self.root.layout());
         let mut unfinished = Vec::new();
         for layout in layouts {
             let mut partials = layout.ingests().list().await.unwrap_or_default();
@@ -281,16 +290,24 @@ pub(crate) fn name_of(reference: &Reference) -> Name {
     }
 }
 
-/// The rights that reading `source` and writing `target` take, as far as they are in one registry.
-fn scopes(source: Option<&Location>, target: Option<&Location>) -> Scopes {
-    let repository = |location: Option<&Location>| match location {
-        Some(Location::Registry(reference)) => Some(reference.repository().clone()),
-        _ => None,
-    };
-    match (repository(source), repository(target)) {
-        (Some(from), Some(to)) if from.host() == to.host() => Scopes::pull(&from).union(&Scopes::push(&to)),
-        (Some(from), _) => Scopes::pull(&from),
-        (None, Some(to)) => Scopes::push(&to),
-        (None, None) => Scopes::default(),
+/// The rights that reading `source` takes, and with them those for `target` where it is in the same registry.
+fn reading(source: &Reference, target: Option<&Location>) -> Scopes {
+    match target {
+        Some(Location::Registry(target)) if target.repository().host() == source.repository().host() => {
+            writing(&origin_of(source.repository()), target)
+        }
+        _ => Scopes::pull(source.repository()),
+    }
+}
+
+/// The rights that writing to `target` takes, and with them those to take what is at `source` in the same registry.
+fn writing(source: &Origin, target: &Reference) -> Scopes {
+    let push = Scopes::push(target.repository());
+    if source.host != target.repository().host() {
+        return push;
+    }
+    match RepositoryName::new(&source.host, &source.repository) {
+        Ok(source) => Scopes::pull(&source).union(&push),
+        Err(_) => push,
     }
 }

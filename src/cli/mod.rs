@@ -5,6 +5,7 @@ mod commands;
 mod context;
 mod credentials;
 mod exit;
+mod image;
 mod interrupt;
 mod logging;
 mod offline;
@@ -12,6 +13,7 @@ mod output;
 mod progress;
 mod root;
 mod stats;
+mod table;
 mod unfinished;
 
 use std::process::ExitCode;

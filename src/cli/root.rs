@@ -9,6 +9,7 @@ use lazyblob::cache::root::RootSettings;
 use lazyblob::cache::snapshot::{self, Places, Wanted};
 use lazyblob::cache::{self, Components, Manager, manager};
 use lazyblob::remote::Registry;
+use lazyblob::remote::layout::Layout;
 use tokio::sync::OnceCell;
 
 use super::args::{Global, MetadataEngine, SnapshotterKind};
@@ -81,6 +82,11 @@ impl Root {
             SnapshotterKind::Overlay => Wanted::Overlay,
             SnapshotterKind::Plain => Wanted::Plain,
         }
+    }
+
+    /// Where its blobs are, once it is open.
+    pub(super) fn layout(&self) -> Option<Layout> {
+        self.manager.get().map(|manager| manager.store().layout().clone())
     }
 
     /// Ends what is under way in the cache and lets its database go. Nothing where it was never opened.

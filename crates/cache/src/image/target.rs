@@ -68,6 +68,12 @@ impl Target for StoreTarget {
         self.manager.store().layout().finish().await
     }
 
+    /// A manifest counts as here only if all that it names is; and what is copied from the store to the store is as lazy
+    /// as it was.
+    fn vouches_for_blobs(&self) -> bool {
+        true
+    }
+
     fn origin(&self) -> Origin {
         Target::origin(self.manager.store().layout())
     }
