@@ -14,6 +14,7 @@ pub mod layer;
 pub mod manager;
 pub mod metadata;
 pub mod mount;
+pub mod prune;
 pub mod record;
 pub mod refs;
 pub mod remotes;

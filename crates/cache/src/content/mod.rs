@@ -12,8 +12,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dashmap::DashMap;
-use lazyblob_remote::layout::{Ingests, Layout, blob_path};
+use lazyblob_remote::layout::{Ingests, Layout, Received, blob_path};
+use lazyblob_remote::transfer::Blob;
 use lazyblob_remote::{Mismatch, What};
 use oci_spec::image::{Descriptor, Digest};
 
@@ -107,6 +109,26 @@ impl Store {
             self.lost(blob.digest());
         }
         Ok(is_here)
+    }
+
+    /// Reads a blob from its sources and stores it, as [`Ingests::receive`] does.
+    ///
+    /// # Errors
+    /// Those of [`Ingests::receive`], as [`Error::Remote`].
+    pub async fn receive(&self, blob: &Blob) -> Result<Received> {
+        let received = self.ingests().receive(blob).await?;
+        self.stored(blob.descriptor());
+        Ok(received)
+    }
+
+    /// Stores bytes that are in memory, as [`Ingests::store`] does.
+    ///
+    /// # Errors
+    /// Those of [`Ingests::store`], as [`Error::Remote`].
+    pub async fn put(&self, blob: &Descriptor, bytes: Bytes) -> Result<()> {
+        self.ingests().store(blob, bytes).await?;
+        self.stored(blob);
+        Ok(())
     }
 
     /// A blob has been stored: what looks for it need not ask the disk.

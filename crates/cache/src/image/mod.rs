@@ -21,6 +21,7 @@ pub use about::{About, AboutBlob, AboutImage};
 pub use config::Config;
 pub use list::Named;
 pub use open::Image;
+pub(crate) use origins::Origins;
 pub use pull::{Pull, Pulled};
 pub use source::StoreSource;
 pub use target::StoreTarget;

@@ -4,18 +4,13 @@
 //! they are in the same directory, and kept in one of two forms where they are not: see [`Form`].
 
 mod applied;
+mod apply;
 mod options;
+mod stream;
+mod tarball;
+mod unpack;
 
 pub use applied::{Applied, Link, Pending, Skipped, Usage};
+pub use apply::apply;
 pub use options::{Form, Limits, Options};
-/// stub
-pub fn unpack(
-    _: impl std::io::Read + Send,
-    _: &oci_spec::image::Descriptor,
-    _: &oci_spec::image::Digest,
-    _: &std::path::Path,
-    _: &Options,
-    _: &tokio_util::sync::CancellationToken,
-) -> crate::Result<Applied> {
-    Err(crate::Error::not_found("a", "b", "c"))
-}
+pub use unpack::unpack;

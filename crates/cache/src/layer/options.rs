@@ -21,9 +21,11 @@ pub struct Options {
     pub form: Form,
     /// Owners and groups are the tar's; otherwise the caller's.
     pub owners: bool,
-    /// Device nodes are made; otherwise skipped and counted.
+    /// Device nodes are made; otherwise skipped and counted. Named pipes are always made; a character device 0/0, which to
+    /// overlayfs is a whiteout, never.
     pub devices: bool,
-    /// The setuid and setgid bits are kept; otherwise dropped and counted.
+    /// The setuid and setgid bits of files are kept; otherwise dropped and counted. A directory's setgid bit gives nobody
+    /// anything and always stays.
     pub setuid: bool,
     /// Extended attributes are set, those of `security.` and `trusted.` among them; otherwise only those of `user.`, as
     /// far as the file system takes them. What steers overlayfs itself is never taken from a tar.

@@ -136,11 +136,6 @@ impl Table {
         self.0.get(id).and_then(|entry| entry.upgrade())
     }
 
-    /// All of them.
-    pub(crate) fn all(&self) -> Vec<Arc<Live>> {
-        self.0.iter().filter_map(|entry| entry.upgrade()).collect()
-    }
-
     /// Enters a record that was read or written just now, or gives what is there already.
     pub(crate) fn enter(self: &Arc<Self>, record: Record, parents: Vec<Arc<Live>>, pin: Pinned) -> Arc<Live> {
         let id = record.id.clone();

@@ -27,6 +27,7 @@ mod merge;
 pub(crate) mod mutable;
 mod options;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,13 +43,14 @@ pub use options::{GetOptions, Settings};
 use self::keeper::Keeper;
 use self::live::Table;
 use crate::content::Store;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, What};
 use crate::metadata::{self, Database, Engine, Read, Transaction};
+use crate::mount::Mounter;
 use crate::record::{RecordId, Rows, now};
 use crate::remotes::Remotes;
-use crate::root::Root;
-use crate::snapshot::Snapshotter;
-use crate::unlazy::{Step, Syncs, Unpacked};
+use crate::root::{Dir, Root};
+use crate::snapshot::{SnapshotKey, Snapshotter};
+use crate::unlazy::{Step, Syncs, Unpacked, blocking};
 
 /// What a manager stands on.
 #[derive(Clone, Debug)]
@@ -74,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) transfers: Transfers,
     pub(crate) remotes: Arc<dyn Remotes>,
     pub(crate) snapshots: Arc<dyn Snapshotter>,
+    mounter: Arc<Mounter>,
     pub(crate) settings: Settings,
     pub(crate) table: Arc<Table>,
     /// Snapshots being made.
@@ -94,12 +97,16 @@ impl Manager {
     pub async fn open(root: Root, components: Components, settings: Settings) -> Result<Self> {
         let Components { transfers, remotes, engine, snapshots } = components;
         let db = Database::new(metadata::Settings::new(root.path(), engine));
+        let (mounts, trash, trees) = (root.mounts(), root.dir(Dir::Trash), Arc::clone(&snapshots));
+        let what = || What::new("open mounts", root.path().display());
+        let mounter = Arc::new(blocking(what, move || Mounter::open(mounts, trash, trees)).await?);
         let inner = Inner {
             store: Store::new(&root),
             db,
             transfers,
             remotes,
             snapshots,
+            mounter,
             table: Arc::default(),
             unpacks: Group::new(),
             syncs: Syncs::default(),
@@ -137,6 +144,22 @@ impl Manager {
     #[must_use]
     pub fn snapshots(&self) -> &Arc<dyn Snapshotter> {
         &self.0.snapshots
+    }
+
+    /// What is mounted, and mounts.
+    #[must_use]
+    pub fn mounter(&self) -> &Arc<Mounter> {
+        &self.0.mounter
+    }
+
+    /// Snapshots that are mounted somewhere.
+    pub(crate) async fn mounted(&self) -> Result<HashSet<SnapshotKey>> {
+        let mounter = Arc::clone(&self.0.mounter);
+        blocking(
+            || What::new("list mounts", self.0.root.path().display()),
+            move || Ok(mounter.pinned()?.into_iter().collect()),
+        )
+        .await
     }
 
     /// The database, for what embedders keep in spaces of their own.

@@ -1,4 +1,5 @@
-//! A store whose panics are errors: sled answers some damage with one.
+//! A store whose panics are errors, since sled answers some damage with one, and whose values are checked: redb hands out
+//! what it finds in a damaged page.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +10,9 @@ use lazyblob_remote::What;
 
 use super::{Batch, Engine, Entry, MetadataStore};
 use crate::error::{Error, Result};
+
+/// After each value comes a CRC-32 of its key and itself, in bytes.
+const CHECKSUM: usize = 4;
 
 /// Passes everything on to a store until that fails; then nothing any more.
 #[derive(Debug)]
@@ -55,23 +59,45 @@ impl Guarded {
         }
         outcome
     }
+
+    /// The value without its checksum.
+    fn checked(&self, key: &[u8], mut value: Vec<u8>) -> Result<Vec<u8>> {
+        let split = value.len().checked_sub(CHECKSUM);
+        match split.filter(|split| value[*split..] == checksum(key, &value[..*split])) {
+            Some(split) => value.truncate(split),
+            None => {
+                let what = What::new("read", self.dir.display());
+                return Err(Error::Metadata { what, reason: "a value is not what was stored".to_owned() });
+            }
+        }
+        Ok(value)
+    }
 }
 
 impl MetadataStore for Guarded {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.call("read", |store| store.get(key))
+        self.call("read", |store| store.get(key)?.map(|value| self.checked(key, value)).transpose())
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>> {
-        self.call("read", |store| store.scan(from, to, limit))
+        let checked = |(key, value): Entry| self.checked(&key, value).map(|value| (key, value));
+        self.call("read", |store| store.scan(from, to, limit)?.into_iter().map(checked).collect())
     }
 
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Entry>> {
-        self.call("read", |store| store.last(from, to))
+        let checked = |(key, value): Entry| self.checked(&key, value).map(|value| (key, value));
+        self.call("read", |store| store.last(from, to)?.map(checked).transpose())
     }
 
     fn apply(&self, batch: &Batch) -> Result<()> {
-        self.call("write", |store| store.apply(batch))
+        let mut sealed = Batch::default();
+        for (key, value) in batch.iter() {
+            match value {
+                Some(value) => sealed.put(key, [value, &checksum(key, value)].concat()),
+                None => sealed.delete(key),
+            }
+        }
+        self.call("write", |store| store.apply(&sealed))
     }
 }
 
@@ -82,6 +108,13 @@ impl Drop for Guarded {
             tracing::warn!(reason = said(&*panic), "the database panicked when it was closed");
         }
     }
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
+    let mut sum = flate2::Crc::new();
+    sum.update(key);
+    sum.update(value);
+    sum.sum().to_le_bytes()
 }
 
 fn panicked(operation: &'static str, dir: &Path, panic: &(dyn Any + Send)) -> Error {

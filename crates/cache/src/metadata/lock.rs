@@ -3,14 +3,18 @@
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::disk::{self, pause};
 use crate::error::{IoContext, Result};
 
-/// Pauses between two looks of who waits grow from this to [`LONGEST`]: a system call for every other one.
-const SHORTEST: Duration = Duration::from_micros(200);
-const LONGEST: Duration = Duration::from_millis(5);
+/// Who waits looks again after pauses that shrink from this to [`SHORTEST`]: who has waited longer is likelier to be next.
+const LONGEST: Duration = Duration::from_millis(4);
+const SHORTEST: Duration = Duration::from_millis(1);
+/// Who is next looks after these.
+const NEXT: Duration = Duration::from_micros(500);
+/// So long does the shrinking take.
+const LONG: Duration = Duration::from_millis(40);
 
 /// The two lock files of a database.
 #[derive(Debug)]
@@ -35,7 +39,8 @@ impl Locks {
         disk::create_dirs(&self.dir).during("lock", "the database", &self.dir)?;
         let (want, lock) = (self.open("db.want")?, self.open("db.lock")?);
         // Who has just let go comes after who has been waiting, since that one has `db.want`.
-        if !self.wait_for(&want, &mut goes_on)? || !self.wait_for(&lock, &mut goes_on)? {
+        // Of that there is one at a time.
+        if !self.wait_for(&want, LONGEST, &mut goes_on)? || !self.wait_for(&lock, NEXT, &mut goes_on)? {
             return Ok(None);
         }
         let path = self.dir.join("db.want");
@@ -50,8 +55,8 @@ impl Locks {
         options.open(&path).during("lock", "the database", &path)
     }
 
-    fn wait_for(&self, file: &File, goes_on: &mut impl FnMut() -> bool) -> Result<bool> {
-        let mut rest = SHORTEST;
+    fn wait_for(&self, file: &File, longest: Duration, goes_on: &mut impl FnMut() -> bool) -> Result<bool> {
+        let since = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(true),
@@ -63,8 +68,8 @@ impl Locks {
             if !goes_on() {
                 return Ok(false);
             }
-            pause(rest);
-            rest = (rest * 3 / 2).min(LONGEST);
+            let waited = since.elapsed().as_secs_f64() / LONG.as_secs_f64();
+            pause(longest - longest.saturating_sub(SHORTEST).mul_f64(waited.min(1.0)));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Opening: what is damaged is set aside, what is missing is filled from the journal, what disagrees is put right.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use lazyblob_remote::What;
 
@@ -54,8 +55,12 @@ struct Opening<'a> {
 impl Opening<'_> {
     fn attempt(&mut self, suspect: bool) -> Result<Opened> {
         disk::create_dirs(&self.dir).during("open", "the database", &self.dir)?;
+        let is_used = self.is_used().during("open", "the database", &self.dir)?;
         let store = Guarded::open(&*self.settings.engine, &self.dir)?;
         let exists = schema::check(&store, &self.dir)?;
+        if is_used && !exists {
+            return Err(self.outdated(0, self.counted));
+        }
         if suspect {
             look_through(&store)?;
         }
@@ -150,6 +155,12 @@ impl Opening<'_> {
             let bad = found.bad;
             self.notices.push(format!("{}: {bad} lines cannot be read, and are lost", journal.display()));
         }
+    }
+
+    /// Whether there should be something in the database: an engine may take files that it cannot read for none.
+    fn is_used(&self) -> io::Result<bool> {
+        let has_files = fs::read_dir(&self.dir)?.next().is_some();
+        Ok(has_files && self.counted > 0 && self.settings.engine.is_persistent())
     }
 
     fn outdated(&self, generation: u64, newest: u64) -> Error {

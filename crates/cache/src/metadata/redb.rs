@@ -17,7 +17,8 @@ const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("entr
 /// What redb may keep of its pages in memory, in bytes.
 const CACHE: usize = 32 << 20;
 
-/// One file, `data.redb`.
+/// One file, `data.redb`. What is damaged by the disk shows when a value is read, or by entries that are missing: redb
+/// trusts a file that was closed in order, and to check all of it at each hand-over would take too long.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Redb;
 

@@ -75,7 +75,7 @@ pub(crate) fn stack(live: &Arc<Live>) -> Vec<Arc<Live>> {
             }
             // The last one waits on top, and is gone through first.
             Kind::Merge { parents } => {
-                waiting.extend(parents.iter().filter_map(|id| live.parent(id).cloned()))
+                waiting.extend(parents.iter().filter_map(|id| live.parent(id).cloned()));
             }
             Kind::Diff { .. } => downwards.push(one_layer(&live).unwrap_or(live)),
         }
@@ -85,7 +85,7 @@ pub(crate) fn stack(live: &Arc<Live>) -> Vec<Arc<Live>> {
 }
 
 /// The layer that a diff is, where `upper` is one layer on top of `lower`.
-pub(crate) fn one_layer(diff: &Arc<Live>) -> Option<Arc<Live>> {
+fn one_layer(diff: &Arc<Live>) -> Option<Arc<Live>> {
     let record = diff.record();
     let Kind::Diff { lower, upper: Some(upper) } = &record.kind else { return None };
     let upper = diff.parent(upper)?;

@@ -6,5 +6,5 @@ mod mutable;
 
 pub use immutable::ImmutableRef;
 pub use layers::Layer;
-pub(crate) use layers::{one_layer, stack};
+pub(crate) use layers::stack;
 pub use mutable::MutableRef;

@@ -30,6 +30,7 @@ use lazyblob_remote::What;
 use lazyblob_remote::layout::{Layout, Removed};
 
 pub use dirs::Dir;
+pub use lazyblob_remote::layout::flock::Pauses;
 pub use live::{Live, Pinned, Process};
 pub use open::VERSION;
 pub use pin::Pin;
@@ -86,6 +87,9 @@ impl Root {
         let ingest = settings.ingest();
         let store = Layout::create_or_open_with(Dir::Store.of(&path), ingest).await?;
         let store = store.with_ingest_dir(Dir::Ingest.of(&path));
+        if writable {
+            store.create().await?;
+        }
         let removed = if writable { store.ingests().sweep().await? } else { Vec::new() };
         let live = Arc::new(Live::new(Dir::Live.of(&path), settings.holder));
         let staging = StagingLocks::new(Dir::Staging.of(&path), settings);

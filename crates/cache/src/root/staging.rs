@@ -1,6 +1,7 @@
 //! One maker per thing: the flock of `staging/<name>.lock`, within a process and between processes.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,10 +10,12 @@ use lazyblob_remote::{Progress, What};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{RootSettings, blocking};
+use super::{RootSettings, Trash, blocking};
 use crate::error::{Error, IoContext as _, Result};
 
 const OPERATION: &str = "make";
+const SWEEP: &str = "clean up";
+const LOCK: &str = ".lock";
 
 /// The locks of what is being made. Clones share those who wait.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ impl StagingLocks {
     }
 
     /// Gets hold of `name`, waiting for whoever makes it, of which `progress` is told once. Who has it looks first whether
-    /// it was made meanwhile.
+    /// it was made meanwhile. What is made is called `staging/<name>` or `staging/<name>.<anything>` while it is.
     ///
     /// Who has a claim of a name and claims it again waits for itself.
     ///
@@ -50,7 +53,7 @@ impl StagingLocks {
         progress: &dyn Progress,
         cancel: &CancellationToken,
     ) -> Result<Claim> {
-        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        if name.is_empty() || name.contains(['/', '\0', '.']) {
             return Err(Error::invalid(
                 OPERATION,
                 format_args!("{name:?}"),
@@ -72,24 +75,52 @@ impl StagingLocks {
     }
 
     async fn attempt(&self, name: &str, released: &Arc<Notify>) -> Result<Attempt<Claim>> {
-        let (path, holder) = (self.dir.join(format!("{name}.lock")), self.settings.holder);
-        let (dir, name, released) = (self.dir.clone(), name.to_owned(), Arc::clone(released));
+        let (locks, name, released) = (self.clone(), name.to_owned(), Arc::clone(released));
         blocking(What::new(OPERATION, &name), move || {
-            let attempt = || {
-                Ok(match FileLock::attempt(&path)? {
-                    Attempt::Held(lock) => {
-                        let claim = Claim { path: path.clone(), lock, released };
-                        claim.lock.sign(&Holder::this_process(holder))?;
-                        Attempt::Held(claim)
-                    }
-                    Attempt::Busy(holder) => Attempt::Busy(holder),
-                    // Nobody but ourselves makes it.
-                    Attempt::Missing => return Err(std::io::ErrorKind::NotFound.into()),
-                })
-            };
-            attempt().during(OPERATION, name, &dir)
+            locks.attempt_now(&name, released).during(OPERATION, name, &locks.dir)
         })
         .await
+    }
+
+    fn attempt_now(&self, name: &str, released: Arc<Notify>) -> io::Result<Attempt<Claim>> {
+        let path = self.dir.join(format!("{name}{LOCK}"));
+        Ok(match FileLock::attempt(&path)? {
+            Attempt::Held(lock) => {
+                let claim = Claim { path, lock, released };
+                claim.lock.sign(&Holder::this_process(self.settings.holder))?;
+                Attempt::Held(claim)
+            }
+            Attempt::Busy(holder) => Attempt::Busy(holder),
+            // Nobody but ourselves makes the directory.
+            Attempt::Missing => return Err(io::ErrorKind::NotFound.into()),
+        })
+    }
+
+    /// Removes what makers have left that were killed: everything that is called `<name>` or `<name>.<anything>` and is
+    /// made by nobody now. Returns how much that was. Blocking; what is removed is deleted later.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sweep(&self, trash: &Trash) -> Result<usize> {
+        let mut removed = 0;
+        let entries = fs::read_dir(&self.dir).during(SWEEP, self.dir.display(), &self.dir)?;
+        for entry in entries {
+            let entry = entry.during(SWEEP, self.dir.display(), &self.dir)?;
+            let file = entry.file_name();
+            // What is called otherwise has no maker of ours.
+            let Some(name) =
+                file.to_str().and_then(|file| file.split('.').next()).filter(|name| !name.is_empty())
+            else {
+                continue;
+            };
+            let claim = self.attempt_now(name, self.waiters.of(&name.to_owned()));
+            let Attempt::Held(_claim) = claim.during(SWEEP, name, &self.dir)? else { continue };
+            // The lock goes with the claim.
+            if file.to_str() != Some(&format!("{name}{LOCK}")) {
+                removed += usize::from(trash.put(&entry.path())?.is_some());
+            }
+        }
+        Ok(removed)
     }
 }
 

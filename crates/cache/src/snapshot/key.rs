@@ -48,6 +48,16 @@ impl SnapshotKey {
         &self.0
     }
 
+    /// The key that has this file name; nothing where none has.
+    #[must_use]
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        if let Some(id) = name.strip_prefix("record-") {
+            return Self::record(id).ok();
+        }
+        let (algorithm, hex) = name.split_once('-')?;
+        format!("{algorithm}:{hex}").parse::<Digest>().ok().map(|digest| Self(digest.to_string()))
+    }
+
     /// Its file name. An id has a prefix that no digest begins with, so that the two never meet.
     #[must_use]
     pub fn file_name(&self) -> String {

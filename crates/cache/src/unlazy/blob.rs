@@ -13,11 +13,11 @@ use crate::refs::{ImmutableRef, Layer};
 
 /// What came of wanting a blob here.
 #[derive(Clone, Debug)]
-pub struct Unlazied {
+pub(crate) struct Unlazied {
     /// Whether its bytes were fetched just now, by this asker or by another that it joined.
-    pub fetched: bool,
+    pub(crate) fetched: bool,
     /// Keeps it readable, whatever is pruned.
-    pub held: Option<Arc<dyn Provider>>,
+    pub(crate) held: Option<Arc<dyn Provider>>,
 }
 
 impl ImmutableRef {
@@ -134,7 +134,7 @@ impl Manager {
                 add(handler.provider(access));
             }
         }
-        let remembered = self.remembered(&[digest.clone()]).await?;
+        let remembered = self.remembered(std::slice::from_ref(digest)).await?;
         for place in remembered.into_values().flatten() {
             if let Some(provider) = self.0.remotes.provider(&place, access) {
                 add(provider);

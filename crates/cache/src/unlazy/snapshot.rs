@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt, try_join_all};
@@ -52,8 +52,8 @@ struct Unpublished {
 }
 
 impl Tree {
-    fn open(path: PathBuf, key: &SnapshotKey) -> Result<Arc<Self>> {
-        let opened = File::open(&path).during("open snapshot", key, &path)?;
+    fn open(path: &Path, key: &SnapshotKey) -> Result<Arc<Self>> {
+        let opened = File::open(path).during("open snapshot", key, path)?;
         Ok(Arc::new(Self(opened)))
     }
 
@@ -204,7 +204,7 @@ impl Asker {
             move || {
                 let paths: Vec<PathBuf> = below.iter().map(|tree| tree.path()).collect();
                 snapshots.settle(&mut staged, &applied, &paths, &token)?;
-                let tree = Tree::open(staged.directory().to_owned(), &key)?;
+                let tree = Tree::open(staged.directory(), &key)?;
                 Ok((below, staged, applied, tree))
             }
         })
@@ -245,7 +245,7 @@ impl Asker {
             move || What::new("find snapshot", name),
             move || {
                 let Some(_) = snapshots.info(&key)? else { return Ok(None) };
-                Tree::open(snapshots.directory(&key)?, &key).map(Some)
+                Tree::open(&snapshots.directory(&key)?, &key).map(Some)
             },
         )
         .await

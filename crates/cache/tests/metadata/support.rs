@@ -1,6 +1,6 @@
 //! Databases in temporary directories.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ pub(crate) fn engines() -> [Arc<dyn Engine>; 3] {
 }
 
 /// Those whose data outlive a process.
-#[allow(dead_code, reason = "for what comes next")]
 pub(crate) fn persistent() -> [Arc<dyn Engine>; 2] {
     [Arc::new(Sled), Arc::new(Redb)]
 }
@@ -33,6 +32,15 @@ pub(crate) fn database(root: &Path, engine: &Arc<dyn Engine>) -> Database {
 pub(crate) async fn put(database: &Database, space: Space, key: &str, value: &str) -> Result<()> {
     let (key, value) = (key.to_owned(), value.to_owned());
     database.write(move |transaction| transaction.put(&space, key.as_bytes(), value)).await
+}
+
+pub(crate) async fn delete(database: &Database, space: Space, key: &str) -> Result<()> {
+    let key = key.to_owned();
+    let write = database.write(move |transaction| {
+        transaction.delete(&space, key.as_bytes());
+        Ok(())
+    });
+    write.await
 }
 
 pub(crate) async fn get(database: &Database, space: Space, key: &str) -> Result<Option<String>> {
@@ -53,4 +61,41 @@ pub(crate) async fn all(database: &Database, space: Space) -> Result<Vec<(String
         Ok(all)
     });
     read.await
+}
+
+/// The file that has most of what an engine stores.
+pub(crate) fn data_file(root: &Path, engine: &Arc<dyn Engine>) -> PathBuf {
+    let name = if engine.name() == "sled" { "db" } else { "data.redb" };
+    root.join("meta").join(engine.name()).join(name)
+}
+
+/// What was set aside below `root`.
+pub(crate) fn aside(root: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(root.join("meta")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains("broken")).collect()
+}
+
+/// A root with a hundred hints and as many records, closed.
+pub(crate) async fn filled(root: &Path, engine: &Arc<dyn Engine>) {
+    let database = database(root, engine);
+    for tens in 0..10 {
+        let write = database.write(move |transaction| {
+            for ones in 0..10 {
+                let key = format!("{tens}{ones}");
+                transaction.put(&HINTS, key.as_bytes(), format!("hint {key}"))?;
+                transaction.put(&RECORDS, key.as_bytes(), format!("record {key}"))?;
+            }
+            Ok(())
+        });
+        write.await.unwrap();
+    }
+    delete(&database, HINTS, "99").await.unwrap();
+    database.close().await;
+}
+
+/// Asserts that all hints of a [`filled`] root are there.
+pub(crate) async fn assert_hints(database: &Database) {
+    let expected: Vec<_> = (0..99).map(|key| (format!("{key:02}"), format!("hint {key:02}"))).collect();
+    assert_eq!(all(database, HINTS).await.unwrap(), expected);
 }

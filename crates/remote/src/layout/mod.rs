@@ -90,6 +90,14 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Creates directory, `oci-layout` and `index.json` where they are missing, before anything is written.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub async fn create(&self) -> Result<()> {
+        self.prepare().await
+    }
+
     /// Unfinished blobs that were removed when this was opened, for whoever is to be told. Given once.
     #[must_use]
     pub fn take_removed(&self) -> Vec<Removed> {

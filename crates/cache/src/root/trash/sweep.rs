@@ -210,7 +210,8 @@ impl Level {
             }
             opened => opened?,
         };
-        let entries = Dir::read_from(&fd)?;
+        // Not opened once more: who may list a directory may not search it yet.
+        let entries = Dir::new(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?)?;
         Ok(Self { fd, entries, name: name.clone(), keeps: false, again: false })
     }
 

@@ -31,6 +31,8 @@
 //! it, [`Ingests::sweep`] does so when nobody has gone on with it for [`IngestSettings::keep`]. Nothing that is locked is
 //! ever removed by others.
 //!
+//! **Following.** What is written can be read meanwhile, in the process that writes it: see [`Ingests::follow`].
+//!
 //! **Links.** A layout may come from anywhere, with links in it. Nothing is read, written or removed through one in the
 //! place of the directory or of a partial's files; [`Ingests::through_links`] is for a directory the caller has chosen.
 

@@ -2,6 +2,7 @@
 
 mod commit;
 mod damage;
+mod follow;
 mod interrupted;
 mod life;
 mod processes;

@@ -1,0 +1,349 @@
+//! Removing what was selected, and what nobody refers to.
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use lazyblob_remote::progress::Silent;
+use oci_spec::image::Digest;
+use tokio_util::sync::CancellationToken;
+
+use super::options::PruneOptions;
+use super::select::{Selection, select};
+use super::survey::Survey;
+use super::usage::Entry;
+use crate::error::{Error, IoContext as _, Result, What};
+use crate::image::Origins;
+use crate::manager::Manager;
+use crate::metadata::Transaction;
+use crate::record::{Record, RecordId, Rows, now};
+use crate::root::Pin;
+use crate::snapshot::SnapshotKey;
+use crate::unlazy::blocking;
+
+/// So much is done in one turn of the database: others come in between.
+const TURN: usize = 256;
+/// Names that change again and again while it is looked at what they stand for: somebody is busy, and the next prune will
+/// find what this one leaves.
+const LOOKS: usize = 5;
+/// Who made something and still lives has its lock; nobody is waited for.
+const LOCK: Duration = Duration::from_millis(50);
+
+/// What has gone.
+#[derive(Clone, Debug, Default)]
+pub struct Pruned {
+    /// Records that are gone, with what they took.
+    pub records: Vec<Entry>,
+    /// Records that have become lazy.
+    pub lightened: Vec<Entry>,
+    /// Blobs removed.
+    pub blobs: u64,
+    /// Snapshots removed, and trees of dead makers.
+    pub snapshots: u64,
+    /// Unfinished blobs removed.
+    pub partials: u64,
+    /// Bytes of all that: with [`PruneOptions::dry_run`], what would be freed of records.
+    pub bytes: u64,
+}
+
+impl Manager {
+    /// Removes what `options` say, and whatever nobody refers to: blobs, snapshots, unfinished blobs and trees that nobody
+    /// works on. Nothing that a living process, a name or a mount needs is removed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a root open for reading; [`Error::Metadata`], [`Error::Io`]; [`Error::Cancelled`] between two
+    /// turns: what is gone is gone.
+    pub async fn prune(&self, options: &PruneOptions, cancel: &CancellationToken) -> Result<Pruned> {
+        self.root().check_writable("prune")?;
+        let survey = Survey::of(self).await?;
+        let entries = survey.entries();
+        let total = survey.blobs.values().sum::<u64>()
+            + survey.snapshots.values().map(|usage| usage.bytes).sum::<u64>();
+        let keep = options.space.keep(total, self.free().await?);
+        let selection = select(&survey, &entries, options, keep, now());
+        let entry_of = |id: &RecordId| entries.iter().find(|entry| entry.record.id == *id).cloned();
+        if options.dry_run {
+            let records = selection.delete.iter().filter_map(entry_of).collect();
+            let lightened = selection.lighten.iter().filter_map(entry_of).collect();
+            return Ok(Pruned { records, lightened, bytes: selection.bytes, ..Pruned::default() });
+        }
+        let run = Run { manager: self, cancel };
+        let Selection { delete, lighten, .. } = selection;
+        let deleted = run.delete(delete).await?;
+        let lightened = run.lighten(lighten).await?;
+        let by_id: std::collections::HashMap<&RecordId, &Entry> =
+            entries.iter().map(|entry| (&entry.record.id, entry)).collect();
+        let entry_of = |id: &RecordId| by_id.get(id).map(|entry| (*entry).clone());
+        let mut pruned = Pruned {
+            records: deleted.iter().filter_map(entry_of).collect(),
+            lightened: lightened.ids.iter().filter_map(entry_of).collect(),
+            ..lightened.pruned
+        };
+        run.sweep(&mut pruned).await?;
+        if options.filters.is_empty() {
+            run.partials(options.older_than, &mut pruned).await?;
+            run.staging(&mut pruned).await?;
+        }
+        let swept = self.root().trash().empty(None, cancel).await?;
+        pruned.bytes += swept.bytes;
+        for left in swept.left {
+            tracing::warn!(path = %left.path.display(), error = %left.cause, "this could not be deleted");
+        }
+        Ok(pruned)
+    }
+
+    /// Bytes that are free on the root's disk.
+    async fn free(&self) -> Result<u64> {
+        let path = self.root().path().to_owned();
+        blocking(|| What::new("look at disk", path.display()), {
+            let path = path.clone();
+            move || {
+                let disk = rustix::fs::statvfs(&path).map_err(Into::into).during(
+                    "look at disk",
+                    path.display(),
+                    &path,
+                )?;
+                Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+            }
+        })
+        .await
+    }
+}
+
+struct Run<'a> {
+    manager: &'a Manager,
+    cancel: &'a CancellationToken,
+}
+
+#[derive(Default)]
+struct Lightened {
+    ids: Vec<RecordId>,
+    pruned: Pruned,
+}
+
+impl Run<'_> {
+    /// Runs `turn` on parts of `all`, with what living processes pin at that moment.
+    async fn turns<T, R>(
+        &self,
+        all: Vec<T>,
+        turn: impl Fn(&mut Transaction<'_>, &HashSet<Pin>, T) -> Result<Option<R>> + Clone + Send + 'static,
+    ) -> Result<Vec<R>>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        let mut done = Vec::new();
+        let mut all = all.into_iter().peekable();
+        while all.peek().is_some() {
+            if self.cancel.is_cancelled() {
+                return Err(Error::Cancelled {
+                    what: What::new("prune", self.manager.root().path().display()),
+                });
+            }
+            let part: Vec<T> = all.by_ref().take(TURN).collect();
+            let (live, turn) = (Arc::clone(self.manager.root().live()), turn.clone());
+            let work = move |rows: &mut Transaction<'_>| {
+                let pins = live.pinned()?;
+                let mut done = Vec::new();
+                for each in part {
+                    done.extend(turn(rows, &pins, each)?);
+                }
+                Ok(done)
+            };
+            done.extend(self.manager.write(work).await?);
+        }
+        Ok(done)
+    }
+
+    async fn delete(&self, ids: Vec<RecordId>) -> Result<Vec<RecordId>> {
+        let table = Arc::clone(&self.manager.0.table);
+        self.turns(ids, move |rows, pins, id| {
+            let taken = pins.contains(&Pin::Record(id.as_str().into())) || table.get(&id).is_some();
+            // Whoever stands on it came after it was looked at.
+            if taken || !Rows::children(rows, &id)?.is_empty() {
+                return Ok(None);
+            }
+            let Some(record) = Rows::get(rows, &id)? else { return Ok(None) };
+            Rows::delete(rows, &record);
+            Ok(Some(id))
+        })
+        .await
+    }
+
+    /// Removes the bytes of records that stay.
+    async fn lighten(&self, ids: Vec<RecordId>) -> Result<Lightened> {
+        let (store, snapshots) = (self.manager.store().clone(), Arc::clone(self.manager.snapshots()));
+        let mounted = Arc::new(self.manager.mounted().await?);
+        let removed = self
+            .turns(ids, move |rows, pins, id| {
+                let Some(record) = Rows::get(rows, &id)? else { return Ok(None) };
+                let (mut blobs, mut trees) = (0, 0);
+                if let Some(blob) = &record.blob {
+                    let digest = blob.descriptor.digest();
+                    let owners = Rows::of_blob(rows, digest.as_ref())?;
+                    if is_free(rows, pins, owners)? && !pins.contains(&Pin::Blob(digest.clone())) {
+                        blobs += u64::from(store.remove(digest)?.is_some());
+                    }
+                }
+                if let Some(key) = &record.snapshot {
+                    let owners = Rows::of_snapshot(rows, key.as_str())?;
+                    if is_free(rows, pins, owners)?
+                        && !mounted.contains(key)
+                        && snapshots.info(key)?.is_some()
+                    {
+                        snapshots.remove(key)?;
+                        trees += 1;
+                    }
+                }
+                Ok((blobs + trees > 0).then_some((id, blobs, trees)))
+            })
+            .await?;
+        let mut lightened = Lightened::default();
+        for (id, blobs, snapshots) in removed {
+            lightened.ids.push(id);
+            lightened.pruned.blobs += blobs;
+            lightened.pruned.snapshots += snapshots;
+        }
+        Ok(lightened)
+    }
+
+    /// Removes files that nobody refers to.
+    async fn sweep(&self, pruned: &mut Pruned) -> Result<()> {
+        for _ in 0..LOOKS {
+            let index = self.manager.root().store().root().join("index.json");
+            let before = read_index(&index)?;
+            let survey = Survey::of(self.manager).await?;
+            let unnamed = |digest: &&Digest| {
+                !survey.named.blobs.contains(digest) && !survey.named.layers.contains(digest)
+            };
+            let blobs: Vec<Digest> = survey.blobs.keys().filter(unnamed).cloned().collect();
+            let (store, path, seen) = (self.manager.store().clone(), index.clone(), before.clone());
+            let removed = self
+                .turns(blobs, move |rows, pins, digest| {
+                    // Pins were read before: what is not pinned any more has its name by now, and the index is another.
+                    if pins.contains(&Pin::Blob(digest.clone()))
+                        || !Rows::of_blob(rows, digest.as_ref())?.is_empty()
+                        || read_index(&path)? != seen
+                    {
+                        return Ok(None);
+                    }
+                    Origins::forget(rows, &digest);
+                    Ok(store.remove(&digest)?.map(drop))
+                })
+                .await?;
+            pruned.blobs += u64::try_from(removed.len()).unwrap_or_default();
+            let (snapshots, mounted) = (Arc::clone(self.manager.snapshots()), survey.mounted);
+            let keys: Vec<SnapshotKey> =
+                survey.snapshots.into_keys().filter(|key| !mounted.contains(key)).collect();
+            let removed = self
+                .turns(keys, move |rows, pins, key| {
+                    let chain = key.as_chain().map(Pin::Chain);
+                    if !Rows::of_snapshot(rows, key.as_str())?.is_empty()
+                        || chain.is_some_and(|pin| pins.contains(&pin))
+                    {
+                        return Ok(None);
+                    }
+                    snapshots.remove(&key).map(Some)
+                })
+                .await?;
+            pruned.snapshots += u64::try_from(removed.len()).unwrap_or_default();
+            self.actives(pruned).await?;
+            if read_index(&index)? == before {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes trees that were to be changed, and whose record is gone.
+    async fn actives(&self, pruned: &mut Pruned) -> Result<()> {
+        let snapshots = Arc::clone(self.manager.snapshots());
+        let what = || What::new("list snapshots", "that may be changed");
+        let actives = blocking(what, move || snapshots.actives()).await?;
+        let snapshots = Arc::clone(self.manager.snapshots());
+        let removed = self
+            .turns(actives, move |rows, pins, key| {
+                let id = RecordId::parse(key.as_str())?;
+                if Rows::get(rows, &id)?.is_some() || pins.contains(&Pin::Record(id.as_str().into())) {
+                    return Ok(None);
+                }
+                snapshots.remove_active(&key).map(Some)
+            })
+            .await?;
+        pruned.snapshots += u64::try_from(removed.len()).unwrap_or_default();
+        Ok(())
+    }
+
+    async fn partials(&self, older_than: Option<Duration>, pruned: &mut Pruned) -> Result<()> {
+        let ingests = self.manager.store().ingests();
+        for partial in ingests.list().await? {
+            let age = SystemTime::now().duration_since(partial.updated).unwrap_or_default();
+            if partial.in_use || older_than.is_some_and(|limit| age < limit) {
+                continue;
+            }
+            match ingests.abort(&partial.digest).await {
+                Ok(()) => {
+                    pruned.partials += 1;
+                    pruned.bytes += partial.offset;
+                }
+                Err(error) => tracing::debug!(%error, "somebody goes on with it after all"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what dead makers have left.
+    async fn staging(&self, pruned: &mut Pruned) -> Result<()> {
+        let staging = self.manager.root().staging();
+        let names = fs::read_dir(&staging).during("list staging", staging.display(), &staging)?;
+        let mut keys: HashSet<String> = HashSet::new();
+        for name in names.flatten() {
+            let name = name.file_name().to_string_lossy().into_owned();
+            if let Some((key, rest)) = name.split_once('.').filter(|(_, rest)| *rest != "lock") {
+                let _ = rest;
+                keys.insert(key.to_owned());
+            }
+        }
+        for name in keys {
+            let Some(key) = SnapshotKey::of_file_name(&name) else { continue };
+            let locks = self.manager.root().staging_locks();
+            let Ok(Ok(claim)) = tokio::time::timeout(LOCK, locks.claim(&name, &Silent, self.cancel)).await
+            else {
+                continue;
+            };
+            let snapshots = Arc::clone(self.manager.snapshots());
+            blocking(
+                || What::new("clear staging", &name),
+                move || {
+                    snapshots.clear_staging(&key)?;
+                    drop(claim);
+                    Ok(())
+                },
+            )
+            .await?;
+            pruned.snapshots += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Whether none of these records is pinned, and all of them know where to get their blob again.
+fn is_free(rows: &Transaction<'_>, pins: &HashSet<Pin>, owners: Vec<RecordId>) -> Result<bool> {
+    for id in owners {
+        let record: Option<Record> = Rows::get(rows, &id)?;
+        if pins.contains(&Pin::Record(id.as_str().into()))
+            || record.is_some_and(|record| record.sources.is_empty())
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn read_index(path: &std::path::Path) -> Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.during("read index.json", path.display(), path),
+    }
+}

@@ -1,0 +1,162 @@
+//! Everything that is kept, looked at once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use lazyblob_remote::Manifest;
+use lazyblob_remote::endpoint::{Name, Source};
+use lazyblob_remote::layout::Partial;
+use oci_spec::image::Digest;
+
+use crate::chain::BlobChainId;
+use crate::error::{Result, What};
+use crate::image::Config;
+use crate::layer;
+use crate::manager::Manager;
+use crate::record::{LastUse, Record, RecordId, Rows};
+use crate::root::Pin;
+use crate::snapshot::SnapshotKey;
+use crate::unlazy::blocking;
+
+/// What there is, at one moment. Others may change it meanwhile: what is removed because of it is looked at again.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) records: HashMap<RecordId, Record>,
+    pub(super) uses: HashMap<RecordId, LastUse>,
+    /// Blobs on disk, in bytes.
+    pub(super) blobs: HashMap<Digest, u64>,
+    pub(super) snapshots: HashMap<SnapshotKey, layer::Usage>,
+    pub(super) partials: Vec<Partial>,
+    pub(super) pins: HashSet<Pin>,
+    pub(super) mounted: HashSet<SnapshotKey>,
+    pub(super) named: Names,
+}
+
+/// What the names in the store stand for.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Manifests, configs, and blobs that are no layers of files.
+    pub(super) blobs: HashSet<Digest>,
+    /// Layers of files.
+    pub(super) layers: HashSet<Digest>,
+    /// The stacks of them.
+    pub(super) chains: HashSet<BlobChainId>,
+}
+
+impl Survey {
+    pub(super) async fn of(manager: &Manager) -> Result<Self> {
+        // Pins before names: what is pinned until it has a name is seen as one of the two.
+        let pins = manager.pins().await?;
+        let mounted = manager.mounted().await?;
+        let named = Names::of(manager).await?;
+        let (records, uses) = manager
+            .write(|rows| {
+                let records =
+                    Rows::all(rows)?.into_iter().map(|record| (record.id.clone(), record)).collect();
+                Ok((records, Rows::uses(rows)?.into_iter().collect()))
+            })
+            .await?;
+        let (store, snapshots) = (manager.store().clone(), Arc::clone(manager.snapshots()));
+        let what = || What::new("list what is stored", manager.root().path().display());
+        let (blobs, snapshots) = blocking(what, move || {
+            let blobs = store.list()?.into_iter().map(|blob| (blob.digest, blob.size)).collect();
+            let snapshots = snapshots.list()?.into_iter().map(|info| (info.key, info.usage)).collect();
+            Ok((blobs, snapshots))
+        })
+        .await?;
+        let partials = manager.store().ingests().list().await?;
+        Ok(Self { records, uses, blobs, snapshots, partials, pins, mounted, named })
+    }
+
+    /// Records that are in use, with all that they stand on.
+    pub(super) fn in_use(&self) -> HashSet<RecordId> {
+        let pinned = self.pins.iter().filter_map(|pin| match pin {
+            Pin::Record(id) => RecordId::parse(id).ok(),
+            _ => None,
+        });
+        let mounted = self
+            .records
+            .values()
+            .filter(|record| record.snapshot.as_ref().is_some_and(|key| self.mounted.contains(key)));
+        let mut waiting: Vec<RecordId> = pinned.chain(mounted.map(|record| record.id.clone())).collect();
+        let mut in_use = HashSet::new();
+        while let Some(id) = waiting.pop() {
+            let Some(record) = self.records.get(&id) else { continue };
+            if in_use.insert(id) {
+                waiting.extend(record.kind.parents().cloned());
+                waiting.extend(record.twin.clone());
+            }
+        }
+        in_use
+    }
+
+    /// Records of layers that some name stands for.
+    pub(super) fn is_named(&self, record: &Record) -> bool {
+        record.blob_chain.as_ref().is_some_and(|chain| self.named.chains.contains(chain))
+    }
+
+    /// What a record's own blob and snapshot take here, in bytes.
+    pub(super) fn size_of(&self, record: &Record) -> (u64, u64) {
+        let blob = record.blob.as_ref().and_then(|blob| self.blobs.get(blob.descriptor.digest()));
+        let snapshot = record.snapshot.as_ref().and_then(|key| self.snapshots.get(key));
+        (blob.copied().unwrap_or_default(), snapshot.map_or(0, |usage| usage.bytes))
+    }
+}
+
+impl Names {
+    /// Goes through all names. What cannot be read is worth a line, and keeps what it is called by at least.
+    async fn of(manager: &Manager) -> Result<Self> {
+        let layout = manager.store().layout();
+        let mut names = Self::default();
+        let mut waiting: Vec<Digest> =
+            layout.roots().await?.into_iter().map(|(_, root)| root.digest().clone()).collect();
+        while let Some(digest) = waiting.pop() {
+            if !names.blobs.insert(digest.clone()) {
+                continue;
+            }
+            match Source::manifest(layout, &Name::Digest(digest.clone())).await {
+                Ok(manifest) => {
+                    waiting
+                        .extend(manifest.child_manifests().into_iter().map(|child| child.digest().clone()));
+                    names.add(manager, &manifest).await;
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => tracing::warn!(%error, %digest, "what a name stands for cannot be read"),
+            }
+        }
+        Ok(names)
+    }
+
+    async fn add(&mut self, manager: &Manager, manifest: &Manifest) {
+        let config = manifest.config().filter(|_| Config::belongs_to(manifest));
+        let layers = match config {
+            Some(config) => manager.read_config(config).await.and_then(|config| config.layers(manifest)).ok(),
+            None => None,
+        };
+        let Some(layers) = layers else {
+            self.blobs.extend(manifest.child_blobs().into_iter().map(|blob| blob.digest().clone()));
+            return;
+        };
+        self.blobs.extend(config.map(|config| config.digest().clone()));
+        let mut below: Option<BlobChainId> = None;
+        for layer in layers {
+            let (digest, diff_id) = (layer.descriptor.digest(), &layer.diff_id);
+            let chain = match &below {
+                Some(below) => below.with(digest, diff_id),
+                None => BlobChainId::base(digest, diff_id),
+            };
+            self.layers.insert(digest.clone());
+            self.chains.insert(chain.clone());
+            below = Some(chain);
+        }
+    }
+}
+
+impl Manager {
+    /// What living processes need.
+    pub(crate) async fn pins(&self) -> Result<HashSet<Pin>> {
+        let live = Arc::clone(self.root().live());
+        let what = || What::new("read pins", self.root().path().display());
+        blocking(what, move || live.pinned()).await
+    }
+}

@@ -1,0 +1,5 @@
+//! Refs: what is pulled when, by whom, and what is not.
+#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
+
+mod lazy;
+mod support;

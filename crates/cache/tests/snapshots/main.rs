@@ -1,0 +1,7 @@
+//! Snapshots and mounts.
+
+mod conformance;
+mod mounting;
+mod random;
+mod settling;
+mod support;
