@@ -205,8 +205,8 @@ impl Context {
                     let usage = format!("`{location}`: a name in the cache takes a tag and no digest");
                     return Err(Failure::Usage(usage));
                 }
-                let target = StoreTarget::new(self.manager().await?);
-                Ok((Arc::new(target), Name::Tag(reference.to_string())))
+                let target = StoreTarget::new(self.manager().await?, reference.repository());
+                Ok((Arc::new(target), Name::Tag(reference.identifier())))
             }
         }
     }

@@ -96,6 +96,8 @@ impl FromStore<'_> {
 fn lacks_something(error: &Error) -> bool {
     match error.root() {
         Error::Rejected { codes, .. } => codes.iter().any(|code| UNKNOWN.contains(&code.as_str())),
+        // Some say it by the status alone.
+        Error::NotFound { what, .. } => what.operation == "put manifest",
         _ => false,
     }
 }

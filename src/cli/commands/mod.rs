@@ -13,6 +13,7 @@ mod retag;
 mod retag_stored;
 mod rm;
 mod serve;
+mod serve_stored;
 
 mod tags;
 mod version;

@@ -159,11 +159,7 @@ impl StoreSource {
 impl Source for StoreSource {
     async fn manifest(&self, name: &Name) -> Result<Manifest> {
         let layout = self.manager.store().layout();
-        let digest = match name {
-            Name::Digest(digest) => digest.clone(),
-            // However it is called elsewhere, here it is one image.
-            _ => self.manager.named(&self.reference).await.map_err(outwards)?,
-        };
+        let digest = Source::resolve(self, name).await?;
         self.pin(&digest)?;
         let manifest = match Source::manifest(layout, &Name::Digest(digest.clone())).await {
             Err(error) if error.is_not_found() => self.fetch_manifest(&digest, error).await?,
@@ -176,7 +172,12 @@ impl Source for StoreSource {
     async fn resolve(&self, name: &Name) -> Result<Digest> {
         match name {
             Name::Digest(digest) => Ok(digest.clone()),
-            _ => self.manager.named(&self.reference).await.map_err(outwards),
+            // Another name in its repository: that of a signature, say.
+            Name::Tag(tag) => {
+                let reference = self.reference.with_tag(tag)?;
+                self.manager.named(&reference).await.map_err(outwards)
+            }
+            Name::Only => self.manager.named(&self.reference).await.map_err(outwards),
         }
     }
 

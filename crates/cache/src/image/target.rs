@@ -7,26 +7,35 @@ use async_trait::async_trait;
 use lazyblob_remote::endpoint::{Mounted, Name, Target};
 use lazyblob_remote::provider::Origin;
 use lazyblob_remote::transfer::Blob;
-use lazyblob_remote::{Manifest, Provider, Result};
+use lazyblob_remote::{Manifest, Provider, RepositoryName, Result};
 use oci_spec::image::{Descriptor, Digest};
 
 use crate::manager::Manager;
 use crate::root::{Pin, Pinned};
 use crate::unlazy::outwards;
 
-/// The store, written by whoever copies something into it. Names are full references. As long as it lives, nothing of
+/// A repository's names in the store, written by whoever copies something into it. As long as it lives, nothing of
 /// what was copied is pruned.
 #[derive(Clone)]
 pub struct StoreTarget {
     manager: Manager,
+    repository: RepositoryName,
     pins: Arc<Mutex<Vec<Pinned>>>,
 }
 
 impl StoreTarget {
-    /// The store of `manager`.
+    /// The names of `repository` in the store of `manager`.
     #[must_use]
-    pub fn new(manager: &Manager) -> Self {
-        Self { manager: manager.clone(), pins: Arc::default() }
+    pub fn new(manager: &Manager, repository: &RepositoryName) -> Self {
+        Self { manager: manager.clone(), repository: repository.clone(), pins: Arc::default() }
+    }
+
+    /// What the index has for `name`: tags of the store are full references.
+    fn full(&self, name: &Name) -> Result<Name> {
+        match name {
+            Name::Tag(tag) => Ok(Name::Tag(self.repository.tagged(tag)?.to_string())),
+            other => Ok(other.clone()),
+        }
     }
 
     /// What is to be there is protected before it is, and before anybody looks whether it is.
@@ -40,7 +49,7 @@ impl StoreTarget {
 #[async_trait]
 impl Target for StoreTarget {
     async fn resolve(&self, name: &Name) -> Result<Option<Digest>> {
-        Target::resolve(self.manager.store().layout(), name).await
+        Target::resolve(self.manager.store().layout(), &self.full(name)?).await
     }
 
     async fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
@@ -61,7 +70,7 @@ impl Target for StoreTarget {
 
     async fn put_manifest(&self, manifest: &Manifest, name: &Name) -> Result<()> {
         self.pin(manifest.digest())?;
-        self.manager.store().layout().put_manifest(manifest, name).await
+        self.manager.store().layout().put_manifest(manifest, &self.full(name)?).await
     }
 
     async fn finish(&self) -> Result<()> {

@@ -7,4 +7,5 @@ mod names;
 mod pull;
 mod push;
 mod roots;
+mod serve;
 mod support;
