@@ -14,7 +14,7 @@ use lazyblob::remote::{Location, Reference, RepositoryName};
 #[command(name = "lazyblob", version, max_term_width = 110)]
 #[command(
     after_help = "LOCATIONS: HOST/REPO[:TAG][@DIGEST] (a name without a host is Docker Hub's), oci:DIR[:TAG], \
-                        oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]; a copy to an archive replaces the file\n\
+                        oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], store:REF (this machine's cache); a copy to an archive replaces the file\n\
                         EXIT CODES: 0 done, 1 failed, 2 usage, 3 not authorised, 4 not found, 5 rate limited, \
                         6 size or digest wrong, 7 partly done, 130/143 interrupted"
 )]
@@ -39,6 +39,15 @@ pub(crate) struct Global {
     /// Writes one JSON document to standard output.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Where the cache is; without it `lazyblob` in the XDG data directory, /var/lib/lazyblob for root.
+    #[arg(long, global = true, value_name = "DIR", env = "LAZYBLOB_ROOT")]
+    pub(crate) root: Option<PathBuf>,
+    /// What a cache's rows are kept with.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "ENGINE", hide = true)]
+    pub(crate) metadata: MetadataEngine,
+    /// What a new cache's unpacked layers are kept as.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "KIND", hide = true)]
+    pub(crate) snapshotter: SnapshotterKind,
     /// Logs to standard error: error, warn, info, debug, trace, or a filter such as `lazyblob_remote=debug`.
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
@@ -111,9 +120,39 @@ pub(crate) enum ProgressMode {
     Quiet,
 }
 
+/// What a cache's rows are kept with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MetadataEngine {
+    /// sled.
+    #[default]
+    Sled,
+    /// redb.
+    Redb,
+}
+
+/// What a cache's unpacked layers are kept as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SnapshotterKind {
+    /// What the cache has; in a new one overlay where that works, else plain.
+    #[default]
+    Auto,
+    /// For overlayfs.
+    Overlay,
+    /// Plain directories.
+    Plain,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Brings an image's name, manifest and config into the cache; its layers come when somebody reads them.
+    Pull(PullArgs),
+    /// Copies an image of the cache elsewhere: mounts or skips what is there, fetches only what nobody has.
+    Push(PushArgs),
+    /// Lists the images of the cache.
+    Ls,
+    /// Takes names out of the cache.
+    Rm(RmArgs),
     /// Gives an image further names in its registry: one GET, and one PUT a name.
     Retag(RetagArgs),
     /// Copies an image or a build cache from any location to any other.
@@ -137,12 +176,55 @@ pub(crate) enum Command {
     },
 }
 
+/// `pull REF`
+#[derive(Args, Debug)]
+pub(crate) struct PullArgs {
+    /// The image: HOST/REPO[:TAG][@DIGEST].
+    pub(crate) reference: Reference,
+    /// The platform whose manifest and config come along; this machine's if not said.
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+    /// Brings its layers, too.
+    #[arg(long)]
+    pub(crate) unlazy: bool,
+    /// Brings its layers and unpacks them.
+    #[arg(long)]
+    pub(crate) unpack: bool,
+    /// Blobs under way at once.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = concurrency)]
+    pub(crate) concurrency: usize,
+}
+
+/// `push REF DST`
+#[derive(Args, Debug)]
+pub(crate) struct PushArgs {
+    /// The image in the cache; pulled lazily if it is not there.
+    #[arg(value_name = "REF", value_parser = stored)]
+    pub(crate) source: Reference,
+    /// Where it shall be.
+    #[arg(value_name = "DST")]
+    pub(crate) target: Location,
+    /// Asks the registry again what the name stands for.
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    #[command(flatten)]
+    pub(crate) how: CopyOptions,
+}
+
+/// `rm REF…`
+#[derive(Args, Debug)]
+pub(crate) struct RmArgs {
+    /// Names in the cache.
+    #[arg(required = true, value_name = "REF", value_parser = stored)]
+    pub(crate) references: Vec<Reference>,
+}
+
 /// `retag SRC DST…`
 #[derive(Args, Debug)]
 pub(crate) struct RetagArgs {
-    /// The image: HOST/REPO[:TAG][@DIGEST].
-    pub(crate) source: Reference,
-    /// New names: `:TAG` in the same repository, or a reference of the same registry.
+    /// The image: HOST/REPO[:TAG][@DIGEST], or store:REF.
+    pub(crate) source: Location,
+    /// New names: `:TAG` in the same repository, or a reference of the same registry; store:REF of one in the cache.
     #[arg(required = true, value_name = "DST")]
     pub(crate) targets: Vec<String>,
     /// Blobs under way at once, where another repository is named.
@@ -157,6 +239,13 @@ pub(crate) struct CopyArgs {
     pub(crate) source: Location,
     /// Where it shall be.
     pub(crate) target: Location,
+    #[command(flatten)]
+    pub(crate) how: CopyOptions,
+}
+
+/// How images are copied.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CopyOptions {
     /// Keeps this platform only (several: an index of those). The digest changes unless one image is picked.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub(crate) platform: Vec<Platform>,
@@ -201,7 +290,14 @@ pub(crate) struct InspectArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
     /// An OCI image layout to serve and to push to; without it everything is kept in memory.
+    #[arg(conflicts_with = "store")]
     pub(crate) dir: Option<PathBuf>,
+    /// Serves the cache, for reading alone: each image as HOST/REPO, and as REPO where no other host has one of that name.
+    #[arg(long)]
+    pub(crate) store: bool,
+    /// Fetches layers that are asked for and not in the cache, with the credentials of this machine. Others get them, too.
+    #[arg(long, requires = "store")]
+    pub(crate) lazy_upstream: bool,
     /// Address to listen on. One that is not loopback demands --htpasswd or --anonymous.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5000")]
     pub(crate) addr: SocketAddr,
@@ -257,6 +353,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
         }
         _ => Err("it must be HOST=VALUE".to_owned()),
     }
+}
+
+/// A name in the cache, with or without the word for it.
+fn stored(text: &str) -> Result<Reference, lazyblob::remote::Error> {
+    text.strip_prefix("store:").unwrap_or(text).parse()
 }
 
 fn concurrency(text: &str) -> Result<usize, String> {

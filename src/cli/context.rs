@@ -4,11 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use lazyblob::cache::Manager;
+use lazyblob::cache::image::{StoreSource, StoreTarget};
 use lazyblob::remote::archive::{DockerArchive, DockerArchiveTarget, OciArchive, OciArchiveTarget};
 use lazyblob::remote::endpoint::{Name, Source, Target};
 use lazyblob::remote::hosts::Hosts;
 use lazyblob::remote::layout::{IngestSettings, Layout, Partial};
 use lazyblob::remote::location::{LocalImage, LocalKind};
+use lazyblob::remote::provider::Origin;
 use lazyblob::remote::registry::{RegistrySource, RegistryTarget, Repository, Settings};
 use lazyblob::remote::transfer::{self, Limits, Retry, Transfers};
 use lazyblob::remote::transport::{self, HttpTransport};
@@ -18,13 +21,11 @@ use super::args::{Global, HostArgs};
 use super::credentials;
 use super::exit::Failure;
 use super::offline::Offline;
-use super::progress::Watch;
+use super::progress::{InPassing, Watch};
+use super::root::Root;
 
 /// Work that was told to end gets this long before the process does.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// What other processes are told that this one is, where they wait for it: copies alone write layouts.
-const WRITER: &str = "lazyblob copy";
 
 /// A run: its client, its credentials and its display.
 #[derive(Debug)]
@@ -36,13 +37,15 @@ pub(crate) struct Context {
     began: SystemTime,
     from_registry: AtomicBool,
     to_registry: AtomicBool,
+    holder: &'static str,
     /// Layouts that were opened.
     layouts: Mutex<Vec<Layout>>,
+    root: Root,
 }
 
 impl Context {
     /// Sets a run up. Sends nothing and reads no credentials.
-    pub(crate) fn new(global: &Global, hosts: &HostArgs) -> Result<Self, Failure> {
+    pub(crate) fn new(global: &Global, hosts: &HostArgs, holder: &'static str) -> Result<Self, Failure> {
         let transport: Arc<dyn Transport> = if global.offline {
             Arc::new(Offline)
         } else {
@@ -74,7 +77,8 @@ impl Context {
         let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
         let (json, began) = (global.json, SystemTime::now());
         let (from_registry, to_registry, layouts) = Default::default();
-        Ok(Self { registry, access, watch, json, began, from_registry, to_registry, layouts })
+        let root = Root::new(global, holder);
+        Ok(Self { registry, access, watch, json, began, from_registry, to_registry, holder, layouts, root })
     }
 
     /// The client for all registries.
@@ -130,6 +134,16 @@ impl Context {
         self.repository(name, Scopes::pull(name))
     }
 
+    /// The cache, opened by whoever needs it first. Closed with the run.
+    pub(crate) async fn manager(&self) -> Result<&Manager, Failure> {
+        self.root.manager(&self.registry, &self.watch).await
+    }
+
+    /// On whose behalf blobs come into the cache on their way to somewhere else: they are counted, and shown there.
+    pub(crate) fn in_passing(&self) -> Access {
+        self.access.clone().watched_by(Arc::new(InPassing::new(&self.watch)))
+    }
+
     /// `location` as a source; `target` is where it goes, so that one token serves both ends in a registry.
     pub(crate) async fn source(
         &self,
@@ -138,10 +152,14 @@ impl Context {
     ) -> Result<(Arc<dyn Source>, Name), Failure> {
         let local = match location {
             Location::Registry(reference) => {
-                let repository = self.repository(reference.repository(), scopes(Some(location), target))?;
+                let repository = self.repository(reference.repository(), reading(reference, target))?;
                 return Ok((Arc::new(RegistrySource::new(repository)), name_of(reference)));
             }
             Location::Local(local) => local,
+            Location::Store(reference) => {
+                let source = self.stored(reference, target).await?;
+                return Ok((Arc::new(source), Name::Only));
+            }
         };
         let path = local.path();
         let source: Arc<dyn Source> = match local.kind() {
@@ -152,11 +170,25 @@ impl Context {
         Ok((source, local.name()))
     }
 
-    /// `location` as a target; nothing is created before something is written.
+    /// The image called `reference` in the cache as a source; `target` is where it goes.
+    pub(crate) async fn stored(
+        &self,
+        reference: &Reference,
+        target: Option<&Location>,
+    ) -> Result<StoreSource, Failure> {
+        let towards = match target {
+            Some(Location::Registry(reference)) => Some(origin_of(reference.repository())),
+            _ => None,
+        };
+        let (manager, access) = (self.manager().await?, self.in_passing());
+        Ok(StoreSource::new(manager, reference, &access, towards.as_ref()).await?)
+    }
+
+    /// `location` as a target for what comes from `source`; nothing is created before something is written.
     pub(crate) async fn target(
         &self,
         location: &Location,
-        source: &Location,
+        source: &Origin,
     ) -> Result<(Arc<dyn Target>, Name), Failure> {
         match location {
             Location::Registry(reference) => {
@@ -164,11 +196,18 @@ impl Context {
                     let usage = format!("`{reference}`: a target takes a tag or a digest, not both");
                     return Err(Failure::Usage(usage));
                 }
-                let repository =
-                    self.repository(reference.repository(), scopes(Some(source), Some(location)))?;
+                let repository = self.repository(reference.repository(), writing(source, reference))?;
                 Ok((Arc::new(RegistryTarget::new(repository)), name_of(reference)))
             }
             Location::Local(local) => Ok((self.open_target(local).await?, target_name(local)?)),
+            Location::Store(reference) => {
+                if reference.digest().is_some() {
+                    let usage = format!("`{location}`: a name in the cache takes a tag and no digest");
+                    return Err(Failure::Usage(usage));
+                }
+                let target = StoreTarget::new(self.manager().await?, reference.repository());
+                Ok((Arc::new(target), Name::Tag(reference.identifier())))
+            }
         }
     }
 
@@ -176,7 +215,7 @@ impl Context {
         let path = local.path();
         Ok(match local.kind() {
             LocalKind::Oci => {
-                let settings = IngestSettings { holder: Some(WRITER), ..IngestSettings::default() };
+                let settings = IngestSettings { holder: Some(self.holder), ..IngestSettings::default() };
                 let layout = Layout::create_or_open_with(path, settings).await?;
                 layout.take_removed().iter().for_each(|removed| self.watch.say(&removed.to_string()));
                 Arc::new(self.opened(layout))
@@ -193,7 +232,8 @@ impl Context {
 
     /// Unfinished blobs of the layouts of this run, each with its layout. Who cannot look has nothing to tell.
     pub(crate) async fn unfinished(&self) -> Vec<(Layout, Vec<Partial>)> {
-        let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        layouts.extend(self.root.layout());
         let mut unfinished = Vec::new();
         for layout in layouts {
             let mut partials = layout.ingests().list().await.unwrap_or_default();
@@ -218,7 +258,11 @@ impl Context {
     /// Waits for all work to end, but not for ever.
     pub(crate) async fn close(&self) {
         self.watch.end();
-        if tokio::time::timeout(GRACE, self.registry.close()).await.is_err() {
+        let all = async {
+            self.root.close(&self.watch).await;
+            self.registry.close().await;
+        };
+        if tokio::time::timeout(GRACE, all).await.is_err() {
             self.watch.say("some work has not ended in time");
         }
     }
@@ -233,6 +277,11 @@ fn target_name(local: &LocalImage) -> Result<Name, Failure> {
     }
 }
 
+/// Where a repository's blobs come from and go to.
+pub(crate) fn origin_of(name: &RepositoryName) -> Origin {
+    Origin { host: name.host().to_owned(), repository: name.path().to_owned() }
+}
+
 /// What a manifest is asked for by: the digest where there is one.
 pub(crate) fn name_of(reference: &Reference) -> Name {
     match reference.digest() {
@@ -241,16 +290,24 @@ pub(crate) fn name_of(reference: &Reference) -> Name {
     }
 }
 
-/// The rights that reading `source` and writing `target` take, as far as they are in one registry.
-fn scopes(source: Option<&Location>, target: Option<&Location>) -> Scopes {
-    let repository = |location: Option<&Location>| match location {
-        Some(Location::Registry(reference)) => Some(reference.repository().clone()),
-        _ => None,
-    };
-    match (repository(source), repository(target)) {
-        (Some(from), Some(to)) if from.host() == to.host() => Scopes::pull(&from).union(&Scopes::push(&to)),
-        (Some(from), _) => Scopes::pull(&from),
-        (None, Some(to)) => Scopes::push(&to),
-        (None, None) => Scopes::default(),
+/// The rights that reading `source` takes, and with them those for `target` where it is in the same registry.
+fn reading(source: &Reference, target: Option<&Location>) -> Scopes {
+    match target {
+        Some(Location::Registry(target)) if target.repository().host() == source.repository().host() => {
+            writing(&origin_of(source.repository()), target)
+        }
+        _ => Scopes::pull(source.repository()),
+    }
+}
+
+/// The rights that writing to `target` takes, and with them those to take what is at `source` in the same registry.
+fn writing(source: &Origin, target: &Reference) -> Scopes {
+    let push = Scopes::push(target.repository());
+    if source.host != target.repository().host() {
+        return push;
+    }
+    match RepositoryName::new(&source.host, &source.repository) {
+        Ok(source) => Scopes::pull(&source).union(&push),
+        Err(_) => push,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use lazyblob::cache;
 use lazyblob::remote::Error;
 
 /// What to do about a host that was spoken to in the clear.
@@ -13,6 +14,9 @@ pub(crate) enum Failure {
     /// The libraries say why.
     #[error(transparent)]
     Remote(#[from] Error),
+    /// The cache says why.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
     /// The words of the command line do not fit together.
     #[error("{0}")]
     Usage(String),
@@ -43,6 +47,7 @@ impl Failure {
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Remote(error) => remote_code(error),
+            Self::Cache(error) => cache_code(error),
             Self::Usage(_) => 2,
             Self::Local(_) | Self::TimedOut(_) => 1,
             Self::Partly { .. } => 7,
@@ -53,7 +58,14 @@ impl Failure {
 
     /// What to do about it, where there is something.
     pub(crate) fn hint(&self) -> Option<String> {
-        let Self::Remote(error) = self else { return None };
+        let error = match self {
+            Self::Remote(error) => error,
+            Self::Cache(error) => match error.root() {
+                cache::Error::Remote(error) => error,
+                _ => return None,
+            },
+            _ => return None,
+        };
         match error.root() {
             Error::RateLimited { quota: true, .. } => {
                 Some("a quota is used up: log in, wait, or use a mirror (--hosts-dir)".to_owned())
@@ -82,6 +94,18 @@ impl Failure {
             }
             _ => None,
         }
+    }
+}
+
+fn cache_code(error: &cache::Error) -> u8 {
+    match error.root() {
+        cache::Error::Remote(error) => remote_code(error),
+        // What is gone for good is found no more than what never was.
+        cache::Error::NotFound { .. }
+        | cache::Error::NeedsRemoteProviders { .. }
+        | cache::Error::Lost { .. } => 4,
+        cache::Error::Integrity { .. } => 6,
+        _ => 1,
     }
 }
 

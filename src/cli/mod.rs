@@ -5,12 +5,16 @@ mod commands;
 mod context;
 mod credentials;
 mod exit;
+mod image;
 mod interrupt;
 mod logging;
 mod offline;
 mod output;
 mod progress;
+mod root;
 mod stats;
+mod store_backend;
+mod table;
 mod unfinished;
 
 use std::process::ExitCode;
@@ -57,7 +61,7 @@ pub(crate) fn main() -> ExitCode {
 /// Runs the command and says how it went; `--stats` has the last line. An error is one of the set-up, not said yet.
 async fn run(cli: Cli) -> Result<Result<(), Failure>, Failure> {
     let began = Instant::now();
-    let context = Context::new(&cli.global, &cli.hosts)?;
+    let context = Context::new(&cli.global, &cli.hosts, commands::holder(&cli.command))?;
     let timeout = cli.global.timeout;
     let ends_itself = commands::handles_signals(&cli.command);
     let work = Box::pin(commands::run(cli.command, &context));

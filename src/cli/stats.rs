@@ -25,7 +25,7 @@ pub(crate) fn line(context: &Context, elapsed: Duration) -> Value {
             "present": present,
             "mounted": mounted,
             "uploaded": if to_registry { moved } else { 0 },
-            "fetched": if from_registry { moved } else { 0 },
+            "fetched": context.watch().passed() + if from_registry { moved } else { 0 },
         },
         "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
     })

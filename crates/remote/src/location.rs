@@ -17,6 +17,8 @@ pub enum Location {
     Registry(Reference),
     /// A file or directory.
     Local(LocalImage),
+    /// `store:REF`: an image in the cache of this machine, by its full name.
+    Store(Reference),
 }
 
 /// An image in a local file or directory: `KIND:PATH[:TAG][@DIGEST]`. A path holds neither colon nor at-sign.
@@ -112,10 +114,8 @@ impl FromStr for Location {
         if let Some(reference) = text.strip_prefix("docker://") {
             return Err(invalid(&format!("registries take no prefix here: write `{reference}`")));
         }
-        if text.starts_with("store:") {
-            return Err(invalid(
-                "`store:` is kept for this machine's cache, which this version does not have",
-            ));
+        if let Some(reference) = text.strip_prefix("store:") {
+            return reference.parse().map(Self::Store);
         }
         if text.starts_with(['/', '.', '~']) {
             return Err(invalid(
@@ -131,6 +131,7 @@ impl fmt::Display for Location {
         match self {
             Self::Registry(reference) => write!(f, "{reference}"),
             Self::Local(image) => write!(f, "{image}"),
+            Self::Store(reference) => write!(f, "store:{reference}"),
         }
     }
 }
@@ -165,6 +166,9 @@ mod tests {
         }
         assert_eq!(shown(&format!("oci:d@{digest}")), format!("oci:d@{digest}"));
         assert_eq!(shown("oci/x"), "docker.io/oci/x:latest");
+        assert_eq!(shown("store:h.io/x:1"), "store:h.io/x:1");
+        assert_eq!(shown("store:x"), "store:docker.io/library/x:latest");
+        assert_eq!(shown(&format!("store:h.io/x@{digest}")), format!("store:h.io/x@{digest}"));
     }
 
     #[test]
@@ -175,7 +179,7 @@ mod tests {
         assert!(shown("oci:d@sha256:1").contains("not a digest"));
         assert!(shown("docker://h.io/x").contains("write `h.io/x`"));
         assert!(shown("h.io/X").contains("capitals"));
-        assert!(shown("store:h.io/x:1").contains("does not have"));
+        assert!(shown("store:h.io/X").contains("capitals") && shown("store:").contains("empty"));
         assert!(shown("./x").contains("oci:DIR") && shown("/tmp/x").contains("oci:DIR"));
     }
 }

@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use indicatif::HumanBytes;
-use lazyblob::remote::copy::{Action, Copy, Options, Plan};
-use lazyblob::remote::{Descriptor, Location};
+use lazyblob::remote::copy::{Action, Copy, Options, Plan, Report};
+use lazyblob::remote::provider::Origin;
+use lazyblob::remote::{Descriptor, Location, Reference};
 use serde_json::{Value, json};
 
+use super::copy_stored::FromStore;
 use crate::cli::args::CopyArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
@@ -19,22 +22,33 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> Result<(), Failure
     let registry = |location: &Location| matches!(location, Location::Registry(_));
     context.between(registry(&args.source), registry(&args.target));
     let (source, name) = context.source(&args.source, Some(&args.target)).await?;
-    let (target, target_name) = context.target(&args.target, &args.source).await?;
+    let from = source.origin();
+    let (target, target_name) = context.target(&args.target, &from).await?;
+    let how = &args.how;
     let options =
-        Options { platforms: args.platform.clone(), referrers: args.referrers, cache_form: args.cache_form };
+        Options { platforms: how.platform.clone(), referrers: how.referrers, cache_form: how.cache_form };
     let copy = Copy::new(
         source,
         name,
-        target,
-        vec![target_name],
+        Arc::clone(&target),
+        vec![target_name.clone()],
         context.access().clone(),
-        context.transfers(args.concurrency),
+        context.transfers(how.concurrency),
     );
-    let copy = copy.with_options(options);
-    if args.dry_run {
+    let copy = copy.with_options(options.clone());
+    if how.dry_run {
         return show(&args, context, &copy.plan().await?);
     }
-    let report = copy.run().await?;
+    let report = match &args.source {
+        Location::Store(reference) => {
+            let run = FromStore { context, reference, to: &args.target, target, name: target_name, options };
+            run.run(copy, &from, how.concurrency).await?
+        }
+        _ => copy.run().await?,
+    };
+    if let Location::Store(reference) = &args.target {
+        into_store(context, reference, &report, &from).await?;
+    }
     context.watch().end();
     let document = json!({
         "digest": report.root,
@@ -44,13 +58,26 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> Result<(), Failure
         "blobs": blobs(&report.blobs),
     });
     // The copy is done: its digest is said even where the file cannot be written.
-    let kept = args.metadata_file.as_deref().map_or(Ok(()), |path| write_metadata(path, &document));
+    let kept = how.metadata_file.as_deref().map_or(Ok(()), |path| write_metadata(path, &document));
     if context.json() {
         output::json(&document)?;
     } else {
         output::lines(report.root.as_ref())?;
     }
     kept
+}
+
+/// What came into the cache is known there as if it had been pulled: its layers have records, and where it came from is
+/// remembered.
+async fn into_store(
+    context: &Context,
+    reference: &Reference,
+    report: &Report,
+    from: &Origin,
+) -> Result<(), Failure> {
+    let manager = context.manager().await?;
+    manager.pushed_to(&report.root, from).await?;
+    Ok(manager.make_records(reference, &report.root).await?)
 }
 
 fn show(args: &CopyArgs, context: &Context, plan: &Plan) -> Result<(), Failure> {
@@ -63,7 +90,7 @@ fn show(args: &CopyArgs, context: &Context, plan: &Plan) -> Result<(), Failure> 
         "bytes": plan.bytes(),
         "bytes_if_mounts_refused": plan.bytes_if_refused(),
     });
-    if let Some(path) = &args.metadata_file {
+    if let Some(path) = &args.how.metadata_file {
         write_metadata(path, &document)?;
     }
     if context.json() {

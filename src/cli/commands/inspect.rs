@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use indicatif::HumanBytes;
 use lazyblob::remote::error::printable;
-use lazyblob::remote::{Descriptor, Manifest};
+use lazyblob::remote::{Descriptor, Location, Manifest};
 use serde_json::{Value, json};
 
+use super::inspect_stored;
 use crate::cli::args::InspectArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
@@ -19,6 +20,10 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> Result<(), Fail
     if args.raw {
         return output::write(manifest.bytes());
     }
+    let about = match &args.location {
+        Location::Store(reference) => Some(context.manager().await?.about(reference).await?),
+        _ => None,
+    };
     let partials: Vec<_> =
         context.unfinished().await.into_iter().flat_map(|(_, partials)| partials).collect();
     let referrers = if args.referrers { source.referrers(manifest.digest()).await? } else { Vec::new() };
@@ -38,17 +43,24 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> Result<(), Fail
         if !partials.is_empty() {
             document["unfinished"] = partials.iter().map(unfinished::document).collect();
         }
+        if let Some(about) = &about {
+            document["store"] = inspect_stored::document(about);
+        }
         return output::json(&document);
     }
     let referrers = args.referrers.then_some(&referrers[..]);
     let mut text = text(&args.location.to_string(), &manifest, referrers);
+    if let Some(about) = &about {
+        inspect_stored::add(&mut text, about);
+    }
     for partial in &partials {
         let _ = writeln!(text, "  unfinished {} {}", partial.digest, unfinished::line(partial));
     }
     output::lines(&text)
 }
 
-fn kind(manifest: &Manifest) -> &'static str {
+/// What a manifest is one of.
+pub(super) fn kind(manifest: &Manifest) -> &'static str {
     match (manifest.is_build_cache(), manifest.is_index()) {
         (true, true) => "build cache (index form)",
         (true, false) => "build cache (manifest form)",

@@ -2,10 +2,19 @@
 
 mod completion;
 mod copy;
+mod copy_stored;
 mod inspect;
+mod inspect_stored;
 mod login;
+mod ls;
+mod pull;
+mod push;
 mod retag;
+mod retag_stored;
+mod rm;
 mod serve;
+mod serve_stored;
+
 mod tags;
 mod version;
 
@@ -18,9 +27,33 @@ pub(super) fn handles_signals(command: &Command) -> bool {
     matches!(command, Command::Serve(_))
 }
 
+/// What other processes are told that this one is, where they wait for it: never its arguments.
+pub(super) fn holder(command: &Command) -> &'static str {
+    match command {
+        Command::Pull(_) => "lazyblob pull",
+        Command::Push(_) => "lazyblob push",
+        Command::Ls => "lazyblob ls",
+        Command::Rm(_) => "lazyblob rm",
+        Command::Retag(_) => "lazyblob retag",
+        Command::Copy(_) => "lazyblob copy",
+        Command::Inspect(_) => "lazyblob inspect",
+        Command::Serve(_) => "lazyblob serve",
+        // They hold nothing that others wait for.
+        Command::Tags(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Version
+        | Command::Completion { .. } => "lazyblob",
+    }
+}
+
 /// Runs one command.
 pub(super) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
     match command {
+        Command::Pull(args) => pull::run(args, context).await,
+        Command::Push(args) => push::run(args, context).await,
+        Command::Ls => ls::run(context).await,
+        Command::Rm(args) => rm::run(args, context).await,
         Command::Retag(args) => retag::run(args, context).await,
         Command::Copy(args) => copy::run(args, context).await,
         Command::Tags(args) => tags::run(args, context).await,

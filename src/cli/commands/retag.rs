@@ -5,30 +5,39 @@ use std::sync::Arc;
 use lazyblob::remote::copy::Copy;
 use lazyblob::remote::endpoint::{Name, Source};
 use lazyblob::remote::registry::{RegistrySource, RegistryTarget};
-use lazyblob::remote::{Digest, Manifest, Reference, Scopes, Target};
+use lazyblob::remote::{Digest, Location, Manifest, Reference, Scopes, Target};
 use serde_json::json;
 
+use super::retag_stored;
 use crate::cli::args::RetagArgs;
 use crate::cli::context::{Context, name_of};
 use crate::cli::exit::Failure;
 use crate::cli::output;
 
 /// A name and what became of it.
-type Outcome<'a> = (&'a Reference, Result<(), Failure>);
+pub(super) type Outcome<'a> = (&'a Reference, Result<(), Failure>);
 
 /// Retags to every name; one that fails does not keep the others from theirs.
 pub(super) async fn run(args: RetagArgs, context: &Context) -> Result<(), Failure> {
+    let source = match &args.source {
+        Location::Registry(reference) => reference,
+        Location::Store(reference) => return retag_stored::run(reference, &args, context).await,
+        Location::Local(local) => {
+            let usage = format!("retag works within a registry or the cache, and not in `{local}`");
+            return Err(Failure::Usage(format!("{usage}: use `lazyblob copy`")));
+        }
+    };
     let mut targets = Vec::new();
     for text in &args.targets {
-        let target = parse(&args.source, text)?;
+        let target = parse(source, text)?;
         if !targets.contains(&target) {
             targets.push(target);
         }
     }
-    let run = Retag::start(&args, context, &targets).await?;
+    let run = Retag::start(source, &args, context, &targets).await?;
     let mut outcomes: Vec<Outcome<'_>> = Vec::with_capacity(targets.len());
     for target in &targets {
-        let outcome = run.give_name(target, complete(&args.source, target, &outcomes)).await;
+        let outcome = run.give_name(target, complete(source, target, &outcomes)).await;
         if let Err(failure) = &outcome
             && targets.len() > 1
         {
@@ -48,7 +57,7 @@ fn complete(source: &Reference, target: &Reference, outcomes: &[Outcome<'_>]) ->
 }
 
 /// Says which names there are now, and which not.
-fn finish(
+pub(super) fn finish(
     args: &RetagArgs,
     context: &Context,
     digest: &Digest,
@@ -87,6 +96,12 @@ fn finish(
 fn parse(source: &Reference, text: &str) -> Result<Reference, Failure> {
     let target = match text.strip_prefix(':') {
         Some(tag) => source.with_tag(tag),
+        None if text.starts_with("store:") => {
+            let usage = format!(
+                "`{text}` is in the cache and not in a registry: use `lazyblob pull` or `lazyblob copy`"
+            );
+            return Err(Failure::Usage(usage));
+        }
         None => text.parse(),
     };
     let target = target.map_err(|error| Failure::Usage(error.to_string()))?;
@@ -103,6 +118,7 @@ fn parse(source: &Reference, text: &str) -> Result<Reference, Failure> {
 
 /// A manifest on its way to its names.
 struct Retag<'a> {
+    reference: &'a Reference,
     args: &'a RetagArgs,
     context: &'a Context,
     /// One token for all of it.
@@ -113,18 +129,19 @@ struct Retag<'a> {
 
 impl<'a> Retag<'a> {
     async fn start(
+        reference: &'a Reference,
         args: &'a RetagArgs,
         context: &'a Context,
         targets: &[Reference],
     ) -> Result<Self, Failure> {
-        let scopes = targets.iter().fold(Scopes::pull(args.source.repository()), |scopes, target| {
+        let scopes = targets.iter().fold(Scopes::pull(reference.repository()), |scopes, target| {
             scopes.union(&Scopes::push(target.repository()))
         });
-        let repository = context.repository(args.source.repository(), scopes.clone())?;
+        let repository = context.repository(reference.repository(), scopes.clone())?;
         let source: Arc<dyn Source> = Arc::new(RegistrySource::new(repository));
         context.between(true, true);
-        let manifest = source.manifest(&name_of(&args.source)).await?;
-        Ok(Self { args, context, scopes, source, manifest })
+        let manifest = source.manifest(&name_of(reference)).await?;
+        Ok(Self { reference, args, context, scopes, source, manifest })
     }
 
     /// One PUT where the repository is `complete`; else all that the manifest names goes there first.
@@ -140,7 +157,7 @@ impl<'a> Retag<'a> {
         let access = context.access().clone();
         let copy = Copy::new(
             source,
-            name_of(&self.args.source),
+            name_of(self.reference),
             place,
             names,
             access,

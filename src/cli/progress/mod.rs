@@ -1,6 +1,7 @@
 //! Showing what moves, on standard error.
 
 mod frame;
+mod in_passing;
 mod json;
 mod lines;
 mod screen;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use lazyblob::remote::progress::{State, retrying, seconds_left};
 use lazyblob::remote::{Descriptor, Error, Progress};
+
+pub(crate) use in_passing::InPassing;
 
 use super::args::ProgressMode;
 use super::output;
@@ -37,6 +40,7 @@ pub(crate) struct Watch {
     present: AtomicU64,
     mounted: AtomicU64,
     moved: AtomicU64,
+    passed: AtomicU64,
 }
 
 impl Watch {
@@ -51,8 +55,8 @@ impl Watch {
             ProgressMode::Json => Box::new(json::Events::default()),
             ProgressMode::Quiet => Box::new(Quiet),
         };
-        let [retries, present, mounted, moved] = Default::default();
-        Arc::new(Self { show, retries, present, mounted, moved })
+        let [retries, present, mounted, moved, passed] = Default::default();
+        Arc::new(Self { show, retries, present, mounted, moved, passed })
     }
 
     /// Requests sent again.
@@ -63,6 +67,11 @@ impl Watch {
     /// Blobs the target had, took by mount, and got by their bytes.
     pub(crate) fn blobs(&self) -> [u64; 3] {
         [&self.present, &self.mounted, &self.moved].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Blobs that were fetched on their way to somewhere else.
+    pub(crate) fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
     }
 
     /// A line for people.

@@ -11,3 +11,4 @@ mod resume;
 mod secrets;
 mod serve;
 mod signals;
+mod store;

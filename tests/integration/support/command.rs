@@ -45,6 +45,7 @@ impl Desk {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
             .env("DOCKER_CONFIG", self.path("docker"))
+            .env("LAZYBLOB_ROOT", self.path("root"))
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

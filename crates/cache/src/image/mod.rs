@@ -4,17 +4,24 @@
 //! by the blobs that these name the records. Nothing of it is in the database, so nothing has to be kept in step with it;
 //! what is in there are the repositories that manifests and configs were seen in, as hints.
 
+mod about;
 mod config;
+mod give_name;
 mod list;
 mod open;
 mod origins;
 mod pull;
+mod pushed;
 mod remove;
 mod source;
+mod target;
+mod unlazy;
 
+pub use about::{About, AboutBlob, AboutImage};
 pub use config::Config;
 pub use list::Named;
 pub use open::Image;
 pub(crate) use origins::Origins;
 pub use pull::{Pull, Pulled};
 pub use source::StoreSource;
+pub use target::StoreTarget;

@@ -1,8 +1,9 @@
 //! An image of the store as one end of a copy: what is not here comes from where it was seen.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lazyblob_remote::endpoint::Name;
@@ -17,6 +18,9 @@ use crate::record::{self, Rows};
 use crate::root::{Pin, Pinned};
 use crate::unlazy::outwards;
 
+/// Repositories that one blob is tried to be mounted from: each refusal is a request.
+const MOUNTS: usize = 4;
+
 /// An image in the store, read by whoever copies it. Manifests and blobs that are not here are fetched when they are read,
 /// with the credentials of the access it was made with.
 #[derive(Clone)]
@@ -25,8 +29,12 @@ pub struct StoreSource {
     reference: Reference,
     access: Access,
     origin: Origin,
+    /// The host that the image goes to.
+    towards: Option<String>,
+    /// Repositories of that host that blobs of the manifests read were seen in.
+    seen: Arc<Mutex<HashMap<Digest, Vec<Origin>>>>,
     /// What of it is being read is not pruned.
-    pins: Arc<std::sync::Mutex<Vec<Pinned>>>,
+    pins: Arc<Mutex<Vec<Pinned>>>,
 }
 
 impl StoreSource {
@@ -55,6 +63,8 @@ impl StoreSource {
             reference: reference.clone(),
             access: access.clone(),
             origin,
+            towards: towards.map(|towards| towards.host.clone()),
+            seen: Arc::default(),
             pins: Arc::default(),
         })
     }
@@ -63,12 +73,53 @@ impl StoreSource {
     #[must_use]
     pub fn from_here(mut self) -> Self {
         self.origin = Source::origin(self.manager.store().layout());
+        self.towards = None;
+        self.seen = Arc::default();
         self
+    }
+
+    /// Brings `blob` here, where it is not. Returns what keeps it readable, if it was brought just now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](lazyblob_remote::Error::NotFound) where nothing is known of where it was; those of the
+    /// transfer.
+    pub async fn bring(&self, blob: &Descriptor) -> Result<Option<Arc<dyn Provider>>> {
+        let Self { manager, access, .. } = self;
+        self.pin(blob.digest())?;
+        if manager.store().holds(blob).await.map_err(outwards)? {
+            return Ok(None);
+        }
+        let mut sources = manager.remembered_sources(blob.digest(), access).await.map_err(outwards)?;
+        for place in self.places(blob.digest()).await? {
+            if let Some(provider) = manager.0.remotes.provider(&place, access)
+                && !sources.iter().any(|known| known.origin() == place)
+            {
+                sources.push(provider);
+            }
+        }
+        if sources.is_empty() {
+            let object = format!("{} of {}", blob.digest(), self.reference);
+            let reason = "it is not in the store, and nothing is known of where it was";
+            return Err(lazyblob_remote::Error::not_found("read blob", object, reason));
+        }
+        Ok(manager.bring(blob, sources, 0, access).await.map_err(outwards)?.held)
+    }
+
+    /// Finds out where the blobs of `manifest` may be mounted from.
+    async fn look_around(&self, manifest: &Manifest) -> Result<()> {
+        let Some(host) = &self.towards else { return Ok(()) };
+        for blob in manifest.child_blobs() {
+            let mut places = self.manager.seen_at(blob.digest()).await.map_err(outwards)?;
+            places.retain(|place| place.host == *host);
+            places.truncate(MOUNTS);
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest().clone(), places);
+        }
+        Ok(())
     }
 
     fn pin(&self, digest: &Digest) -> Result<()> {
         let pin = self.manager.root().live().pin(&[Pin::Blob(digest.clone())]).map_err(outwards)?;
-        self.pins.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(pin);
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner).push(pin);
         Ok(())
     }
 
@@ -108,20 +159,26 @@ impl StoreSource {
 impl Source for StoreSource {
     async fn manifest(&self, name: &Name) -> Result<Manifest> {
         let layout = self.manager.store().layout();
-        let digest = match name {
-            Name::Digest(digest) => digest.clone(),
-            // However it is called elsewhere, here it is one image.
-            _ => self.manager.named(&self.reference).await.map_err(outwards)?,
-        };
+        let digest = Source::resolve(self, name).await?;
         self.pin(&digest)?;
-        match Source::manifest(layout, &Name::Digest(digest.clone())).await {
-            Err(error) if error.is_not_found() => self.fetch_manifest(&digest, error).await,
-            found => found,
-        }
+        let manifest = match Source::manifest(layout, &Name::Digest(digest.clone())).await {
+            Err(error) if error.is_not_found() => self.fetch_manifest(&digest, error).await?,
+            found => found?,
+        };
+        self.look_around(&manifest).await?;
+        Ok(manifest)
     }
 
     async fn resolve(&self, name: &Name) -> Result<Digest> {
-        self.manifest(name).await.map(|manifest| manifest.digest().clone())
+        match name {
+            Name::Digest(digest) => Ok(digest.clone()),
+            // Another name in its repository: that of a signature, say.
+            Name::Tag(tag) => {
+                let reference = self.reference.with_tag(tag)?;
+                self.manager.named(&reference).await.map_err(outwards)
+            }
+            Name::Only => self.manager.named(&self.reference).await.map_err(outwards),
+        }
     }
 
     fn blobs(&self) -> Arc<dyn Provider> {
@@ -144,28 +201,9 @@ struct ImageBlobs(StoreSource);
 #[async_trait]
 impl Provider for ImageBlobs {
     async fn open(&self, blob: &Descriptor, range: Range<u64>) -> Result<Unverified> {
-        let StoreSource { manager, access, .. } = &self.0;
-        let layout = manager.store().layout();
-        self.0.pin(blob.digest())?;
-        if manager.store().holds(blob).await.map_err(outwards)? {
-            return layout.open(blob, range).await;
-        }
-        let mut sources = manager.remembered_sources(blob.digest(), access).await.map_err(outwards)?;
-        for place in self.0.places(blob.digest()).await? {
-            if let Some(provider) = manager.0.remotes.provider(&place, access)
-                && !sources.iter().any(|known| known.origin() == place)
-            {
-                sources.push(provider);
-            }
-        }
-        if sources.is_empty() {
-            let object = format!("{} of {}", blob.digest(), self.0.reference);
-            let reason = "it is not in the store, and nothing is known of where it was";
-            return Err(lazyblob_remote::Error::not_found("read blob", object, reason));
-        }
-        match manager.bring(blob, sources, 0, access).await.map_err(outwards)?.held {
+        match self.0.bring(blob).await? {
             Some(held) => held.open(blob, range).await,
-            None => layout.open(blob, range).await,
+            None => self.0.manager.store().layout().open(blob, range).await,
         }
     }
 
@@ -181,9 +219,18 @@ impl Provider for ImageBlobs {
         true
     }
 
-    fn seen_at(&self, _: &Descriptor) -> Vec<Origin> {
+    /// Where the image was, then where the blob was seen in others.
+    fn seen_at(&self, blob: &Descriptor) -> Vec<Origin> {
         let here = Source::origin(self.0.manager.store().layout());
-        Some(self.0.origin()).filter(|origin| *origin != here).into_iter().collect()
+        let mut places: Vec<Origin> =
+            Some(self.0.origin()).filter(|origin| *origin != here).into_iter().collect();
+        let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for place in seen.get(blob.digest()).into_iter().flatten() {
+            if !places.contains(place) {
+                places.push(place.clone());
+            }
+        }
+        places
     }
 }
 

@@ -1,0 +1,120 @@
+//! The cache of a run: opened by the first who needs it, closed with the run.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lazyblob::cache::metadata::{Engine, Redb, Sled};
+use lazyblob::cache::root::RootSettings;
+use lazyblob::cache::snapshot::{self, Places, Wanted};
+use lazyblob::cache::{self, Components, Manager, manager};
+use lazyblob::remote::Registry;
+use lazyblob::remote::layout::Layout;
+use tokio::sync::OnceCell;
+
+use super::args::{Global, MetadataEngine, SnapshotterKind};
+use super::exit::Failure;
+use super::progress::Watch;
+
+/// Where root has its cache.
+const OF_THE_SYSTEM: &str = "/var/lib/lazyblob";
+
+/// Where a run's cache is, and the cache once it is open.
+#[derive(Debug)]
+pub(crate) struct Root {
+    asked: Option<PathBuf>,
+    engine: MetadataEngine,
+    snapshotter: SnapshotterKind,
+    holder: &'static str,
+    manager: OnceCell<Manager>,
+}
+
+impl Root {
+    /// The root that the global options name. `holder` is what other processes are told that this one is.
+    pub(crate) fn new(global: &Global, holder: &'static str) -> Self {
+        Self {
+            asked: global.root.clone(),
+            engine: global.metadata,
+            snapshotter: global.snapshotter,
+            holder,
+            manager: OnceCell::new(),
+        }
+    }
+
+    /// The cache in it; what it has to say of what it found is said to `watch`.
+    pub(super) async fn manager(&self, registry: &Registry, watch: &Watch) -> Result<&Manager, Failure> {
+        self.manager.get_or_try_init(|| self.open(registry, watch)).await
+    }
+
+    async fn open(&self, registry: &Registry, watch: &Watch) -> Result<Manager, Failure> {
+        let path = match &self.asked {
+            Some(path) => path.clone(),
+            None => default()?,
+        };
+        let settings = RootSettings { holder: Some(self.holder), ..RootSettings::default() };
+        let root = cache::Root::open(path, settings).await?;
+        root.removed().iter().for_each(|removed| watch.say(&removed.to_string()));
+        let (places, wanted) = (Places::below(root.path()), self.wanted());
+        let snapshots = tokio::task::spawn_blocking(move || snapshot::open(places, wanted))
+            .await
+            .map_err(|error| Failure::Local(format!("open snapshots: {error}")))??;
+        let components = Components {
+            transfers: registry.transfers().clone(),
+            remotes: Arc::new(registry.clone()),
+            engine: self.engine(),
+            snapshots,
+        };
+        let opened = Manager::open(root, components, manager::Settings::default()).await?;
+        tell(&opened, watch);
+        Ok(opened)
+    }
+
+    fn engine(&self) -> Arc<dyn Engine> {
+        match self.engine {
+            MetadataEngine::Sled => Arc::new(Sled),
+            MetadataEngine::Redb => Arc::new(Redb),
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        match self.snapshotter {
+            SnapshotterKind::Auto => Wanted::Auto,
+            SnapshotterKind::Overlay => Wanted::Overlay,
+            SnapshotterKind::Plain => Wanted::Plain,
+        }
+    }
+
+    /// Where its blobs are, once it is open.
+    pub(super) fn layout(&self) -> Option<Layout> {
+        self.manager.get().map(|manager| manager.store().layout().clone())
+    }
+
+    /// Ends what is under way in the cache and lets its database go. Nothing where it was never opened.
+    pub(super) async fn close(&self, watch: &Watch) {
+        let Some(manager) = self.manager.get() else { return };
+        if let Err(error) = manager.close().await {
+            // All that was asked for is durable already.
+            watch.say(&format!("when refs were used last could not be written down: {error}"));
+        }
+        tell(manager, watch);
+    }
+}
+
+/// Says what the database has to say.
+fn tell(manager: &Manager, watch: &Watch) {
+    manager.database().take_notices().iter().for_each(|notice| watch.say(notice));
+}
+
+/// Where the cache is if nobody says (XDG Base Directory Specification: a relative path counts as none).
+fn default() -> Result<PathBuf, Failure> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from(OF_THE_SYSTEM));
+    }
+    let absolute = |text: Option<OsString>| text.map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute(std::env::var_os("XDG_DATA_HOME"))
+        .or_else(|| absolute(std::env::var_os("HOME")).map(|home| home.join(".local/share")));
+    data.map(|data| data.join("lazyblob")).ok_or_else(|| {
+        let usage = "there is no home directory to have a cache in: --root DIR, or $LAZYBLOB_ROOT";
+        Failure::Usage(usage.to_owned())
+    })
+}

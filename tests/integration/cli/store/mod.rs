@@ -1,0 +1,11 @@
+//! The cache from outside: every command is a process of its own, so that whatever it knows of the one before it was
+//! written down.
+
+mod credentials;
+mod ls;
+mod names;
+mod pull;
+mod push;
+mod roots;
+mod serve;
+mod support;
