@@ -2,7 +2,14 @@
 //! No retries, no resume, no credentials, no progress. `benches/compare` runs it beside the clients.
 //!
 //! `floor FROM REPO TO REPO`, where FROM and TO are `http://HOST:PORT` and the tag is `v1`.
+//!
+//! `floor unpack FROM REPO DIR` is the floor under `lazyblob pull --unpack`, of the tag `1`; `floor unpack-sync` writes it all
+//! to disk before it ends, as lazyblob does.
 
+#[path = "floor/unpack.rs"]
+mod unpack;
+
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures::stream::StreamExt;
@@ -19,9 +26,12 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 async fn main() -> Outcome<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [from, from_repository, to, to_repository] = words.as_slice() else {
-        return Err("usage: floor FROM REPO TO REPO".into());
+        return Err("usage: floor FROM REPO TO REPO, or floor unpack|unpack-sync FROM REPO DIR".into());
     };
-    let client = reqwest::Client::builder().tls_backend_preconfigured(no_tls()?).no_proxy().build()?;
+    if let ["unpack" | "unpack-sync", registry, repository, directory] = [from, from_repository, to, to_repository].map(String::as_str) {
+        return unpack::run(registry, repository, Path::new(directory), from == "unpack-sync").await;
+    }
+    let client = client()?;
     let source = format!("{from}/v2/{from_repository}");
     let target = format!("{to}/v2/{to_repository}");
     let manifest = client.get(format!("{source}/manifests/v1")).header(ACCEPT, MANIFEST).send().await?;
@@ -74,6 +84,10 @@ async fn copy(client: &reqwest::Client, source: &str, target: &str, digest: &str
 fn location(answer: &reqwest::Response) -> Outcome<String> {
     let location = answer.headers().get(LOCATION).ok_or("no Location")?;
     Ok(answer.url().join(location.to_str()?)?.into())
+}
+
+fn client() -> Outcome<reqwest::Client> {
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(no_tls()?).no_proxy().build()?)
 }
 
 /// The client wants a TLS configuration even where none is used; this one trusts nobody.

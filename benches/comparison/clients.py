@@ -42,6 +42,7 @@ VERSIONS = {
     "regctl": ["regctl", "version"],
     "ctr": ["ctr", "--version"],
     "podman": ["podman", "--version"],
+    "umoci": ["umoci", "--version"],
 }
 
 
