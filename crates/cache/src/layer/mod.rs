@@ -25,4 +25,4 @@ pub use convert::convert;
 pub use diff::{Diffed, diff, tar_of};
 pub use file_list::file_list;
 pub use options::{Form, Limits, Options};
-pub use unpack::unpack;
+pub use unpack::{unpack, unpack_while_it_comes};

@@ -42,8 +42,10 @@ pub struct Options {
 pub struct Limits {
     /// Bytes of the uncompressed tar.
     pub size: u64,
-    /// Uncompressed bytes for each compressed one, felt above 64 MiB.
+    /// Uncompressed bytes for each compressed one.
     pub ratio: u64,
+    /// Below so many uncompressed bytes the ratio says nothing.
+    pub ratio_above: u64,
     /// Entries of the tar.
     pub entries: u64,
 }
@@ -63,8 +65,8 @@ impl Options {
 }
 
 impl Default for Limits {
-    /// 1 TiB, 2000:1 (a gzip stream of zeros is 1030:1), 50 million entries.
+    /// 1 TiB; 2000:1 above 1 GiB (a gzip stream of zeros is 1030:1, one of zstd ten times that); 50 million entries.
     fn default() -> Self {
-        Self { size: 1 << 40, ratio: 2000, entries: 50_000_000 }
+        Self { size: 1 << 40, ratio: 2000, ratio_above: 1 << 30, entries: 50_000_000 }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn read<T>(
 ) -> Result<T> {
     std::thread::scope(|scope| {
         let (feed, pipe) = Pipe::new(what.clone());
-        let feeder = scope.spawn(|| feed.run(blob, "", Limits::default().ratio, cancel));
+        let feeder = scope.spawn(|| feed.run(blob, "", &Limits::default(), cancel));
         // It takes the pipe with it: the other end hears that nobody listens any more.
         let done = work(pipe);
         match feeder.join() {

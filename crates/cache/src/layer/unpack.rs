@@ -39,6 +39,23 @@ pub fn unpack(
     options: &Options,
     cancel: &CancellationToken,
 ) -> Result<Applied> {
+    unpack_while_it_comes(blob, descriptor, diff_id, dir, options, cancel, &CancellationToken::new())
+}
+
+/// As [`unpack`], for a `blob` that may keep its reader waiting: `useless` is cancelled when the layer proves no good, and
+/// `blob` is to end its waits then. So what is wrong with a layer is told at once, however slowly the rest of it comes.
+///
+/// # Errors
+/// Those of [`unpack`].
+pub fn unpack_while_it_comes(
+    blob: impl Read + Send,
+    descriptor: &Descriptor,
+    diff_id: &Digest,
+    dir: &Path,
+    options: &Options,
+    cancel: &CancellationToken,
+    useless: &CancellationToken,
+) -> Result<Applied> {
     let what = What::new("unpack layer", descriptor.digest());
     let Some(hasher) = Hasher::new(diff_id.algorithm()) else {
         let reason = format!("a diffID by {} cannot be checked", diff_id.algorithm());
@@ -47,9 +64,12 @@ pub fn unpack(
     let media_type = descriptor.media_type().to_string();
     let applied = std::thread::scope(|scope| {
         let (feed, pipe) = Pipe::new(what.clone());
-        let feeder = scope.spawn(|| feed.run(blob, &media_type, options.limits.ratio, cancel));
+        let feeder = scope.spawn(|| feed.run(blob, &media_type, &options.limits, cancel));
         let bytes = Bytes::new(pipe, hasher, options.limits.size, what.clone(), cancel);
         let applied = apply_bytes(bytes, dir, options, &what, cancel);
+        if applied.is_err() {
+            useless.cancel();
+        }
         match feeder.join() {
             Ok(()) => applied,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -8,6 +8,7 @@ use super::get::{Loaded, load};
 use super::{GetOptions, Manager};
 use crate::chain::{BlobChainId, ChainId};
 use crate::error::{Error, Missing, Result};
+use crate::handler::DescHandlers;
 use crate::metadata::Transaction;
 use crate::record::{Kind, LayerBlob, Record, RecordId, Rows, Source};
 use crate::refs::ImmutableRef;
@@ -59,18 +60,18 @@ impl Manager {
         parent: Option<&ImmutableRef>,
         options: GetOptions,
     ) -> Result<ImmutableRef> {
-        self.all_can_be_had(&layers, &options).await?;
+        // What the parent's handle knows of the way to blobs is good for its children.
+        let handlers = match parent {
+            Some(parent) => options.handlers.union(parent.handlers()),
+            None => options.handlers.clone(),
+        };
+        self.all_can_be_had(&layers, &handlers).await?;
         let below = match parent {
             Some(parent) => {
                 parent.finalize().await?;
                 Some((*parent.record()).clone())
             }
             None => None,
-        };
-        // What the parent's handle knows of the way to blobs is good for its children.
-        let handlers = match parent {
-            Some(parent) => options.handlers.union(parent.handlers()),
-            None => options.handlers.clone(),
         };
         let (counts, unlazy) = (!options.unused, options.unlazy.clone());
         let chain = Chain { layers, parent: below, options };
@@ -84,11 +85,11 @@ impl Manager {
         Ok(opened)
     }
 
-    async fn all_can_be_had(&self, layers: &[NewLayer], options: &GetOptions) -> Result<()> {
+    async fn all_can_be_had(&self, layers: &[NewLayer], handlers: &DescHandlers) -> Result<()> {
         let mut missing: HashMap<&Digest, Missing> = HashMap::new();
         for layer in layers {
             let descriptor = &layer.blob.descriptor;
-            if !options.handlers.has(descriptor.digest()) && !self.0.store.holds(descriptor).await? {
+            if !handlers.has(descriptor.digest()) && !self.0.store.holds(descriptor).await? {
                 let hints = layer.sources.iter().cloned().map(Into::into).collect();
                 missing.insert(descriptor.digest(), Missing { descriptor: descriptor.clone(), hints });
             }

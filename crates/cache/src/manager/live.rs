@@ -33,6 +33,19 @@ struct Uses {
     next: u64,
 }
 
+impl Uses {
+    fn enter(&mut self, counts: bool, handlers: &DescHandlers) -> u64 {
+        self.handles += 1;
+        self.counting += usize::from(counts);
+        let ticket = self.next;
+        self.next += 1;
+        if !handlers.is_empty() {
+            self.handlers.insert(ticket, handlers.clone());
+        }
+        ticket
+    }
+}
+
 /// What the last handles of a kind to go leave to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
@@ -70,29 +83,13 @@ impl Live {
 
     /// Counts a handle and remembers what it knows.
     pub(crate) fn enter(&self, counts: bool, handlers: &DescHandlers) -> u64 {
-        let mut uses = self.uses();
-        uses.handles += 1;
-        uses.counting += usize::from(counts);
-        let ticket = uses.next;
-        uses.next += 1;
-        if !handlers.is_empty() {
-            uses.handlers.insert(ticket, handlers.clone());
-        }
-        ticket
+        self.uses().enter(counts, handlers)
     }
 
     /// Counts a handle only if there is none: a mutable tree has one owner.
     pub(crate) fn enter_alone(&self, handlers: &DescHandlers) -> Option<u64> {
-        if self.uses().handles > 0 {
-            return None;
-        }
-        // Whoever else looks at this moment enters after this, and finds it taken.
-        let ticket = self.enter(true, handlers);
-        if self.uses().handles == 1 {
-            return Some(ticket);
-        }
-        self.leave(ticket, true);
-        None
+        let mut uses = self.uses();
+        (uses.handles == 0).then(|| uses.enter(true, handlers))
     }
 
     /// A handle goes.

@@ -67,8 +67,9 @@ impl Manager {
             return merged.ok_or_else(|| crate::Error::not_found("diff", "layers", "there are none"));
         }
         let kind = Kind::Diff { lower: lower.map(ImmutableRef::id), upper: upper.map(ImmutableRef::id) };
+        let is_nothing = lower.map(ImmutableRef::id) == upper.map(ImmutableRef::id);
         let mut record = self.stacked(kind, above.as_deref().unwrap_or_default(), &options);
-        if above.is_none_or(|layers| layers.is_empty()) {
+        if !is_nothing && above.is_none_or(|layers| layers.is_empty()) {
             record.snapshot = Some(SnapshotKey::record(record.id.as_str())?);
         }
         self.find_or_write(record, handlers, &options).await

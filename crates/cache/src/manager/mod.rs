@@ -101,7 +101,7 @@ pub(crate) struct Inner {
     /// Layers that are inflated and applied at once.
     pub(crate) cpus: Arc<Semaphore>,
     keeper: Keeper,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     closing: CancellationToken,
 }
 
@@ -144,11 +144,13 @@ impl Manager {
     /// Puts away what dead makers have left, and begins to delete, slowly, what was put away.
     async fn clear(&self) -> Result<()> {
         let (locks, trash) = (self.0.root.staging_locks().clone(), self.0.root.trash().clone());
+        let mounter = Arc::clone(&self.0.mounter);
         let what = || What::new("clear staging", self.0.root.path().display());
         let is_empty = blocking(what, {
             let trash = trash.clone();
             move || {
                 locks.sweep(&trash)?;
+                mounter.recover()?;
                 trash.is_empty()
             }
         })

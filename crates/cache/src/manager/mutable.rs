@@ -13,6 +13,7 @@ use super::get_by_blob::describe;
 use super::live::Live;
 use super::{GetOptions, Manager};
 use crate::error::{Error, Result, What};
+use crate::handler::DescHandlers;
 use crate::record::{Kind, Record, RecordId, Rows};
 use crate::refs::{ImmutableRef, MutableRef, stack};
 use crate::root::Pin;
@@ -78,6 +79,7 @@ impl Manager {
         }
         let opened = MutableRef::open(self, Arc::clone(&live), options.handlers)?;
         if let Some(twin) = record.twin.clone() {
+            self.not_finalized(id, &twin).await?;
             if self.0.table.get(&twin).is_some_and(|twin| twin.handles() > 0) {
                 return Err(locked(id, "somebody has what was committed of it"));
             }
@@ -101,10 +103,28 @@ impl Manager {
     pub(super) async fn get_of_mutable(&self, live: Arc<Live>, options: GetOptions) -> Result<ImmutableRef> {
         let record = live.record();
         if let Some(twin) = &record.twin {
-            let twin = self.live(twin).await?;
-            return Ok(ImmutableRef::open(self, twin, options.handlers, !options.unused));
+            match self.live(twin).await {
+                Ok(twin) => return Ok(ImmutableRef::open(self, twin, options.handlers, !options.unused)),
+                // What was committed of it was pruned: its tree is still this one.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
         }
         MutableRef::open(self, live, options.handlers)?.commit().await
+    }
+
+    /// Ends what a crash has left of a finalization: where the snapshot of `twin` has its name, the tree of the mutable ref
+    /// called `id` is that snapshot, and is not taken back.
+    async fn not_finalized(&self, id: &RecordId, twin: &RecordId) -> Result<()> {
+        let twin = match self.live(twin).await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            twin => twin?,
+        };
+        if !self.has_snapshot(&twin.record()).await? {
+            return Ok(());
+        }
+        ImmutableRef::open(self, twin, DescHandlers::none(), false).finalize().await?;
+        Err(Error::not_found("get mutable", id, "it was finalized"))
     }
 
     /// Writes a record that is not there yet, and pins it in the same turn.
@@ -140,8 +160,24 @@ impl MutableRef {
         record.record_type = mutable.record_type;
         record.labels.clone_from(&mutable.labels);
         let (id, twin) = (mutable.id.clone(), record.id.clone());
-        let committed = manager.write_new(record).await?;
-        manager.change(&live, move |record| record.twin.replace(twin).is_none()).await?;
+        let loaded = manager
+            .write({
+                let (id, twin, root, live) =
+                    (id.clone(), twin.clone(), manager.root().clone(), Arc::clone(&live));
+                move |rows| {
+                    let mut mutable =
+                        Rows::get(rows, &id)?.ok_or_else(|| Error::not_found("commit", &id, "it is gone"))?;
+                    mutable.twin = Some(twin.clone());
+                    // Both in one turn: the tree is never that of two refs that do not know of each other.
+                    Rows::put(rows, &record)?;
+                    Rows::put(rows, &mutable)?;
+                    live.update(mutable);
+                    load(rows, &twin, |pin: Pin| root.live().pin(&[pin]))
+                }
+            })
+            .await?;
+        let loaded = loaded.ok_or_else(|| Error::not_found("commit", &id, "what it stands on is gone"))?;
+        let committed = manager.enter(loaded, &twin)?;
         tracing::debug!(mutable = %id, immutable = %committed.record().id, "committed");
         let opened = ImmutableRef::open(&manager, committed, handlers, true);
         drop(self);

@@ -77,6 +77,8 @@ pub(crate) fn stack(live: &Arc<Live>) -> Vec<Arc<Live>> {
             Kind::Merge { parents } => {
                 waiting.extend(parents.iter().filter_map(|id| live.parent(id).cloned()));
             }
+            // Nothing makes a ref of itself.
+            Kind::Diff { lower, upper } if lower == upper => {}
             Kind::Diff { .. } => downwards.push(one_layer(&live).unwrap_or(live)),
         }
     }

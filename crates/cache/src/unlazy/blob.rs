@@ -1,5 +1,6 @@
 //! A blob brought here, once, whoever asks.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use lazyblob_remote::transfer::{Action, Brought, Wanted};
@@ -31,8 +32,13 @@ impl ImmutableRef {
         let layers = self.layers();
         let mut wanted = Vec::new();
         let mut missing = Vec::new();
+        let mut seen = HashSet::new();
         for (height, layer) in layers.iter().enumerate() {
             let Some(blob) = layer.blob() else { continue };
+            // A layer may occur twice.
+            if !seen.insert(blob.descriptor.digest().clone()) {
+                continue;
+            }
             if self.manager().store().holds(&blob.descriptor).await? {
                 continue;
             }

@@ -3,7 +3,7 @@
 //! ```text
 //! blob:      store? ─no─▶ Transfers::bring ── sources: the asker's handler, other handles' handlers, hints
 //! snapshot:  Settled(chain) = Settled(below) ‖ apply(blob as it comes)   then what the layer leaves to those below
-//!            Kept(chain)    = Kept(below) ‖ one syncfs for all who wait   then visible, the bottom one first
+//!            Kept(top)      = Settled(top), one syncfs for the stack        then visible, the bottom one first
 //! ```
 //!
 //! Both are single flights: the last who waits owns the work. Between processes, who makes a snapshot holds

@@ -74,11 +74,24 @@ impl Provider for LazyProvider {
     async fn open(&self, blob: &Descriptor, range: Range<u64>) -> lazyblob_remote::Result<Unverified> {
         let (_, layer, height) = self.layer(blob)?;
         let manager = self.of.manager();
-        // What is pruned between the two is fetched again.
-        let unlazied = manager.unlazy_layer(blob, layer, *height, &self.access).await.map_err(outwards)?;
-        match unlazied.held {
-            Some(held) => held.open(blob, range).await,
-            None => Provider::open(manager.store().layout(), blob, range).await,
+        loop {
+            let unlazied =
+                manager.unlazy_layer(blob, layer, *height, &self.access).await.map_err(outwards)?;
+            let opened = match &unlazied.held {
+                Some(held) => held.open(blob, range.clone()).await,
+                None => Provider::open(manager.store().layout(), blob, range.clone()).await,
+            };
+            match opened {
+                // It was here, and somebody has removed it since: it is fetched again.
+                Err(error) if error.is_not_found() && !unlazied.fetched => {
+                    if manager.store().knows(blob) {
+                        manager.store().lost(blob.digest());
+                        continue;
+                    }
+                    return Err(error);
+                }
+                opened => return opened,
+            }
         }
     }
 

@@ -1,9 +1,13 @@
-//! Snapshots of a ref's layers: made side by side, settled and kept in their order.
+//! Snapshots of a ref's layers: made side by side, settled from the bottom up, and made visible together.
+//!
+//! Between processes the top layer's lock is taken first, then that of the one below: two processes that want one image
+//! meet at its top, and one of them makes all of it.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt, try_join_all};
 use lazyblob_flightcontrol as flightcontrol;
@@ -13,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{Applying, Made, blocking};
 use super::difference::Comparing;
-use crate::error::{Error, IoContext, Result, What};
-use crate::layer::Applied;
+use crate::error::{Error, IoContext, Missing, Result, What};
 use crate::manager::Manager;
 use crate::manager::live::Live;
 use crate::manager::mutable::keys;
@@ -35,28 +38,38 @@ pub(crate) enum Step {
 /// A layer that is settled: its tree, and those of all below.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
-    /// The bottom one first, this one last.
-    trees: Vec<Arc<Tree>>,
-    /// What is not visible yet, until it is published.
-    unpublished: Mutex<Option<Unpublished>>,
+    /// The bottom one first. As long as this lives, they do, and what of them has no name yet is not lost.
+    below: Vec<Arc<Unpacked>>,
+    key: SnapshotKey,
+    tree: Tree,
+    /// Whether it is visible. Locked by whoever makes it so; several are locked in the order of their keys.
+    state: tokio::sync::Mutex<State>,
 }
 
 /// The directory of one layer's diff. Opened, so that it is the same one before and after it gets its name.
 #[derive(Debug)]
 struct Tree(File);
 
+#[derive(Debug)]
+enum State {
+    /// It has no name yet.
+    Waiting(Box<Unpublished>),
+    /// Somebody makes it visible; where nobody does any more, that has failed.
+    Taken,
+    Published,
+}
+
 /// A settled layer that has no name yet, and the right to make it.
 #[derive(Debug)]
 struct Unpublished {
     staged: Staged,
-    applied: Applied,
+    about: About,
     claim: Claim,
 }
 
 impl Tree {
-    fn open(path: &Path, key: &SnapshotKey) -> Result<Arc<Self>> {
-        let opened = File::open(path).during("open snapshot", key, path)?;
-        Ok(Arc::new(Self(opened)))
+    fn open(path: &Path, key: &SnapshotKey) -> Result<Self> {
+        Ok(Self(File::open(path).during("open snapshot", key, path)?))
     }
 
     /// A path that stays good when the directory is renamed.
@@ -81,11 +94,31 @@ impl ImmutableRef {
     /// [`Error::NeedsRemoteProviders`]; [`Error::Integrity`] for a layer that is not what its config says;
     /// [`Error::Lost`] for one that has neither blob nor snapshot; those of transfers; [`Error::Io`].
     pub async fn extract(&self, access: &Access) -> Result<()> {
+        // A tree that was committed and may be had back is no snapshot yet.
+        self.finalize().await?;
+        if self.is_extracted().await? {
+            return Ok(());
+        }
         self.all_reachable(access).await?;
         let asker = |layer| Asker { manager: self.manager().clone(), layer, access: access.clone() };
         let tops = tops(self.live(), self.handlers());
         try_join_all(tops.into_iter().map(|layer| asker(layer).kept())).await?;
         Ok(())
+    }
+
+    /// Whether all its snapshots are there.
+    async fn is_extracted(&self) -> Result<bool> {
+        let (snapshots, keys) = (Arc::clone(self.manager().snapshots()), keys(self.live())?);
+        let what = || What::new("find snapshots", self.id());
+        blocking(what, move || {
+            for key in &keys {
+                if snapshots.info(key)?.is_none() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
     }
 
     /// Says at once, and of all, which blobs nobody knows a way to.
@@ -94,7 +127,9 @@ impl ImmutableRef {
         for layer in self.layers() {
             let record = layer.record();
             let Some(blob) = &record.blob else { continue };
-            if self.manager().has_snapshot(&record).await? {
+            let told =
+                missing.iter().any(|known: &Missing| known.descriptor.digest() == blob.descriptor.digest());
+            if told || self.manager().has_snapshot(&record).await? {
                 continue;
             }
             let asker = Asker { manager: self.manager().clone(), layer, access: access.clone() };
@@ -141,46 +176,30 @@ impl Asker {
         .boxed()
     }
 
+    /// Settles this layer and all below, and makes visible what is not.
     async fn keep(&self, cancel: &CancellationToken) -> Result<Arc<Unpacked>> {
-        let below = self.below().into_iter().map(|below| self.of(below).kept());
-        let below = try_join_all(below);
-        let own = async {
-            let unpacked = self.clone().settled().await?;
-            let unpublished = unpacked.unpublished.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some(unpublished) = unpublished else { return Ok((unpacked, None)) };
-            let Unpublished { staged, applied, claim } = unpublished;
-            let synced = self.manager.0.syncs.sync(self.manager.snapshots(), staged).await?;
-            Ok((unpacked, Some((synced, applied, claim))))
-        };
-        // Dropped where it waits: what blocks has a token of its own, and is joined by the flight it belongs to.
-        let both = async { futures::try_join!(below, own) };
-        let both = cancel.run_until_cancelled(both).await.ok_or_else(|| self.cancelled())?;
-        let (_, (unpacked, unpublished)) = both?;
-        if let Some((synced, applied, claim)) = unpublished {
-            let (snapshots, parent) = (Arc::clone(self.manager.snapshots()), self.parent());
-            let what = || What::new("publish snapshot", self.layer.record().id.clone());
-            blocking(what, move || {
-                snapshots.publish(synced, About::applied(&applied, parent))?;
-                // Only now may others look whether it is there.
-                drop(claim);
-                Ok(())
-            })
-            .await?;
+        loop {
+            let settled = self.clone().settled();
+            let top = cancel.run_until_cancelled(settled).await.ok_or_else(|| self.cancelled())??;
+            // From here on it goes to its end: it is short, and others count on it.
+            if self.manager.publish(&top).await? {
+                return Ok(top);
+            }
+            tracing::debug!(layer = %self.layer.record().id, "a layer that others made is made again");
         }
-        Ok(unpacked)
     }
 
     async fn settle(&self, cancel: &CancellationToken) -> Result<Arc<Unpacked>> {
         let key = self.key()?;
         if let Some(tree) = self.published(&key).await? {
-            return self.with_below(tree, None, cancel).await;
+            return self.with_below(key, tree, State::Published, cancel).await;
         }
         let name = key.file_name();
         let claim = self.manager.root().staging_locks().claim(&name, &*self.access.progress, cancel).await?;
         // Whoever had it may have made it.
         if let Some(tree) = self.published(&key).await? {
             drop(claim);
-            return self.with_below(tree, None, cancel).await;
+            return self.with_below(key, tree, State::Published, cancel).await;
         }
         let record = self.layer.record();
         let height = self.below().len();
@@ -216,20 +235,19 @@ impl Asker {
         let ((mut staged, applied), below) = (made?, below?);
         let snapshots = Arc::clone(self.manager.snapshots());
         let what = || What::new("settle layer", &key);
-        let (below, staged, applied, tree) = blocking(what, {
+        let about = About::applied(&applied, below.last().map(|below| below.key.clone()));
+        let (below, staged, tree) = blocking(what, {
             let (key, token) = (key.clone(), cancel.clone());
             move || {
-                let paths: Vec<PathBuf> = below.iter().map(|tree| tree.path()).collect();
+                let paths: Vec<PathBuf> = below.iter().map(|below| below.tree.path()).collect();
                 snapshots.settle(&mut staged, &applied, &paths, &token)?;
                 let tree = Tree::open(staged.directory(), &key)?;
-                Ok((below, staged, applied, tree))
+                Ok((below, staged, tree))
             }
         })
         .await?;
-        let mut trees = below;
-        trees.push(tree);
-        let unpublished = Mutex::new(Some(Unpublished { staged, applied, claim }));
-        Ok(Arc::new(Unpacked { trees, unpublished }))
+        let state = State::Waiting(Box::new(Unpublished { staged, about, claim }));
+        Ok(Arc::new(Unpacked { below, key, tree, state: state.into() }))
     }
 
     /// Makes the tree of a diff by comparing those of its two parents, which are made first.
@@ -293,28 +311,28 @@ impl Asker {
 
     async fn with_below(
         &self,
-        tree: Arc<Tree>,
-        unpublished: Option<Unpublished>,
+        key: SnapshotKey,
+        tree: Tree,
+        state: State,
         cancel: &CancellationToken,
     ) -> Result<Arc<Unpacked>> {
-        let mut trees = self.all_below(cancel).await?;
-        trees.push(tree);
-        Ok(Arc::new(Unpacked { trees, unpublished: Mutex::new(unpublished) }))
+        let below = self.all_below(cancel).await?;
+        Ok(Arc::new(Unpacked { below, key, tree, state: state.into() }))
     }
 
-    /// The trees of all layers below, once they are settled.
-    async fn all_below(&self, cancel: &CancellationToken) -> Result<Vec<Arc<Tree>>> {
+    /// All layers below, the bottom one first, once they are settled.
+    async fn all_below(&self, cancel: &CancellationToken) -> Result<Vec<Arc<Unpacked>>> {
         let below = self.below();
-        // A parent that is a layer knows those below it.
         let settled = try_join_all(below.into_iter().map(|below| self.of(below).settled()));
         let settled = cancel.run_until_cancelled(settled).await.ok_or_else(|| self.cancelled())??;
         Ok(match settled.as_slice() {
-            [parent] => parent.trees.clone(),
-            many => many.iter().filter_map(|layer| layer.trees.last().cloned()).collect(),
+            // A parent that is a layer knows those below it.
+            [parent] => parent.below.iter().chain([parent]).cloned().collect(),
+            _ => settled,
         })
     }
 
-    async fn published(&self, key: &SnapshotKey) -> Result<Option<Arc<Tree>>> {
+    async fn published(&self, key: &SnapshotKey) -> Result<Option<Tree>> {
         let (snapshots, key) = (Arc::clone(self.manager.snapshots()), key.clone());
         let name = key.clone();
         blocking(
@@ -345,11 +363,6 @@ impl Asker {
         }
     }
 
-    /// What the snapshot directly below is called.
-    fn parent(&self) -> Option<SnapshotKey> {
-        self.below().last().and_then(|below| below.record().snapshot.clone())
-    }
-
     fn of(&self, live: Arc<Live>) -> Self {
         let layer = Layer::of(live, self.layer.handlers().clone());
         Self { manager: self.manager.clone(), layer, access: self.access.clone() }
@@ -363,6 +376,54 @@ impl Asker {
 
     fn cancelled(&self) -> Error {
         Error::Cancelled { what: What::new("unpack", &self.layer.record().id) }
+    }
+}
+
+impl Manager {
+    /// Makes a layer and all below it visible, with one sync for all that are not: the bottom one first. Says whether they
+    /// are; others may have failed to make one visible that they had taken.
+    async fn publish(&self, top: &Arc<Unpacked>) -> Result<bool> {
+        let mut stack: Vec<&Arc<Unpacked>> = top.below.iter().chain([top]).collect();
+        let order: HashMap<SnapshotKey, usize> =
+            stack.iter().enumerate().map(|(at, layer)| (layer.key.clone(), at)).collect();
+        // Stacks of merges may have the same layers in another order: who locks by key waits for nobody who waits for it.
+        stack.sort_by(|one, other| one.key.cmp(&other.key));
+        stack.dedup_by(|one, other| one.key == other.key);
+        let mut taken = Vec::new();
+        for layer in stack {
+            let mut state = layer.state.lock().await;
+            match std::mem::replace(&mut *state, State::Taken) {
+                State::Waiting(unpublished) => taken.push((order.get(&layer.key), state, *unpublished)),
+                State::Published => *state = State::Published,
+                State::Taken => return Ok(false),
+            }
+        }
+        if taken.is_empty() {
+            return Ok(true);
+        }
+        taken.sort_by_key(|(at, ..)| *at);
+        let (mut states, mut staged, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for (_, state, unpublished) in taken {
+            states.push(state);
+            staged.push(unpublished.staged);
+            rest.push((unpublished.about, unpublished.claim));
+        }
+        let synced = self.0.syncs.sync(self.snapshots(), &self.0.tasks, staged).await?;
+        let snapshots = Arc::clone(self.snapshots());
+        let what = || What::new("publish snapshot", &top.key);
+        blocking(what, move || {
+            for (synced, (about, claim)) in synced.into_iter().zip(rest) {
+                snapshots.publish(synced, about)?;
+                // Only now may other processes look whether it is there.
+                drop(claim);
+            }
+            Ok(())
+        })
+        .await?;
+        for mut state in states {
+            *state = State::Published;
+        }
+        Ok(true)
     }
 }
 

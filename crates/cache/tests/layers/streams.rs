@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use lazyblob_cache::Error;
-use lazyblob_cache::layer::{Form, Options, apply, unpack};
+use lazyblob_cache::layer::{Form, Options, apply, unpack, unpack_while_it_comes};
 use lazyblob_cache::testing::Tar;
 use lazyblob_remote::Mismatch;
 use lazyblob_remote::digest::sha256;
@@ -136,7 +136,9 @@ fn limits_refuse_what_grows() {
     run(&|_| ()).unwrap();
     type Change = fn(&mut Options);
     let cases: [(&str, Change); 3] = [
-        ("the limit of a layer's ratio", |options| options.limits.ratio = 40),
+        ("the limit of a layer's ratio", |options| {
+            (options.limits.ratio, options.limits.ratio_above) = (40, 64 << 20);
+        }),
         ("the limit of a layer's size", |options| options.limits.size = 1 << 20),
         ("the limit of a layer", |options| options.limits.entries = 0),
     ];
@@ -205,4 +207,32 @@ fn a_disk_that_fills_is_said_at_once_with_the_file() {
     let Error::Io { path, source, .. } = error.unwrap_err() else { panic!("not io") };
     assert_eq!((path, source.kind()), (target.dir().join("d/large"), io::ErrorKind::StorageFull));
     assert_eq!(names, "d d/large fits");
+}
+
+/// Brings its bytes, and then nothing more until its token is cancelled.
+struct Stalling(io::Cursor<Vec<u8>>, CancellationToken);
+
+impl Read for Stalling {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => {
+                tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(self.1.cancelled());
+                Err(io::Error::other("nobody waits for it any more"))
+            }
+            read => Ok(read),
+        }
+    }
+}
+
+/// Row 30: a layer that is wrong says so while the rest of it has not come.
+#[test]
+fn what_is_wrong_is_told_before_the_rest_has_come() {
+    let (useless, target) = (CancellationToken::new(), Target::new());
+    let blob = Stalling(io::Cursor::new(vec![b'x'; 1 << 20]), useless.clone());
+    let (descriptor, diff_id) = (descriptor(b"x", BARE), sha256(b"x"));
+    let (options, cancel) = (options(Form::Tree), CancellationToken::new());
+    let unpacked =
+        unpack_while_it_comes(blob, &descriptor, &diff_id, &target.dir(), &options, &cancel, &useless);
+    assert!(matches!(unpacked, Err(Error::Invalid { .. })), "{unpacked:?}");
+    assert!(useless.is_cancelled() && !cancel.is_cancelled(), "nobody else is told to end");
 }

@@ -5,7 +5,7 @@ use lazyblob_remote::Access;
 use lazyblob_remote::request::Kind;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::World;
+use crate::support::{World, assert_tree_of, keys, made, read_lazily, remove_behind_our_back, stack};
 
 /// BuildKit row 95: two requests, and none of them for a layer; the same again is one.
 #[tokio::test]
@@ -66,6 +66,35 @@ async fn a_lazy_ref_survives_a_restart() {
     assert_eq!(top.unlazy(&Access::anonymous()).await.unwrap(), 3);
     assert_eq!(world.registry.requests(Kind::BlobGet), 3);
     assert!(!top.is_lazy().await.unwrap());
+    drop(top);
+    manager.close().await.unwrap();
+}
+
+/// BuildKit row 14: what somebody has removed of a root is fetched and made again, by the very handle that found it there.
+#[tokio::test]
+async fn what_was_removed_behind_our_back_is_made_again() {
+    let world = World::new().await;
+    let manager = world.manager().await;
+    let [a, b] = made(["a", "b"]);
+    world.seed("app", &[&a, &b]).await;
+    let access = Access::anonymous();
+    let top = stack(&manager, &[&a, &b], &world.handlers("app", &[&a, &b])).await;
+    top.extract(&access).await.unwrap();
+    remove_behind_our_back(world.root(), b.digest());
+    assert!(read_lazily(&top, &b, &access).await.unwrap() == b.bytes);
+    assert_eq!((world.gets(a.digest()), world.gets(b.digest())), (1, 2));
+    // The snapshot is gone: it is made of the blob, without a request.
+    let key = keys(&top)[1].clone();
+    std::fs::remove_dir_all(manager.snapshots().directory(&key).unwrap().parent().unwrap()).unwrap();
+    top.extract(&access).await.unwrap();
+    assert_tree_of(&top, &[&a, &b]);
+    assert_eq!((world.gets(a.digest()), world.gets(b.digest())), (1, 2));
+    // Both are gone.
+    std::fs::remove_dir_all(manager.snapshots().directory(&key).unwrap().parent().unwrap()).unwrap();
+    remove_behind_our_back(world.root(), b.digest());
+    top.extract(&access).await.unwrap();
+    assert_tree_of(&top, &[&a, &b]);
+    assert_eq!((world.gets(a.digest()), world.gets(b.digest())), (1, 3));
     drop(top);
     manager.close().await.unwrap();
 }

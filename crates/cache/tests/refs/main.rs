@@ -1,6 +1,13 @@
 //! Refs: what is pulled when, by whom, and what is not.
-#![allow(clippy::unwrap_used, reason = "a test that panics says where")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics says where")]
 
 mod blobs;
+mod by_blob;
+mod composed;
+mod handlers;
 mod lazy;
+mod mutable;
+mod once;
+mod resuming;
 mod support;
+mod unpacking;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use lazyblob_cache::testing::Tar;
 use lazyblob_cache::testing::snapshotter::{Entry, apply, tree};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::images::{sequential, unpack};
 use crate::settling::same;
@@ -81,6 +82,7 @@ fn sensible(layers: Vec<Vec<Entry>>) -> Vec<Vec<Entry>> {
         fs::create_dir(&before).unwrap();
         let mut kept: Vec<Entry> = Vec::new();
         let mut own: Vec<PathBuf> = Vec::new();
+        let mut has_gone_through = false;
         rebuild(&before, &sensible, &[]);
         for entry in layer {
             // A mark of opacity is about the directory that a link leads to.
@@ -90,6 +92,18 @@ fn sensible(layers: Vec<Vec<Entry>>) -> Vec<Vec<Entry>> {
                 _ => real(&before, entry.path(), &own),
             };
             let Some(real) = place else { continue };
+            // Nor is a link replaced that an entry before it may have gone through.
+            if has_gone_through && before.join(&real).is_symlink() {
+                continue;
+            }
+            // A link to itself, by whatever way, is refused by some.
+            let target = match &entry {
+                Entry::Link(_, target) => self::real(&before, Path::new(target), &own),
+                _ => None,
+            };
+            if target.is_some_and(|target| target == real) {
+                continue;
+            }
             let is_taken = own.iter().any(|other| {
                 other.starts_with(&real) || (real.starts_with(other) && !before.join(other).is_dir())
             });
@@ -115,6 +129,7 @@ fn sensible(layers: Vec<Vec<Entry>>) -> Vec<Vec<Entry>> {
             {
                 continue;
             }
+            let goes_through = real != entry.path();
             kept.push(entry);
             let next = dir.path().join("next");
             fs::create_dir(&next).unwrap();
@@ -124,6 +139,7 @@ fn sensible(layers: Vec<Vec<Entry>>) -> Vec<Vec<Entry>> {
             if takes {
                 fs::rename(&next, &before).unwrap();
                 own.push(real);
+                has_gone_through |= goes_through;
             } else {
                 kept.pop();
             }
@@ -167,7 +183,8 @@ fn tars(layers: &[Vec<Entry>]) -> Vec<Vec<u8>> {
 fn some() -> ProptestConfig {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    if asked { default } else { ProptestConfig { cases: 16, ..default } }
+    // Always the same ones, unless more are asked for.
+    if asked { default } else { ProptestConfig { cases: 16, rng_seed: RngSeed::Fixed(4), ..default } }
 }
 
 proptest! {

@@ -1,0 +1,230 @@
+//! Merges, diffs, and how often something was used.
+
+use lazyblob_cache::prune::PruneOptions;
+use lazyblob_cache::{BlobChainId, ChainId, DescHandlers, GetOptions, ImmutableRef, Manager};
+use lazyblob_remote::Access;
+use lazyblob_remote::testing::TestRegistry;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Made, World, assert_tree_of, kinds, layers, made, stack, tree};
+
+async fn merge(manager: &Manager, refs: &[ImmutableRef]) -> Option<ImmutableRef> {
+    manager.merge(refs, GetOptions::default()).await.unwrap()
+}
+
+async fn counts(manager: &Manager) -> (usize, usize) {
+    let usage = manager.usage(&[]).await.unwrap();
+    let used = usage.entries.iter().filter(|entry| entry.in_use).count();
+    (used, usage.entries.len() - used)
+}
+
+/// BuildKit row 35: nothing of nothing, of one that one, merges of merges flattened, and the counts of BuildKit's own
+/// TestMergeOp.
+#[tokio::test]
+async fn merges() {
+    for wanted in kinds() {
+        let world = World::of(TestRegistry::builder(), &layers(), wanted).await;
+        let manager = world.manager().await;
+        let all = made(["a", "b", "c", "d", "e", "f"]);
+        let every: Vec<&Made> = all.iter().collect();
+        world.seed("app", &every).await;
+        let handlers = world.handlers("app", &every);
+        assert!(merge(&manager, &[]).await.is_none());
+        let mut refs = Vec::new();
+        for layer in &all {
+            refs.push(stack(&manager, &[layer], &handlers).await);
+        }
+        let single = merge(&manager, &refs[..1]).await.unwrap();
+        assert_eq!(single.id(), refs[0].id());
+        drop(single);
+        assert_eq!(counts(&manager).await, (6, 0));
+        let three = merge(&manager, &refs[..3]).await.unwrap();
+        assert_eq!(counts(&manager).await, (7, 0));
+        let again = merge(&manager, &refs[..3]).await.unwrap();
+        assert_eq!(again.id(), three.id(), "the same merge is the same record");
+        let others = merge(&manager, &refs[3..]).await.unwrap();
+        let nested = merge(&manager, &[three.clone(), others.clone()]).await.unwrap();
+        assert_eq!(nested.record().kind.parents().count(), 6, "flattened");
+        assert_eq!(counts(&manager).await, (9, 0));
+        drop((refs, three, again, others));
+        assert_eq!(counts(&manager).await, (7, 2), "the merges in between are not needed");
+        assert!(world.registry.lines().is_empty(), "all of it is lazy");
+        nested.extract(&Access::anonymous()).await.unwrap();
+        assert_tree_of(&nested, &every);
+        drop(nested);
+        assert_eq!(counts(&manager).await, (0, 9));
+        let pruned = manager.prune(&PruneOptions::default(), &CancellationToken::new()).await.unwrap();
+        assert_eq!((pruned.records.len(), pruned.snapshots), (9, 6));
+        assert_eq!(counts(&manager).await, (0, 0));
+        manager.close().await.unwrap();
+    }
+}
+
+/// BuildKit rows 5, 7, 35: a merge has the identity of its layers in their order, and whoever asks for those blobs gets
+/// the merge.
+#[tokio::test]
+async fn a_merge_is_the_chain_of_its_layers() {
+    let world = World::new().await;
+    let manager = world.manager().await;
+    let all = made(["a", "b", "c", "d"]);
+    let [a, b, c, d] = &all;
+    let handlers = world.handlers("app", &[a, b, c, d]);
+    let (one, other) = (stack(&manager, &[a, b], &handlers).await, stack(&manager, &[c, d], &handlers).await);
+    let merged = merge(&manager, &[one.clone(), other.clone()]).await.unwrap();
+    let chains = ChainId::of_stack(all.iter().map(|layer| &layer.blob.diff_id));
+    assert_eq!(merged.chain().as_ref(), chains.last());
+    let blobs = all.iter().skip(1).fold(BlobChainId::base(a.digest(), &a.blob.diff_id), |below, layer| {
+        below.with(layer.digest(), &layer.blob.diff_id)
+    });
+    assert_eq!(merged.blob_chain(), Some(blobs));
+    for single in [&one, &other] {
+        assert_ne!(merged.blob_chain(), single.blob_chain());
+    }
+    let digests = |of: &ImmutableRef| -> Vec<_> {
+        of.layers().iter().map(|layer| layer.blob().unwrap().descriptor.digest().clone()).collect()
+    };
+    assert_eq!(digests(&merged), all.each_ref().map(|layer| layer.digest().clone()));
+    let flat = stack(&manager, &[a, b, c, d], &handlers).await;
+    assert_eq!(flat.id(), merged.id());
+    let back = merge(&manager, &[other.clone(), one.clone()]).await.unwrap();
+    assert_ne!((back.id(), back.chain()), (merged.id(), merged.chain()), "the order counts");
+    assert!(world.registry.lines().is_empty());
+    drop((one, other, merged, flat, back));
+    manager.close().await.unwrap();
+}
+
+/// The last one is on top, and its whiteouts hide what lies below.
+#[tokio::test]
+async fn the_tree_of_a_merge() {
+    use lazyblob_cache::testing::Tar;
+    for wanted in kinds() {
+        let world = World::of(TestRegistry::builder(), &layers(), wanted).await;
+        let manager = world.manager().await;
+        let packed = super::support::Packed::Gzip;
+        let low = Tar::new().dir("d", 0o755).file("d/old", "old").file("d/who", "low").end();
+        let low = Made::of("low", low, packed);
+        let high = Tar::new().dir("d", 0o700).file("d/who", "high").whiteout("d/", "old").end();
+        let high = Made::of("high", high, packed);
+        world.seed("app", &[&low, &high]).await;
+        let handlers = world.handlers("app", &[&low, &high]);
+        let (bottom, top) =
+            (stack(&manager, &[&low], &handlers).await, stack(&manager, &[&high], &handlers).await);
+        let merged = merge(&manager, &[bottom, top]).await.unwrap();
+        let access = Access::anonymous();
+        futures::future::try_join_all((0..4).map(|_| merged.extract(&access))).await.unwrap();
+        let (dir, made) = tree(&merged);
+        assert_eq!(made.names(), ["d", "d/who"], "{wanted:?}");
+        assert_eq!(made.get("d").unwrap().mode, 0o700);
+        assert_eq!(super::support::text(dir.path().join("tree/d/who")), "high");
+        drop(merged);
+        manager.close().await.unwrap();
+    }
+}
+
+/// BuildKit row 36: what makes a ref of another that it stands on is the layers in between; their blobs stay what they
+/// are, and stay lazy.
+#[tokio::test]
+async fn diffs() {
+    for wanted in kinds() {
+        let world = World::of(TestRegistry::builder(), &layers(), wanted).await;
+        let manager = world.manager().await;
+        let all = made(["a", "b", "c"]);
+        let [a, b, c] = &all;
+        world.seed("app", &[a, b, c]).await;
+        let handlers = world.handlers("app", &[a, b, c]);
+        let bottom = stack(&manager, &[a], &handlers).await;
+        let middle = stack(&manager, &[a, b], &handlers).await;
+        let top = stack(&manager, &[a, b, c], &handlers).await;
+        let diff = async |lower: Option<&ImmutableRef>, upper: Option<&ImmutableRef>| {
+            manager.diff(lower, upper, GetOptions::default()).await.unwrap()
+        };
+        let digests = |of: &ImmutableRef| -> Vec<_> {
+            of.layers().iter().map(|layer| layer.blob().unwrap().descriptor.digest().clone()).collect()
+        };
+        let single = diff(Some(&bottom), Some(&middle)).await;
+        assert_eq!(digests(&single), [b.digest().clone()]);
+        assert_eq!(single.chain(), Some(ChainId::base(&b.blob.diff_id)), "as if it were a bottom layer");
+        assert_ne!(single.blob_chain(), middle.blob_chain());
+        let several = diff(Some(&bottom), Some(&top)).await;
+        assert_eq!(digests(&several), [b.digest().clone(), c.digest().clone()]);
+        assert_eq!(counts(&manager).await, (6, 0), "three layers, two diffs of one each, and their merge");
+        let whole = diff(None, Some(&top)).await;
+        assert_eq!(digests(&whole), digests(&top));
+        let again = diff(Some(&bottom), Some(&middle)).await;
+        assert_eq!(again.id(), single.id());
+        drop((bottom, middle, top));
+        assert!(world.registry.lines().is_empty());
+        let access = Access::anonymous();
+        single.extract(&access).await.unwrap();
+        assert_tree_of(&single, &[b]);
+        several.extract(&access).await.unwrap();
+        assert_tree_of(&several, &[b, c]);
+        whole.extract(&access).await.unwrap();
+        assert_tree_of(&whole, &[a, b, c]);
+        for layer in &all {
+            assert_eq!(world.gets(layer.digest()), 1);
+        }
+        drop((single, several, whole, again));
+        manager.close().await.unwrap();
+    }
+}
+
+/// BuildKit row 36: what makes a ref of itself is nothing, and nothing is a tree too.
+#[tokio::test]
+async fn a_diff_of_nothing() {
+    let world = World::new().await;
+    let manager = world.manager().await;
+    let [a] = made(["a"]);
+    let one = stack(&manager, &[&a], &world.handlers("app", &[&a])).await;
+    let same = manager.diff(Some(&one), Some(&one), GetOptions::default()).await.unwrap();
+    let none = manager.diff(None, None, GetOptions::default()).await.unwrap();
+    for empty in [&same, &none] {
+        empty.extract(&Access::anonymous()).await.unwrap();
+        assert_eq!(tree(empty).1.names(), Vec::<&str>::new());
+        assert!(!empty.is_lazy().await.unwrap());
+    }
+    assert!(world.registry.lines().is_empty(), "nothing is fetched for it");
+    drop((one, same, none));
+    manager.close().await.unwrap();
+}
+
+/// BuildKit row 30: the last handle that counts makes a use; clones and those that say so do not count.
+#[tokio::test]
+async fn uses_are_counted_with_the_last_handle() {
+    let world = World::new().await;
+    let manager = world.manager().await;
+    let [a] = made(["a"]);
+    let first = stack(&manager, &[&a], &world.handlers("app", &[&a])).await;
+    let id = first.id();
+    let last_use = async || {
+        let usage = manager.usage(&[]).await.unwrap();
+        usage.entries.iter().find(|entry| entry.record.id == id).unwrap().last_use
+    };
+    let new = last_use().await;
+    assert_eq!(new.count, 0);
+    let second = stack(&manager, &[&a], &world.handlers("app", &[&a])).await;
+    let clone = first.clone();
+    drop(first);
+    assert_eq!(last_use().await, new, "one that counts is left");
+    drop(second);
+    let used = last_use().await;
+    assert_eq!(used.count, 1);
+    assert!(used.at >= new.at);
+    drop(clone);
+    assert_eq!(last_use().await, used, "a clone is no use");
+    let handlers = world.handlers("app", &[&a]);
+    let unused = GetOptions { handlers: handlers.clone(), unused: true, ..GetOptions::default() };
+    drop(manager.get(&id, unused).await.unwrap());
+    assert_eq!(last_use().await, used);
+    drop(manager.get(&id, GetOptions { handlers, ..GetOptions::default() }).await.unwrap());
+    assert_eq!(last_use().await.count, 2);
+    // What is dropped and not asked for is written by close.
+    drop(stack(&manager, &[&a], &world.handlers("app", &[&a])).await);
+    manager.close().await.unwrap();
+    drop(manager);
+    let manager = world.process().await;
+    let usage = manager.usage(&[]).await.unwrap();
+    assert_eq!(usage.entries[0].last_use.count, 3);
+    let _ = DescHandlers::none();
+    manager.close().await.unwrap();
+}
