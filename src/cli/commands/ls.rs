@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
                 documents.push(json!({"reference": name, "digest": digest, "error": error.to_string()}));
                 let unknown = || "?".to_owned();
                 let [kind, size, lazy, created, used] = std::array::from_fn(|_| unknown());
-                rows.push([name, short(digest).to_owned(), kind, size, lazy, created, used]);
+                rows.push([name, short(digest), kind, size, lazy, created, used]);
             }
         }
     }
@@ -69,7 +69,7 @@ fn row(about: &About) -> [String; 7] {
     let ago = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), ago);
     [
         about.reference.to_string(),
-        short(about.root.digest()).to_owned(),
+        short(about.root.digest()),
         printable(&kind).into_owned(),
         HumanBytes(size).to_string(),
         HumanBytes(lazy).to_string(),

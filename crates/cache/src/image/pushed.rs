@@ -1,5 +1,7 @@
 //! What is learned of an image when it has gone somewhere, or come from somewhere.
 
+use std::sync::Arc;
+
 use lazyblob_remote::Manifest;
 use lazyblob_remote::endpoint::{Name, Source};
 use lazyblob_remote::provider::Origin;
@@ -30,7 +32,7 @@ impl Manager {
         let mut digests: Vec<Digest> = manifests.iter().map(|manifest| manifest.digest().clone()).collect();
         let blobs = manifests.iter().flat_map(Manifest::child_blobs).map(|blob| blob.digest().clone());
         let blobs: Vec<Digest> = blobs.collect();
-        let (origin, table) = (origin.clone(), self.0.table.clone());
+        let (origin, table) = (origin.clone(), Arc::clone(&self.0.table));
         self.write(move |rows| {
             let place = record::Source::from(origin.clone());
             for blob in blobs {

@@ -8,4 +8,6 @@ mod pull;
 mod push;
 mod roots;
 mod serve;
+mod signals;
 mod support;
+mod unpack;

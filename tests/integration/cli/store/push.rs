@@ -9,6 +9,7 @@ use serde_json::json;
 use super::support::{costs, counts, forget, lazily, said, seed_index, stored, with_app};
 use crate::support::image;
 
+/// BuildKit row 106: what is pushed lazily stays lazy.
 #[tokio::test]
 async fn to_the_repository_it_came_from_it_is_a_head_and_a_put() {
     let (desk, registry, image) = with_app(4).await;
@@ -38,6 +39,7 @@ async fn an_index_goes_to_its_repository_with_one_put_too() {
     costs(&desk, &registry, &words, &expected).await;
 }
 
+/// BuildKit row 106: and so it does where all of it is mounted.
 #[tokio::test]
 async fn to_another_repository_of_the_registry_it_is_n_plus_1_mounts() {
     let (desk, registry, image) = with_app(4).await;
@@ -54,6 +56,7 @@ async fn to_another_repository_of_the_registry_it_is_n_plus_1_mounts() {
     assert_eq!(raw.as_bytes(), image.manifest.bytes());
 }
 
+/// Row 96: what is read is asked for, and nothing else. BuildKit row 103: mounted from wherever it was seen.
 #[tokio::test]
 async fn to_another_registry_only_what_is_missing_is_fetched() {
     let (desk, registry, image) = with_app(4).await;
