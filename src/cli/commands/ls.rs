@@ -1,8 +1,6 @@
 //! `lazyblob ls`: the images of the cache.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use indicatif::{HumanBytes, HumanDuration};
+use indicatif::HumanBytes;
 use lazyblob::cache::Manager;
 use lazyblob::cache::image::{About, AboutImage, Named};
 use lazyblob::remote::digest::short;
@@ -66,7 +64,7 @@ fn row(about: &About) -> [String; 7] {
     let (size, lazy) = about.sizes();
     let platforms = platforms(about).join(",");
     let kind = if platforms.is_empty() { kind(&about.root).to_owned() } else { platforms };
-    let ago = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), ago);
+    let ago = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), table::ago);
     [
         about.reference.to_string(),
         short(about.root.digest()),
@@ -95,9 +93,4 @@ fn used(about: &About) -> Option<u64> {
 /// Seconds of milliseconds since 1970.
 fn seconds(at: u64) -> u64 {
     at / 1000
-}
-
-fn ago(at: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{} ago", HumanDuration(now.saturating_sub(Duration::from_millis(at))))
 }

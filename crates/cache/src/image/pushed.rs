@@ -13,6 +13,7 @@ use super::pull::is_remote;
 use crate::error::Result;
 use crate::manager::Manager;
 use crate::record::{self, RecordType, Rows};
+use crate::root::{Pin, Pinned};
 
 /// Indexes nested deeper than this are not looked into.
 const MAX_DEPTH: usize = 8;
@@ -70,6 +71,16 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    /// Keeps what the manifest called `root` names from being pruned.
+    pub(super) async fn pin_all_below(&self, root: &Digest) -> Result<Pinned> {
+        let mut pins = vec![Pin::Blob(root.clone())];
+        for manifest in self.manifests_below(root).await? {
+            pins.push(Pin::Blob(manifest.digest().clone()));
+            pins.extend(manifest.child_blobs().into_iter().map(|blob| Pin::Blob(blob.digest().clone())));
+        }
+        self.root().live().pin(&pins)
     }
 
     /// The manifest called `root` and all below it that are here.

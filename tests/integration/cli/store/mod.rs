@@ -2,6 +2,7 @@
 //! written down.
 
 mod credentials;
+mod du;
 mod ls;
 mod names;
 mod pull;
