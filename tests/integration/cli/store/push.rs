@@ -93,6 +93,30 @@ async fn to_another_registry_only_what_is_missing_is_fetched() {
     assert_eq!(run.stats()["blobs"], json!({"present": 0, "mounted": 4, "uploaded": 2, "fetched": 1}));
 }
 
+/// A blob that is fetched to be pushed is seen to come before it is seen to go.
+#[tokio::test]
+async fn what_comes_in_to_go_out_is_shown() {
+    let (desk, registry, image) = with_app(1).await;
+    let other = TestRegistry::start().await;
+    let app = format!("{}/app:1", registry.host());
+    desk.ok(&format!("pull {app}")).await;
+    let run = desk.ok(&format!("--progress json push {app} {}/app:1", other.host())).await;
+    let layer = image.blobs[1].0.digest().to_string();
+    let events = run.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut states: Vec<String> = events
+        .filter(|event| event["digest"] == json!(layer))
+        .map(|event| event["state"].as_str().unwrap().to_owned())
+        .collect();
+    states.dedup();
+    assert_eq!(states.last().map(String::as_str), Some("done"), "{}", run.stderr);
+    // Its upload is at nought until it is here; the two tell their own parts.
+    let mut way = states.iter();
+    for part in ["downloading", "verifying", "uploading", "done"] {
+        assert!(way.any(|state| state == part), "{part} in {states:?}");
+    }
+    assert_eq!(run.digest(), image.manifest.digest().to_string());
+}
+
 #[tokio::test]
 async fn what_is_not_in_the_cache_is_pulled_lazily_first() {
     let (desk, registry, image) = with_app(2).await;
