@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt as _;
-use lazyblob::remote::copy::Copy;
-use lazyblob::remote::endpoint::{Name, Source, Target};
+use lazyblob::remote::endpoint::{Source, Target};
 use lazyblob::remote::layout::Layout;
 use lazyblob::remote::transfer::{Limits, Transfers, Wanted};
 use lazyblob::remote::{Access, Manifest, Priority};
@@ -22,7 +21,7 @@ use support::{Embedded, Outcome};
 async fn main() -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let registry = Embedded::start().await?;
-    let (source, image) = push_an_image(&registry, &directory.path().join("image")).await?;
+    let (source, image) = registry.push_an_image(&directory.path().join("image")).await?;
     let store = Layout::create_or_open(directory.path().join("store")).await?;
     // The engine's limits hold for all who ask it, and may be changed while it works.
     let transfers = registry.client.transfers();
@@ -70,16 +69,4 @@ fn layers(
         access: Access { priority, ..Access::anonymous() },
     });
     transfers.layers(wanted.collect())
-}
-
-async fn push_an_image(registry: &Embedded, path: &std::path::Path) -> Outcome<(Arc<dyn Source>, Manifest)> {
-    let layout = Layout::create_or_open(path).await?;
-    let layers = support::layers(6, 20 << 20)?;
-    let image = support::write_image(&layout, "1", &layers).await?;
-    let repository = registry.repository("team/app")?;
-    let (source, target) = registry.ends(&repository, &repository)?;
-    let (name, names) = (Name::Tag("1".into()), vec![Name::Tag("1".into())]);
-    let transfers = registry.client.transfers().clone();
-    Copy::new(Arc::new(layout), name, target, names, Access::anonymous(), transfers).run().await?;
-    Ok((source, image))
 }

@@ -4,15 +4,16 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use lazyblob::remote::copy::Copy;
 use lazyblob::remote::digest;
-use lazyblob::remote::endpoint::{Name, Target as _};
+use lazyblob::remote::endpoint::{Name, Source, Target as _};
 use lazyblob::remote::hosts::Hosts;
 use lazyblob::remote::layout::Layout;
 use lazyblob::remote::media;
@@ -63,6 +64,19 @@ impl Embedded {
         let source = RegistrySource::new(self.client.repository(from, scopes.clone(), &access)?);
         let target = RegistryTarget::new(self.client.repository(to, scopes, &access)?);
         Ok((Arc::new(source), Arc::new(target)))
+    }
+
+    /// Pushes `team/app:1`, six layers of this machine's own files, by way of a layout at `path`. Returns where it is, and
+    /// its manifest.
+    pub(crate) async fn push_an_image(&self, path: &Path) -> Outcome<(Arc<dyn Source>, Manifest)> {
+        let layout = Layout::create_or_open(path).await?;
+        let image = write_image(&layout, "1", &layers(6, 20 << 20)?).await?;
+        let repository = self.repository("team/app")?;
+        let (source, target) = self.ends(&repository, &repository)?;
+        let (name, names) = (Name::Tag("1".into()), vec![Name::Tag("1".into())]);
+        let transfers = self.client.transfers().clone();
+        Copy::new(Arc::new(layout), name, target, names, Access::anonymous(), transfers).run().await?;
+        Ok((source, image))
     }
 
     /// What the registry itself has counted.

@@ -78,14 +78,12 @@ impl Store {
         Ok(self.knows(blob) || self.look(blob)?)
     }
 
-    /// As [`Store::has`], for who may not block.
+    /// Whether a blob is here in its full size: the disk is asked, whatever is known. For who may not block, and for who
+    /// does something because of the answer.
     ///
     /// # Errors
     /// Those of [`Store::has`].
     pub async fn holds(&self, blob: &Descriptor) -> Result<bool> {
-        if self.knows(blob) {
-            return Ok(true);
-        }
         let (store, blob) = (self.clone(), blob.clone());
         let what = What::new(LOOK, blob.digest());
         blocking(what, move || store.look(&blob)).await

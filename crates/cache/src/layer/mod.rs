@@ -5,12 +5,24 @@
 
 mod applied;
 mod apply;
+mod compress;
+mod compression;
+mod convert;
+mod diff;
+mod file_list;
 mod options;
 mod stream;
 mod tarball;
+mod uncompressed;
 mod unpack;
+mod write_tar;
 
 pub use applied::{Applied, Link, Pending, Skipped, Usage};
 pub use apply::apply;
+pub use compress::{Compressed, Compressor};
+pub use compression::{Algorithm, Compression, Family, LayerType};
+pub use convert::convert;
+pub use diff::{Diffed, diff, tar_of};
+pub use file_list::file_list;
 pub use options::{Form, Limits, Options};
-pub use unpack::unpack;
+pub use unpack::{unpack, unpack_while_it_comes};

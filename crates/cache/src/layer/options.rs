@@ -7,10 +7,13 @@ pub enum Form {
     /// The directory has the layers below: whiteouts remove what they name. What this same layer has put there stays.
     Tree,
     /// The directory is this layer's alone, as overlayfs wants it: a whiteout is a character device 0/0 of the name, an
-    /// opaque directory has the xattr `trusted.overlay.opaque=y`.
+    /// opaque directory has the xattr `trusted.overlay.opaque=y`, one with whiteouts in it an empty
+    /// `trusted.overlay.origin`, so that the kernel looks for them. It looks for opacity in every directory but the root
+    /// of a layer: below a layer whose root has it, nothing may be mounted.
     Overlay,
     /// The directory is this layer's alone, and needs no privileges: markers stay what they are in the tar, empty files
-    /// called `.wh.NAME` and `.wh..wh..opq`.
+    /// called `.wh.NAME` and `.wh..wh..opq`. Where there is `NAME` as well it is this layer's, and a directory hides all
+    /// that the layers below have in theirs.
     Plain,
 }
 
@@ -39,8 +42,10 @@ pub struct Options {
 pub struct Limits {
     /// Bytes of the uncompressed tar.
     pub size: u64,
-    /// Uncompressed bytes for each compressed one, felt above 64 MiB.
+    /// Uncompressed bytes for each compressed one.
     pub ratio: u64,
+    /// Below so many uncompressed bytes the ratio says nothing.
+    pub ratio_above: u64,
     /// Entries of the tar.
     pub entries: u64,
 }
@@ -60,8 +65,8 @@ impl Options {
 }
 
 impl Default for Limits {
-    /// 1 TiB, 2000:1 (a gzip stream of zeros is 1030:1), 50 million entries.
+    /// 1 TiB; 2000:1 above 1 GiB (a gzip stream of zeros is 1030:1, one of zstd ten times that); 50 million entries.
     fn default() -> Self {
-        Self { size: 1 << 40, ratio: 2000, entries: 50_000_000 }
+        Self { size: 1 << 40, ratio: 2000, ratio_above: 1 << 30, entries: 50_000_000 }
     }
 }

@@ -27,7 +27,7 @@ use crate::error::{Error, Mismatch, Result};
 /// * [`Error::Invalid`]: stream or tar are malformed or cut off, something follows the compressed stream, or an entry makes
 ///   no sense where it is; the message names it.
 /// * [`Error::Refused`]: a limit of the options, or a name that leads out of `dir`.
-/// * [`Error::Io`]: a file, with its path; or `blob`, whose error is the source as it was.
+/// * [`Error::Io`]: a file, with its path; or the reader, called `blob`, whose error is the source as it was.
 /// * [`Error::Cancelled`].
 ///
 /// After an error `dir` has part of the tree, and is to be thrown away.
@@ -39,6 +39,23 @@ pub fn unpack(
     options: &Options,
     cancel: &CancellationToken,
 ) -> Result<Applied> {
+    unpack_while_it_comes(blob, descriptor, diff_id, dir, options, cancel, &CancellationToken::new())
+}
+
+/// As [`unpack`], for a `blob` that may keep its reader waiting: `useless` is cancelled when the layer proves no good, and
+/// `blob` is to end its waits then. So what is wrong with a layer is told at once, however slowly the rest of it comes.
+///
+/// # Errors
+/// Those of [`unpack`].
+pub fn unpack_while_it_comes(
+    blob: impl Read + Send,
+    descriptor: &Descriptor,
+    diff_id: &Digest,
+    dir: &Path,
+    options: &Options,
+    cancel: &CancellationToken,
+    useless: &CancellationToken,
+) -> Result<Applied> {
     let what = What::new("unpack layer", descriptor.digest());
     let Some(hasher) = Hasher::new(diff_id.algorithm()) else {
         let reason = format!("a diffID by {} cannot be checked", diff_id.algorithm());
@@ -47,9 +64,12 @@ pub fn unpack(
     let media_type = descriptor.media_type().to_string();
     let applied = std::thread::scope(|scope| {
         let (feed, pipe) = Pipe::new(what.clone());
-        let feeder = scope.spawn(|| feed.run(blob, &media_type, options.limits.ratio, cancel));
+        let feeder = scope.spawn(|| feed.run(blob, &media_type, &options.limits, cancel));
         let bytes = Bytes::new(pipe, hasher, options.limits.size, what.clone(), cancel);
         let applied = apply_bytes(bytes, dir, options, &what, cancel);
+        if applied.is_err() {
+            useless.cancel();
+        }
         match feeder.join() {
             Ok(()) => applied,
             Err(panic) => std::panic::resume_unwind(panic),

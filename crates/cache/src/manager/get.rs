@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lazyblob_remote::provider::Origin;
+use oci_spec::image::Digest;
 
 use super::live::Live;
 use super::{GetOptions, Manager};
-use crate::error::{Error, Missing, Result};
+use crate::error::{Error, Missing, Result, What};
 use crate::handler::DescHandlers;
 use crate::metadata::Read;
-use crate::record::{Record, RecordId, Rows};
+use crate::record::{LayerBlob, Record, RecordId, Rows};
 use crate::refs::ImmutableRef;
 use crate::root::{Pin, Pinned};
+use crate::unlazy::blocking;
 
 /// A record and its pin, as they leave a turn.
 pub(crate) type Loaded = (Record, Pinned);
@@ -48,6 +50,15 @@ impl Manager {
     pub async fn find_by_chain(&self, chain: &crate::ChainId) -> Result<Vec<RecordId>> {
         let chain = chain.to_string();
         self.read(move |rows| Rows::of_chain(rows, &chain)).await
+    }
+
+    /// The same for several chains, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`].
+    pub async fn find_by_chains(&self, chains: Vec<crate::ChainId>) -> Result<Vec<Vec<RecordId>>> {
+        self.read(move |rows| chains.iter().map(|chain| Rows::of_chain(rows, &chain.to_string())).collect())
+            .await
     }
 
     /// The record of these blobs all the way down.
@@ -95,22 +106,37 @@ impl Manager {
 
     /// Blobs below `live` that are needed, are not here, and nobody in `handlers` brings.
     async fn missing(&self, live: &Arc<Live>, handlers: &DescHandlers) -> Result<Vec<Missing>> {
-        let mut missing: Vec<Missing> = Vec::new();
+        let mut wanted: Vec<(Record, LayerBlob)> = Vec::new();
+        let mut seen: HashSet<Digest> = HashSet::new();
         for ancestor in with_ancestors(live) {
-            let record = ancestor.record();
-            let Some(blob) = &record.blob else { continue };
-            let descriptor = &blob.descriptor;
-            if handlers.has(descriptor.digest())
-                || missing.iter().any(|known| known.descriptor.digest() == descriptor.digest())
-                || self.0.store.holds(descriptor).await?
-                || self.has_snapshot(&record).await?
-            {
-                continue;
+            let record = (*ancestor.record()).clone();
+            let Some(blob) = record.blob.clone() else { continue };
+            let digest = blob.descriptor.digest();
+            if !handlers.has(digest) && seen.insert(digest.clone()) {
+                wanted.push((record, blob));
             }
-            let hints = record.sources.iter().cloned().map(Origin::from).collect();
-            missing.push(Missing { descriptor: descriptor.clone(), hints });
         }
-        Ok(missing)
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (store, snapshots) = (self.0.store.clone(), Arc::clone(&self.0.snapshots));
+        let what = || What::new("find blobs", &live.record().id);
+        blocking(what, move || {
+            let mut missing = Vec::new();
+            for (record, LayerBlob { descriptor, .. }) in wanted {
+                let unpacked = match &record.snapshot {
+                    Some(key) if !store.look(&descriptor)? => snapshots.info(key)?.is_some(),
+                    Some(_) => true,
+                    None => store.look(&descriptor)?,
+                };
+                if !unpacked {
+                    let hints = record.sources.into_iter().map(Origin::from).collect();
+                    missing.push(Missing { descriptor, hints });
+                }
+            }
+            Ok(missing)
+        })
+        .await
     }
 
     /// Adds what `options` say of where it is seen.

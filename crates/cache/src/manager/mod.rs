@@ -32,6 +32,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lazyblob_flightcontrol::Group;
+use lazyblob_remote::Registry;
 use lazyblob_remote::transfer::Transfers;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -44,12 +45,12 @@ use self::keeper::Keeper;
 use self::live::Table;
 use crate::content::Store;
 use crate::error::{Error, Result, What};
-use crate::metadata::{self, Database, Engine, Read, Transaction};
+use crate::metadata::{self, Database, Engine, Read, Sled, Transaction};
 use crate::mount::Mounter;
 use crate::record::{RecordId, Rows, now};
 use crate::remotes::Remotes;
 use crate::root::{Dir, Root};
-use crate::snapshot::{SnapshotKey, Snapshotter};
+use crate::snapshot::{self, Places, SnapshotKey, Snapshotter, Wanted};
 use crate::unlazy::{Step, Syncs, Unpacked, blocking};
 
 /// What a manager stands on.
@@ -63,6 +64,21 @@ pub struct Components {
     pub engine: Arc<dyn Engine>,
     /// What keeps unpacked layers.
     pub snapshots: Arc<dyn Snapshotter>,
+}
+
+impl Components {
+    /// What is usual: the client's own engine, hints that lead to its registries, sled, and the snapshots that `root` has
+    /// or that work best there.
+    ///
+    /// # Errors
+    /// Those of [`snapshot::open`].
+    pub async fn usual(root: &Root, registry: &Registry) -> Result<Self> {
+        let places = Places::below(root.path());
+        let what = || What::new("open snapshots", root.path().display());
+        let snapshots = blocking(what, move || snapshot::open(places, Wanted::Auto)).await?;
+        let (transfers, remotes) = (registry.transfers().clone(), Arc::new(registry.clone()));
+        Ok(Self { transfers, remotes, engine: Arc::new(Sled), snapshots })
+    }
 }
 
 /// The cache of one root. Cheap to clone; clones are the same one. An embedder has one for each root, and closes it.
@@ -118,8 +134,36 @@ impl Manager {
             root,
         };
         let manager = Self(Arc::new(inner));
-        manager.write(|_| Ok(())).await?;
+        if manager.0.root.check_writable("open cache").is_ok() {
+            manager.write(|_| Ok(())).await?;
+            manager.clear().await?;
+        }
         Ok(manager)
+    }
+
+    /// Puts away what dead makers have left, and begins to delete, slowly, what was put away.
+    async fn clear(&self) -> Result<()> {
+        let (locks, trash) = (self.0.root.staging_locks().clone(), self.0.root.trash().clone());
+        let mounter = Arc::clone(&self.0.mounter);
+        let what = || What::new("clear staging", self.0.root.path().display());
+        let is_empty = blocking(what, {
+            let trash = trash.clone();
+            move || {
+                locks.sweep(&trash)?;
+                mounter.recover()?;
+                trash.is_empty()
+            }
+        })
+        .await?;
+        if !is_empty {
+            let closing = self.0.closing.clone();
+            self.0.tasks.spawn(async move {
+                if let Err(error) = trash.sweep(&closing).await {
+                    tracing::warn!(%error, "the trash could not be emptied");
+                }
+            });
+        }
+        Ok(())
     }
 
     /// The root it is in.

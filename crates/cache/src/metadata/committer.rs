@@ -115,15 +115,16 @@ impl Committer {
     /// One round: those who read, then one group of those who write.
     fn serve(&mut self) {
         let Some(session) = &mut self.session else { return };
-        let reads = self.queue.reads.len();
-        for read in self.queue.reads.drain(..) {
-            let nothing = Changes::new();
+        let nothing = Changes::new();
+        // Those who come after one that finds it damaged wait until it is mended.
+        while !session.has_failed()
+            && let Some(read) = self.queue.reads.pop_front()
+        {
             read.run(&Transaction::new(session.store(), &nothing, session.generation()));
         }
         if !session.has_failed() && !self.queue.writes.is_empty() {
             write(session, &mut self.queue.writes, &self.shared);
         }
-        tracing::trace!(reads, writes = self.queue.writes.len(), "served");
         if session.has_failed() {
             self.suspect |= session.is_damaged();
             self.session = None;

@@ -47,3 +47,23 @@ pub(super) fn pause(duration: Duration) {
         std::thread::park_timeout(left);
     }
 }
+
+/// The error of the system that `text` quotes as `Debug` writes it. sled says no more of some of them than that.
+pub(super) fn quoted_error(text: &str) -> Option<io::Error> {
+    let (_, rest) = text.split_once("Os { code: ")?;
+    let end = rest.find(|digit: char| !digit.is_ascii_digit())?;
+    rest[..end].parse().ok().map(io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_is_quoted_is_found() {
+        let full = io::Error::from_raw_os_error(28);
+        let text = format!("called `Result::unwrap()` on an `Err` value: {full:?}");
+        assert_eq!(quoted_error(&text).unwrap().raw_os_error(), Some(28));
+        assert!(quoted_error("index out of bounds: the len is 28").is_none());
+    }
+}

@@ -23,31 +23,33 @@ impl GenerationFile {
 
     /// What it says; 0 where there is none.
     pub(super) fn read(&self) -> Result<u64> {
-        self.load().during("read", "the generation", &self.path)
-    }
-
-    fn load(&self) -> io::Result<u64> {
         let file = match self.reading.get() {
             Some(file) => file,
             None => match File::open(&self.path) {
                 Ok(file) => self.reading.get_or_init(|| file),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-                Err(error) => return Err(error),
+                outcome => return outcome.map(|_| 0).during("read", "the generation", &self.path),
             },
         };
+        self.read_from(file)
+    }
+
+    /// Opens it for writing, and makes it where there is none; what it says. Only for who has the database.
+    pub(super) fn open(&self) -> Result<(File, u64)> {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&self.path).during("write", "the generation", &self.path)?;
+        let generation = self.read_from(&file)?;
+        Ok((file, generation))
+    }
+
+    fn read_from(&self, file: &File) -> Result<u64> {
         let mut bytes = [0; 8];
         match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => Ok(u64::from_le_bytes(bytes)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-            Err(error) => Err(error),
+            Err(error) => Err(error).during("read", "the generation", &self.path),
         }
-    }
-
-    /// Opens it for writing, and makes it where there is none. Only for who has the database.
-    pub(super) fn open(&self) -> Result<File> {
-        let mut options = File::options();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        options.open(&self.path).during("write", "the generation", &self.path)
     }
 
     pub(super) fn write(&self, file: &File, generation: u64) -> Result<()> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lazyblob_remote::What;
 
-use super::{Batch, Engine, Entry, MetadataStore};
+use super::{Batch, Engine, Entry, MetadataStore, disk};
 use crate::error::{Error, Result};
 
 /// After each value comes a CRC-32 of its key and itself, in bytes.
@@ -117,9 +117,18 @@ fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
     sum.sum().to_le_bytes()
 }
 
+/// A panic over a refusal of the system is that; any other one is damage.
 fn panicked(operation: &'static str, dir: &Path, panic: &(dyn Any + Send)) -> Error {
-    let reason = format!("it panicked: {}", said(panic));
-    Error::Metadata { what: What::new(operation, dir.display()), reason }
+    let said = said(panic);
+    match disk::quoted_error(said) {
+        Some(source) => {
+            Error::Io { what: What::new(operation, "the database"), path: dir.to_owned(), source }
+        }
+        None => {
+            let reason = format!("it panicked: {said}");
+            Error::Metadata { what: What::new(operation, dir.display()), reason }
+        }
+    }
 }
 
 /// What a panic said.

@@ -1,7 +1,7 @@
 //! Whose turn it is: `db.lock` is held by who has the database, `db.want` by who is next.
 
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ const LONGEST: Duration = Duration::from_millis(4);
 const SHORTEST: Duration = Duration::from_millis(1);
 /// Who is next looks after these.
 const NEXT: Duration = Duration::from_micros(500);
+/// Who waits so long is told for whom.
+const TELL: Duration = Duration::from_secs(1);
 /// So long does the shrinking take.
 const LONG: Duration = Duration::from_millis(40);
 
@@ -43,9 +45,22 @@ impl Locks {
         if !self.wait_for(&want, LONGEST, &mut goes_on)? || !self.wait_for(&lock, NEXT, &mut goes_on)? {
             return Ok(None);
         }
+        self.sign(&lock)?;
         let path = self.dir.join("db.want");
         want.unlock().during("lock", "the database", &path)?;
         Ok(Some(Turn { _lock: lock, want }))
+    }
+
+    /// Says in the lock file whose it is, for who has to wait long.
+    fn sign(&self, lock: &File) -> Result<()> {
+        let me = format!("{:>10}\n", std::process::id());
+        let signed = lock.write_all_at(me.as_bytes(), 0);
+        signed.during("lock", "the database", &self.dir.join("db.lock"))
+    }
+
+    fn tell_of_waiting(&self) {
+        let holder = std::fs::read_to_string(self.dir.join("db.lock")).unwrap_or_default();
+        tracing::info!(process = holder.trim(), "waiting for another process to let go of the database");
     }
 
     fn open(&self, name: &str) -> Result<File> {
@@ -56,7 +71,7 @@ impl Locks {
     }
 
     fn wait_for(&self, file: &File, longest: Duration, goes_on: &mut impl FnMut() -> bool) -> Result<bool> {
-        let since = Instant::now();
+        let (since, mut told) = (Instant::now(), false);
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(true),
@@ -67,6 +82,10 @@ impl Locks {
             }
             if !goes_on() {
                 return Ok(false);
+            }
+            if !told && since.elapsed() >= TELL {
+                told = true;
+                self.tell_of_waiting();
             }
             let waited = since.elapsed().as_secs_f64() / LONG.as_secs_f64();
             pause(longest - longest.saturating_sub(SHORTEST).mul_f64(waited.min(1.0)));

@@ -5,6 +5,7 @@
 //!             db.want          flocked by the process that is next
 //!             generation       how many batches changed something: eight bytes, read without a lock
 //!             <engine>/        the engine's files
+//!             <engine>.new     these are new, and perhaps not filled yet
 //!             <engine>.broken-<n>/   what could not be opened, set aside for whoever wants to look at it
 //! <root>/hints/journal         what of it cannot be found out again, line by line: see `journal`
 //! ```

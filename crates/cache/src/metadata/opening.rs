@@ -1,7 +1,8 @@
 //! Opening: what is damaged is set aside, what is missing is filled from the journal, what disagrees is put right.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use lazyblob_remote::What;
 
@@ -35,6 +36,11 @@ pub(super) fn open(
 ) -> Result<Opened> {
     let mut opening = Opening { settings, dir: settings.meta.join(settings.engine.name()), counted, notices };
     match opening.attempt(suspect) {
+        // Nothing was ever acknowledged in one that is not filled.
+        Err(Error::Metadata { .. }) if opening.new_mark().exists() => {
+            fs::remove_dir_all(&opening.dir).during("open", "the database", &opening.dir)?;
+            opening.attempt(false)
+        }
         Err(error @ Error::Metadata { .. }) => {
             let aside = opening.set_aside()?;
             tracing::warn!(%error, aside = %aside.display(), "a damaged database is set aside");
@@ -68,6 +74,7 @@ impl Opening<'_> {
         if !exists {
             return self.fill(store, journal, self.counted);
         }
+        self.is_filled()?;
         let generation = schema::read(&store, &self.dir, "generation")?.unwrap_or(0);
         let mark: Mark = schema::read(&store, &self.dir, "journal")?.unwrap_or_default();
         let tail = journal.as_ref().map(Journal::tail).transpose()?.flatten();
@@ -131,6 +138,7 @@ impl Opening<'_> {
         schema::write(&mut batch, &self.dir, "journal", &mark)?;
         schema::write(&mut batch, &self.dir, "schema", &SCHEMA)?;
         store.apply(&batch)?;
+        self.is_filled()?;
         let dir = self.dir.clone();
         match journal {
             Some(mut journal) if found.last.is_some() && found.bad == 0 => {
@@ -157,10 +165,30 @@ impl Opening<'_> {
         }
     }
 
-    /// Whether there should be something in the database: an engine may take files that it cannot read for none.
+    /// Whether there should be something in the database: an engine may take files that it cannot read for none. A file
+    /// beside it says that it is new, and perhaps not yet filled.
     fn is_used(&self) -> io::Result<bool> {
-        let has_files = fs::read_dir(&self.dir)?.next().is_some();
-        Ok(has_files && self.counted > 0 && self.settings.engine.is_persistent())
+        let is_empty = fs::read_dir(&self.dir)?.next().is_none();
+        let new = self.new_mark();
+        if is_empty && !new.exists() {
+            File::create(&new)?;
+            disk::sync_dir(&self.settings.meta)?;
+        }
+        Ok(!is_empty && !new.exists() && self.counted > 0 && self.settings.engine.is_persistent())
+    }
+
+    fn new_mark(&self) -> PathBuf {
+        self.settings.meta.join(format!("{}.new", self.settings.engine.name()))
+    }
+
+    /// It is filled: from now on it is no more taken for new.
+    fn is_filled(&self) -> Result<()> {
+        let new = self.new_mark();
+        match fs::remove_file(&new) {
+            Ok(()) => disk::sync_dir(&self.settings.meta).during("open", "the database", &new),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome.during("open", "the database", &new),
+        }
     }
 
     fn outdated(&self, generation: u64, newest: u64) -> Error {

@@ -36,8 +36,8 @@ impl Session {
         notices: &mut Vec<String>,
     ) -> Result<Self> {
         let begun = Instant::now();
-        let opened = opening::open(settings, generation.read()?, suspect, notices)?;
-        let counter = generation.open()?;
+        let (counter, counted) = generation.open()?;
+        let opened = opening::open(settings, counted, suspect, notices)?;
         generation.write(&counter, opened.generation)?;
         Ok(Self { opened, counter, since: Instant::now(), cost: begun.elapsed(), behind: false, turn })
     }

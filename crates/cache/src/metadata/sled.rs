@@ -15,7 +15,7 @@ use super::{Batch, Engine, Entry, MetadataStore};
 use crate::error::{Error, IoContext, Result};
 
 /// What sled may keep of its pages in memory, in bytes.
-const CACHE: u64 = 32 << 20;
+const CACHE: u64 = 64 << 20;
 /// Its threads may have its file open a little longer than its owner.
 const LATE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_micros(200);
@@ -170,10 +170,13 @@ fn free(dir: &Path) -> Result<()> {
 
 /// What the system refused may work another time; what sled itself says of its files is damage.
 fn failed(operation: &'static str, dir: &Path, error: sled::Error) -> Error {
+    let io = |source| Error::Io { what: What::new(operation, "the database"), path: dir.to_owned(), source };
     match error {
-        sled::Error::Io(source) if source.raw_os_error().is_some() => {
-            Error::Io { what: What::new(operation, "the database"), path: dir.to_owned(), source }
-        }
-        other => Error::Metadata { what: What::new(operation, dir.display()), reason: other.to_string() },
+        sled::Error::Io(source) if source.raw_os_error().is_some() => io(source),
+        // A copy of an error has its words only.
+        other => disk::quoted_error(&other.to_string()).map_or_else(
+            || Error::Metadata { what: What::new(operation, dir.display()), reason: other.to_string() },
+            io,
+        ),
     }
 }

@@ -51,7 +51,7 @@ impl Mounter {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(path: PathBuf, trash: PathBuf, snapshots: Arc<dyn Snapshotter>) -> Result<Self> {
-        private_directories(&path).during("open mounts", "", &path)?;
+        private_directories(&path).during("open mounts", path.display(), &path)?;
         Ok(Self { path, trash, snapshots })
     }
 
@@ -191,9 +191,9 @@ fn directory(dir: &Path) -> Result<(PathBuf, bool)> {
     let made = match fs::create_dir(dir) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(error).during(OPERATION, "", dir),
+        Err(error) => return Err(error).during(OPERATION, dir.display(), dir),
     };
-    let whole = fs::canonicalize(dir).during(OPERATION, "", dir)?;
+    let whole = fs::canonicalize(dir).during(OPERATION, dir.display(), dir)?;
     if !whole.is_dir() {
         return Err(Error::invalid(OPERATION, dir.display(), "is not a directory"));
     }

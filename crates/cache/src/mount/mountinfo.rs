@@ -34,7 +34,7 @@ impl Mount {
 
 /// All mounts, in the order they were made.
 pub(super) fn read() -> Result<Vec<Mount>> {
-    let table = fs::read(TABLE).during("read mount table", "", Path::new(TABLE))?;
+    let table = fs::read(TABLE).during("read mount table", TABLE, Path::new(TABLE))?;
     Ok(table.split(|byte| *byte == b'\n').filter_map(parse).collect())
 }
 

@@ -161,3 +161,59 @@ impl Overlayfs<'_> {
 
 /// What is in an upper directory is to be a layer like any other: no references from one to another.
 const PARAMETERS: &[(&str, &str)] = &[("index", "off"), ("redirect_dir", "off"), ("metacopy", "off")];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::mount::attach::detach;
+
+    fn layers(dir: &Path, count: usize) -> Vec<PathBuf> {
+        let make = |number: usize| {
+            // What options are made of, and longer than a parameter may be.
+            let layer = dir.join(format!("{number}:,\\{}", "x".repeat(240)));
+            fs::create_dir(&layer).unwrap();
+            fs::write(layer.join("f"), number.to_string()).unwrap();
+            fs::write(layer.join(number.to_string()), "").unwrap();
+            layer
+        };
+        (0..count).map(make).collect()
+    }
+
+    #[test]
+    fn kernels_old_and_new_are_told_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        if !rustix::process::geteuid().is_root() {
+            return lazyblob_remote::testing::not_run("mounting overlayfs by options", "mounting needs root");
+        }
+        let lower = layers(dir.path(), 3);
+        let [at, upper, work] = ["at", "upper,:", "work\\"].map(|name| dir.path().join(name));
+        for path in [&at, &upper, &work] {
+            fs::create_dir(path).unwrap();
+        }
+        for upper in [None, Some((upper.as_path(), work.as_path()))] {
+            let mount =
+                Overlayfs { source: "lazyblob-test", lower: &lower, upper, trusts: Trusts::default() };
+            for attach in [Overlayfs::attach, Overlayfs::attach_by_options] {
+                attach(&mount, &at).unwrap();
+                let seen = fs::read_to_string(at.join("f"));
+                let names = fs::read_dir(&at).unwrap().count();
+                let written = fs::write(at.join("new"), "");
+                let line =
+                    super::super::mountinfo::read().unwrap().into_iter().rfind(|mount| mount.point == at);
+                detach(&at, false).unwrap();
+                assert_eq!((seen.unwrap().as_str(), names), ("0", 4), "the first layer is the top one");
+                assert_eq!(written.is_ok(), upper.is_some());
+                assert_eq!(line.unwrap().source, "lazyblob-test");
+                if let Some((upper, _)) = upper {
+                    fs::remove_file(upper.join("new")).unwrap();
+                }
+            }
+        }
+        let many = vec![lower[0].clone(); 300];
+        let mount = Overlayfs { source: "x", lower: &many, upper: None, trusts: Trusts::default() };
+        let error = mount.attach_by_options(&at).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::TOOBIG.raw_os_error()));
+    }
+}

@@ -67,8 +67,8 @@ pub struct MountRecord {
 pub(super) fn here() -> Result<(String, String)> {
     let boot = Path::new("/proc/sys/kernel/random/boot_id");
     let namespace = Path::new("/proc/self/ns/mnt");
-    let id = fs::read_to_string(boot).during("read boot id", "", boot)?;
-    let link = fs::read_link(namespace).during("read mount namespace", "", namespace)?;
+    let id = fs::read_to_string(boot).during("read boot id", boot.display(), boot)?;
+    let link = fs::read_link(namespace).during("read mount namespace", namespace.display(), namespace)?;
     Ok((id.trim().to_owned(), link.to_string_lossy().into_owned()))
 }
 
@@ -100,11 +100,11 @@ pub(super) fn is_held(path: &Path) -> Result<bool> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error).during("read mounts", "", path),
+        Err(error) => return Err(error).during("read mounts", path.display(), path),
     };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(false),
         Err(Errno::WOULDBLOCK) => Ok(true),
-        Err(error) => Err(error.into()).during("read mounts", "", path),
+        Err(error) => Err(error.into()).during("read mounts", path.display(), path),
     }
 }

@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::mounter::Mounter;
 use super::mountinfo;
@@ -46,6 +47,12 @@ pub enum Stale {
     NeverMade,
     /// Somebody unmounted it by other means.
     Unmounted,
+}
+
+/// Whether a file was not written for a minute.
+fn is_old(path: &Path) -> bool {
+    let written = fs::metadata(path).and_then(|found| found.modified());
+    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > Duration::from_secs(60)))
 }
 
 impl State {
@@ -114,7 +121,8 @@ impl Mounter {
         for path in self.entries()? {
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
             let is_left = match name.strip_prefix('.') {
-                Some(_) => !record::is_held(&path)?,
+                // Its maker has made it and not locked it yet, if it is new.
+                Some(_) => is_old(&path) && !record::is_held(&path)?,
                 None => path.is_dir() && !self.path().join(record::file_name(name)).exists(),
             };
             if is_left {
@@ -153,6 +161,6 @@ impl Mounter {
     pub(super) fn entries(&self) -> Result<Vec<PathBuf>> {
         let path = self.path();
         let read = || fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
-        read().during("read mounts", "", path)
+        read().during("read mounts", path.display(), path)
     }
 }

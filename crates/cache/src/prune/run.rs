@@ -1,11 +1,10 @@
 //! Removing what was selected, and what nobody refers to.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use lazyblob_remote::progress::Silent;
 use oci_spec::image::Digest;
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +26,6 @@ const TURN: usize = 256;
 /// Names that change again and again while it is looked at what they stand for: somebody is busy, and the next prune will
 /// find what this one leaves.
 const LOOKS: usize = 5;
-/// Who made something and still lives has its lock; nobody is waited for.
-const LOCK: Duration = Duration::from_millis(50);
 
 /// What has gone.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +59,9 @@ impl Manager {
             + survey.snapshots.values().map(|usage| usage.bytes).sum::<u64>();
         let keep = options.space.keep(total, self.free().await?);
         let selection = select(&survey, &entries, options, keep, now());
-        let entry_of = |id: &RecordId| entries.iter().find(|entry| entry.record.id == *id).cloned();
+        let by_id: HashMap<&RecordId, &Entry> =
+            entries.iter().map(|entry| (&entry.record.id, entry)).collect();
+        let entry_of = |id: &RecordId| by_id.get(id).map(|entry| (*entry).clone());
         if options.dry_run {
             let records = selection.delete.iter().filter_map(entry_of).collect();
             let lightened = selection.lighten.iter().filter_map(entry_of).collect();
@@ -72,9 +71,6 @@ impl Manager {
         let Selection { delete, lighten, .. } = selection;
         let deleted = run.delete(delete).await?;
         let lightened = run.lighten(lighten).await?;
-        let by_id: std::collections::HashMap<&RecordId, &Entry> =
-            entries.iter().map(|entry| (&entry.record.id, entry)).collect();
-        let entry_of = |id: &RecordId| by_id.get(id).map(|entry| (*entry).clone());
         let mut pruned = Pruned {
             records: deleted.iter().filter_map(entry_of).collect(),
             lightened: lightened.ids.iter().filter_map(entry_of).collect(),
@@ -111,6 +107,35 @@ impl Manager {
     }
 }
 
+/// What is not to be touched at this moment.
+struct Needed {
+    /// By living processes.
+    pins: HashSet<Pin>,
+    /// By mounts.
+    mounted: BTreeSet<SnapshotKey>,
+}
+
+impl Needed {
+    fn has_record(&self, id: &RecordId) -> bool {
+        self.pins.contains(&Pin::Record(id.as_str().into()))
+    }
+
+    fn has_blob(&self, digest: &Digest) -> bool {
+        self.pins.contains(&Pin::Blob(digest.clone()))
+    }
+
+    /// Whether none of these records is in use, and all of them know where to get their blob again.
+    fn spares(&self, rows: &Transaction<'_>, owners: Vec<RecordId>) -> Result<bool> {
+        for id in owners {
+            let record: Option<Record> = Rows::get(rows, &id)?;
+            if self.has_record(&id) || record.is_some_and(|record| record.sources.is_empty()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
 struct Run<'a> {
     manager: &'a Manager,
     cancel: &'a CancellationToken,
@@ -123,11 +148,11 @@ struct Lightened {
 }
 
 impl Run<'_> {
-    /// Runs `turn` on parts of `all`, with what living processes pin at that moment.
+    /// Runs `turn` on parts of `all`, with what is needed at that moment.
     async fn turns<T, R>(
         &self,
         all: Vec<T>,
-        turn: impl Fn(&mut Transaction<'_>, &HashSet<Pin>, T) -> Result<Option<R>> + Clone + Send + 'static,
+        turn: impl Fn(&mut Transaction<'_>, &Needed, T) -> Result<Option<R>> + Clone + Send + 'static,
     ) -> Result<Vec<R>>
     where
         T: Send + 'static,
@@ -143,11 +168,14 @@ impl Run<'_> {
             }
             let part: Vec<T> = all.by_ref().take(TURN).collect();
             let (live, turn) = (Arc::clone(self.manager.root().live()), turn.clone());
+            let mounter = Arc::clone(self.manager.mounter());
             let work = move |rows: &mut Transaction<'_>| {
+                // Pins first: what is pinned until it is mounted is seen as one of the two.
                 let pins = live.pinned()?;
+                let needed = Needed { pins, mounted: mounter.pinned()? };
                 let mut done = Vec::new();
                 for each in part {
-                    done.extend(turn(rows, &pins, each)?);
+                    done.extend(turn(rows, &needed, each)?);
                 }
                 Ok(done)
             };
@@ -158,13 +186,16 @@ impl Run<'_> {
 
     async fn delete(&self, ids: Vec<RecordId>) -> Result<Vec<RecordId>> {
         let table = Arc::clone(&self.manager.0.table);
-        self.turns(ids, move |rows, pins, id| {
-            let taken = pins.contains(&Pin::Record(id.as_str().into())) || table.get(&id).is_some();
+        self.turns(ids, move |rows, needed, id| {
+            let taken = needed.has_record(&id) || table.get(&id).is_some();
             // Whoever stands on it came after it was looked at.
             if taken || !Rows::children(rows, &id)?.is_empty() {
                 return Ok(None);
             }
             let Some(record) = Rows::get(rows, &id)? else { return Ok(None) };
+            if record.snapshot.as_ref().is_some_and(|key| needed.mounted.contains(key)) {
+                return Ok(None);
+            }
             Rows::delete(rows, &record);
             Ok(Some(id))
         })
@@ -174,22 +205,21 @@ impl Run<'_> {
     /// Removes the bytes of records that stay.
     async fn lighten(&self, ids: Vec<RecordId>) -> Result<Lightened> {
         let (store, snapshots) = (self.manager.store().clone(), Arc::clone(self.manager.snapshots()));
-        let mounted = Arc::new(self.manager.mounted().await?);
         let removed = self
-            .turns(ids, move |rows, pins, id| {
+            .turns(ids, move |rows, needed, id| {
                 let Some(record) = Rows::get(rows, &id)? else { return Ok(None) };
                 let (mut blobs, mut trees) = (0, 0);
                 if let Some(blob) = &record.blob {
                     let digest = blob.descriptor.digest();
                     let owners = Rows::of_blob(rows, digest.as_ref())?;
-                    if is_free(rows, pins, owners)? && !pins.contains(&Pin::Blob(digest.clone())) {
+                    if needed.spares(rows, owners)? && !needed.has_blob(digest) {
                         blobs += u64::from(store.remove(digest)?.is_some());
                     }
                 }
                 if let Some(key) = &record.snapshot {
                     let owners = Rows::of_snapshot(rows, key.as_str())?;
-                    if is_free(rows, pins, owners)?
-                        && !mounted.contains(key)
+                    if needed.spares(rows, owners)?
+                        && !needed.mounted.contains(key)
                         && snapshots.info(key)?.is_some()
                     {
                         snapshots.remove(key)?;
@@ -220,9 +250,9 @@ impl Run<'_> {
             let blobs: Vec<Digest> = survey.blobs.keys().filter(unnamed).cloned().collect();
             let (store, path, seen) = (self.manager.store().clone(), index.clone(), before.clone());
             let removed = self
-                .turns(blobs, move |rows, pins, digest| {
+                .turns(blobs, move |rows, needed, digest| {
                     // Pins were read before: what is not pinned any more has its name by now, and the index is another.
-                    if pins.contains(&Pin::Blob(digest.clone()))
+                    if needed.has_blob(&digest)
                         || !Rows::of_blob(rows, digest.as_ref())?.is_empty()
                         || read_index(&path)? != seen
                     {
@@ -233,14 +263,14 @@ impl Run<'_> {
                 })
                 .await?;
             pruned.blobs += u64::try_from(removed.len()).unwrap_or_default();
-            let (snapshots, mounted) = (Arc::clone(self.manager.snapshots()), survey.mounted);
-            let keys: Vec<SnapshotKey> =
-                survey.snapshots.into_keys().filter(|key| !mounted.contains(key)).collect();
+            let snapshots = Arc::clone(self.manager.snapshots());
+            let keys: Vec<SnapshotKey> = survey.snapshots.into_keys().collect();
             let removed = self
-                .turns(keys, move |rows, pins, key| {
+                .turns(keys, move |rows, needed, key| {
                     let chain = key.as_chain().map(Pin::Chain);
                     if !Rows::of_snapshot(rows, key.as_str())?.is_empty()
-                        || chain.is_some_and(|pin| pins.contains(&pin))
+                        || needed.mounted.contains(&key)
+                        || chain.is_some_and(|pin| needed.pins.contains(&pin))
                     {
                         return Ok(None);
                     }
@@ -263,9 +293,10 @@ impl Run<'_> {
         let actives = blocking(what, move || snapshots.actives()).await?;
         let snapshots = Arc::clone(self.manager.snapshots());
         let removed = self
-            .turns(actives, move |rows, pins, key| {
+            .turns(actives, move |rows, needed, key| {
                 let id = RecordId::parse(key.as_str())?;
-                if Rows::get(rows, &id)?.is_some() || pins.contains(&Pin::Record(id.as_str().into())) {
+                if Rows::get(rows, &id)?.is_some() || needed.has_record(&id) || needed.mounted.contains(&key)
+                {
                     return Ok(None);
                 }
                 snapshots.remove_active(&key).map(Some)
@@ -295,50 +326,13 @@ impl Run<'_> {
 
     /// Removes what dead makers have left.
     async fn staging(&self, pruned: &mut Pruned) -> Result<()> {
-        let staging = self.manager.root().staging();
-        let names = fs::read_dir(&staging).during("list staging", staging.display(), &staging)?;
-        let mut keys: HashSet<String> = HashSet::new();
-        for name in names.flatten() {
-            let name = name.file_name().to_string_lossy().into_owned();
-            if let Some((key, rest)) = name.split_once('.').filter(|(_, rest)| *rest != "lock") {
-                let _ = rest;
-                keys.insert(key.to_owned());
-            }
-        }
-        for name in keys {
-            let Some(key) = SnapshotKey::of_file_name(&name) else { continue };
-            let locks = self.manager.root().staging_locks();
-            let Ok(Ok(claim)) = tokio::time::timeout(LOCK, locks.claim(&name, &Silent, self.cancel)).await
-            else {
-                continue;
-            };
-            let snapshots = Arc::clone(self.manager.snapshots());
-            blocking(
-                || What::new("clear staging", &name),
-                move || {
-                    snapshots.clear_staging(&key)?;
-                    drop(claim);
-                    Ok(())
-                },
-            )
-            .await?;
-            pruned.snapshots += 1;
-        }
+        let (locks, trash) =
+            (self.manager.root().staging_locks().clone(), self.manager.root().trash().clone());
+        let what = || What::new("clear staging", self.manager.root().path().display());
+        let removed = blocking(what, move || locks.sweep(&trash)).await?;
+        pruned.snapshots += u64::try_from(removed).unwrap_or_default();
         Ok(())
     }
-}
-
-/// Whether none of these records is pinned, and all of them know where to get their blob again.
-fn is_free(rows: &Transaction<'_>, pins: &HashSet<Pin>, owners: Vec<RecordId>) -> Result<bool> {
-    for id in owners {
-        let record: Option<Record> = Rows::get(rows, &id)?;
-        if pins.contains(&Pin::Record(id.as_str().into()))
-            || record.is_some_and(|record| record.sources.is_empty())
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn read_index(path: &std::path::Path) -> Result<Vec<u8>> {

@@ -13,6 +13,7 @@ use crate::error::{Result, What};
 use crate::image::Config;
 use crate::layer;
 use crate::manager::Manager;
+use crate::metadata::{Entry, Read};
 use crate::record::{LastUse, Record, RecordId, Rows};
 use crate::root::Pin;
 use crate::snapshot::SnapshotKey;
@@ -49,13 +50,11 @@ impl Survey {
         let pins = manager.pins().await?;
         let mounted = manager.mounted().await?;
         let named = Names::of(manager).await?;
-        let (records, uses) = manager
-            .write(|rows| {
-                let records =
-                    Rows::all(rows)?.into_iter().map(|record| (record.id.clone(), record)).collect();
-                Ok((records, Rows::uses(rows)?.into_iter().collect()))
-            })
-            .await?;
+        // What handles have left to be written is part of it.
+        manager.write(|_| Ok(())).await?;
+        let records = all(manager, Rows::page, Rows::parse).await?;
+        let records = records.into_iter().map(|record| (record.id.clone(), record)).collect();
+        let uses = all(manager, Rows::page_of_uses, Rows::parse_use).await?.into_iter().collect();
         let (store, snapshots) = (manager.store().clone(), Arc::clone(manager.snapshots()));
         let what = || What::new("list what is stored", manager.root().path().display());
         let (blobs, snapshots) = blocking(what, move || {
@@ -100,6 +99,25 @@ impl Survey {
         let blob = record.blob.as_ref().and_then(|blob| self.blobs.get(blob.descriptor.digest()));
         let snapshot = record.snapshot.as_ref().and_then(|key| self.snapshots.get(key));
         (blob.copied().unwrap_or_default(), snapshot.map_or(0, |usage| usage.bytes))
+    }
+}
+
+/// All rows of a kind, in pages: others are served in between, and nobody waits while they are parsed.
+async fn all<T: Send + 'static>(
+    manager: &Manager,
+    page: impl Fn(&dyn Read, Option<&str>) -> Result<Vec<Entry>> + Copy + Send + 'static,
+    parse: fn(&Entry) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let last = after.clone();
+        let rows = manager.read(move |view| page(view, last.as_deref())).await?;
+        let Some((key, _)) = rows.last() else { return Ok(all) };
+        after = Some(String::from_utf8_lossy(key).into_owned());
+        for row in &rows {
+            all.push(parse(row)?);
+        }
     }
 }
 

@@ -12,13 +12,16 @@
 //! ```
 
 use crate::error::{Error, Result};
-use crate::metadata::{Read, Space, Transaction};
+use crate::metadata::{Entry, Read, Space, Transaction};
 use crate::record::{LastUse, Record, RecordId};
 
 /// All that is known of records.
 pub(crate) const RECORDS: Space = Space::recoverable("record");
 /// When they were used.
 pub(crate) const USED: Space = Space::new("use");
+
+/// Rows that are read in one turn where all are wanted.
+const PAGE: usize = 4096;
 
 const WHOLE: Space = Space::new("index");
 const BLOB_CHAINS: Space = Space::new("blob-chain");
@@ -42,16 +45,24 @@ impl Rows {
         rows.into_iter().map(|(key, row)| parse(&String::from_utf8_lossy(&key), &row)).collect()
     }
 
-    /// When and how often each record was used.
-    pub(crate) fn uses(view: &dyn Read) -> Result<Vec<(RecordId, LastUse)>> {
-        let rows = view.scan_prefix(&USED, b"", usize::MAX)?;
-        let parsed = rows.into_iter().map(|(key, row)| {
-            Ok((
-                RecordId::parse(&String::from_utf8_lossy(&key))?,
-                parse_row("read use of record", &key, &row)?,
-            ))
-        });
-        parsed.collect()
+    /// A page of records, after the one called `after`: rows to be parsed where nobody waits.
+    pub(crate) fn page(view: &dyn Read, after: Option<&str>) -> Result<Vec<Entry>> {
+        page(view, &RECORDS, after)
+    }
+
+    /// The same of when and how often they were used.
+    pub(crate) fn page_of_uses(view: &dyn Read, after: Option<&str>) -> Result<Vec<Entry>> {
+        page(view, &USED, after)
+    }
+
+    /// A row of [`Rows::page`].
+    pub(crate) fn parse((key, row): &Entry) -> Result<Record> {
+        parse_row("read record", key, row)
+    }
+
+    /// A row of [`Rows::page_of_uses`].
+    pub(crate) fn parse_use((key, row): &Entry) -> Result<(RecordId, LastUse)> {
+        Ok((RecordId::parse(&String::from_utf8_lossy(key))?, parse_row("read use of record", key, row)?))
     }
 
     /// When and how often `id` was used.
@@ -131,6 +142,12 @@ impl Rows {
         rows.put(&WHOLE, b"whole", b"1")?;
         Ok(())
     }
+}
+
+fn page(view: &dyn Read, space: &Space, after: Option<&str>) -> Result<Vec<Entry>> {
+    // The first key after that one.
+    let from = after.map_or_else(Vec::new, |after| [after.as_bytes(), &[0]].concat());
+    view.scan(space, &from, None, PAGE)
 }
 
 fn found(view: &dyn Read, space: Space, key: &str) -> Result<Vec<RecordId>> {

@@ -1,9 +1,11 @@
 //! Handles on records.
 
+mod blobs;
 mod immutable;
 mod layers;
 mod mutable;
 
+pub use blobs::BlobOptions;
 pub use immutable::ImmutableRef;
 pub use layers::Layer;
 pub(crate) use layers::stack;

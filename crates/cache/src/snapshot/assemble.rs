@@ -77,7 +77,7 @@ pub(super) fn assemble(
 ) -> Result<Assembled> {
     if !file::open_dir(to, Path::new(""))
         .and_then(|dir| file::list(&dir))
-        .during(OPERATION, "", to)?
+        .during(OPERATION, to.display(), to)?
         .is_empty()
     {
         return Err(Error::refused(OPERATION, to.display(), "the directory is not empty"));
@@ -171,17 +171,21 @@ impl Work<'_> {
     /// Copies the files of a directory and makes the directories in it, which are returned.
     fn fill(&self, task: &Task, done: &mut Done) -> Result<Vec<Task>> {
         let to = self.to.join(&task.path);
-        let target = file::open_dir(self.to, &task.path).during(OPERATION, "", &to)?;
+        let target = file::open_dir(self.to, &task.path).during(OPERATION, to.display(), &to)?;
         let mut tasks = Vec::new();
         let mut files: Vec<(usize, OsString)> = Vec::new();
-        for (name, shown) in self.layers.merge(&task.of, &task.path).during(OPERATION, "", &to)? {
+        for (name, shown) in self.layers.merge(&task.of, &task.path).during(OPERATION, to.display(), &to)? {
             done.assembled.entries += 1;
             match shown {
                 Merged::Hidden => {}
                 Merged::File(layer) => files.push((layer, name)),
                 Merged::Directory(of) => {
                     let made = rustix::fs::mkdirat(&target, &name, Mode::RWXU);
-                    made.map_err(io::Error::from).during(OPERATION, "", &to.join(&name))?;
+                    made.map_err(io::Error::from).during(
+                        OPERATION,
+                        to.join(&name).display(),
+                        &to.join(&name),
+                    )?;
                     tasks.push(Task { path: task.path.join(name), of });
                 }
             }
@@ -191,7 +195,10 @@ impl Work<'_> {
         for (layer, name) in &files {
             let whole = to.join(name);
             if source.as_ref().is_none_or(|(open, _)| open != layer) {
-                source = Some((*layer, self.layers.open(*layer, &task.path).during(OPERATION, "", &to)?));
+                source = Some((
+                    *layer,
+                    self.layers.open(*layer, &task.path).during(OPERATION, to.display(), &to)?,
+                ));
             }
             if let Some((_, from)) = &source {
                 self.file(*layer, (from, name), &target, &task.path, done)

@@ -80,7 +80,7 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T, operation: &'static st
         file.write_all(&serde_json::to_vec(value)?)?;
         file.sync_all()
     };
-    write().during(operation, "", path)
+    write().during(operation, path.display(), path)
 }
 
 /// Reads a small file: nothing where it is not there, or is not whole.
@@ -90,7 +90,7 @@ pub(crate) fn read<T: for<'a> Deserialize<'a>>(path: &Path, operation: &'static 
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
-        Err(error) => return Err(error).during(operation, "", path),
+        Err(error) => return Err(error).during(operation, path.display(), path),
     };
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),

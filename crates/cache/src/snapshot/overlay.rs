@@ -37,7 +37,7 @@ impl Overlay {
     /// [`Error::Io`](crate::Error::Io) with what failed as its operation: overlayfs cannot be used here by this user.
     pub fn probe(places: &Places) -> Result<()> {
         let path = places.staging.join(format!(".probe.{}", nonce()));
-        private_directory(&path).during("probe overlayfs", "", &path)?;
+        private_directory(&path).during("probe overlayfs", path.display(), &path)?;
         let result = probe(&path);
         // A handful of files: the trash is for trees, and would never be empty.
         if std::fs::remove_dir_all(&path).is_err() {
@@ -57,12 +57,16 @@ fn probe(path: &Path) -> Result<()> {
         rustix::fs::mknodat(CWD, name, FileType::CharacterDevice, nothing, makedev(0, 0))?;
         xattrs::set(&file::open_dir(&above, Path::new(""))?, xattrs::ORIGIN, b"")
     };
-    prepare().during("make whiteouts", "", path)?;
-    let tree = overlayfs::probe(&above, &below).during("mount overlayfs", "", path)?;
+    prepare().during("make whiteouts", path.display(), path)?;
+    let tree = overlayfs::probe(&above, &below).during("mount overlayfs", path.display(), path)?;
     match rustix::fs::statat(&tree, "gone", AtFlags::SYMLINK_NOFOLLOW) {
         Err(rustix::io::Errno::NOENT) => Ok(()),
-        Ok(_) => Err(io::Error::other("a whiteout hides nothing")).during("look at overlayfs", "", path),
-        Err(error) => Err(io::Error::from(error)).during("look at overlayfs", "", path),
+        Ok(_) => Err(io::Error::other("a whiteout hides nothing")).during(
+            "look at overlayfs",
+            path.display(),
+            path,
+        ),
+        Err(error) => Err(io::Error::from(error)).during("look at overlayfs", path.display(), path),
     }
 }
 
@@ -125,6 +129,10 @@ impl Snapshotter for Overlay {
         cancel: &CancellationToken,
     ) -> Result<()> {
         self.store.settle(staged, applied, below, cancel)?;
+        // Applying has done so; settling may have moved some.
+        if staged.usage.is_none() {
+            return Ok(());
+        }
         mark_whiteouts(&staged.fs).during("settle snapshot", &staged.key, &staged.fs)
     }
 
@@ -177,8 +185,20 @@ impl Snapshotter for Overlay {
     }
 
     fn mounts(&self, stack: &[SnapshotKey], upper: Option<&Active>) -> Result<Mounts> {
-        let mut lower = self.store.stack(stack)?;
-        lower.reverse();
+        let mut lower = Vec::new();
+        for root in self.store.stack(stack)?.into_iter().rev() {
+            // Overlayfs does not look at a layer's own root: what it hides is left out.
+            let open = file::open_dir(&root, Path::new(""));
+            let is_last = open.and_then(|open| xattrs::is_opaque(&open)).during(
+                "open snapshot",
+                root.display(),
+                &root,
+            )?;
+            lower.push(root);
+            if is_last {
+                break;
+            }
+        }
         let upper = upper.map(|active| (active.directory(), active.work()));
         Ok(Mounts::Overlay { lower, upper })
     }

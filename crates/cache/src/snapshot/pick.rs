@@ -65,7 +65,7 @@ fn kind(places: &Places) -> Result<Option<String>> {
     match fs::read_to_string(&path) {
         Ok(kind) => Ok(Some(kind.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).during("open snapshots", "", &path),
+        Err(error) => Err(error).during("open snapshots", path.display(), &path),
     }
 }
 
@@ -94,7 +94,7 @@ fn choose(places: &Places, wanted: Wanted) -> Result<String> {
         fs::write(&temporary, name)?;
         fs::File::open(&temporary)?.sync_all()
     };
-    write().during("open snapshots", "", &temporary)?;
+    write().during("open snapshots", temporary.display(), &temporary)?;
     if rename_new(&temporary, &path).is_err() {
         places.discard(&temporary)?;
         return kind(places)?.ok_or_else(|| Error::not_found("open snapshots", path.display(), ""));

@@ -42,7 +42,7 @@ impl Places {
     /// [`Error::Io`](crate::Error::Io).
     pub fn create(&self) -> Result<()> {
         for path in [&self.snapshots, &self.staging, &self.trash] {
-            private_directories(path).during("open snapshots", "", path)?;
+            private_directories(path).during("open snapshots", path.display(), path)?;
         }
         Ok(())
     }
@@ -61,13 +61,13 @@ pub(crate) fn discard(path: &Path, trash: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or(OsStr::new("unnamed")).to_string_lossy().into_owned();
     match fs::rename(path, trash.join(format!("{name}.{}", nonce()))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => Ok(()),
-        other => other.during("move to trash", "", path),
+        other => other.during("move to trash", path.display(), path),
     }
 }
 
 /// Waits until the names in a directory are on disk.
 pub(crate) fn sync_directory(path: &Path, operation: &'static str) -> Result<()> {
-    File::open(path).and_then(|directory| directory.sync_all()).during(operation, "", path)
+    File::open(path).and_then(|directory| directory.sync_all()).during(operation, path.display(), path)
 }
 
 /// Makes a directory for the owner alone.

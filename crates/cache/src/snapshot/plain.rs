@@ -94,7 +94,9 @@ impl Snapshotter for Plain {
     ) -> Result<Active> {
         self.store.prepare(key, stack, |fs, below| {
             let layers = Layers { form: Form::Plain, roots: below };
-            assemble::assemble(layers, fs, keep(), cancel).map(drop)
+            assemble::assemble(layers, fs, keep(), cancel)?;
+            // What it starts from is to be whole after a power cut: what is missing would count as removed.
+            self.store.sync_all("prepare snapshot")
         })
     }
 

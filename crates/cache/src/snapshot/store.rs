@@ -71,7 +71,7 @@ impl Store {
     fn entries(&self) -> Result<Vec<PathBuf>> {
         let path = &self.places.snapshots;
         let read = || fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
-        read().during("list snapshots", "", path)
+        read().during("list snapshots", path.display(), path)
     }
 
     pub(super) fn stage(&self, key: &SnapshotKey) -> Result<Staged> {
@@ -108,10 +108,10 @@ impl Store {
         Ok(staged.into_iter().map(Synced).collect())
     }
 
-    fn sync_all(&self, operation: &'static str) -> Result<()> {
+    pub(super) fn sync_all(&self, operation: &'static str) -> Result<()> {
         let path = &self.places.staging;
         let sync = || -> io::Result<()> { Ok(rustix::fs::syncfs(File::open(path)?)?) };
-        sync().during(operation, "", path)
+        sync().during(operation, path.display(), path)
     }
 
     pub(super) fn publish(&self, synced: Synced, mut about: About) -> Result<SnapshotInfo> {
@@ -237,7 +237,6 @@ impl Store {
             return Ok(there);
         }
         let fs = active.directory();
-        self.places.discard(&active.work())?;
         let usage = usage::measure(&fs).during("commit snapshot", key, &fs)?;
         self.sync_all("commit snapshot")?;
         let info = SnapshotInfo::new(key.clone(), About { parent, usage, ..About::default() });
@@ -247,7 +246,9 @@ impl Store {
         if there.is_some() {
             self.remove_active(&active.key)?;
         } else {
+            // Not part of it, and harmless where a crash leaves them.
             self.places.discard(&self.path(key).join(ACTIVE))?;
+            self.places.discard(&self.path(key).join("work"))?;
         }
         Ok(there.unwrap_or(info))
     }
@@ -272,7 +273,7 @@ pub(crate) fn dress_root(fs: &Path, below: &[PathBuf]) -> Result<()> {
         let (facts, here) = (file::facts_of(&from)?, OsStr::new("."));
         dress((&from, here), &facts, (&to, here), Keep::as_able(), &mut Skipped::default())
     };
-    dress_it().during("prepare upper directory", "", fs)
+    dress_it().during("prepare upper directory", fs.display(), fs)
 }
 
 /// Renames where nothing is.

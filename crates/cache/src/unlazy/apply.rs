@@ -82,8 +82,10 @@ impl Applying<'_> {
                 Begun::Here => return self.apply_stored().await,
                 Begun::Tail(tail) => tail,
             };
-            let tail = Sharing::of(tail.until(cancel.clone()), Arc::clone(&self.manager.0.cpus));
-            match self.apply(tail, cancel).await {
+            // Ends the tail alone, and with all else.
+            let useless = cancel.child_token();
+            let tail = Sharing::of(tail.until(useless.clone()), Arc::clone(&self.manager.0.cpus));
+            match self.apply(tail, cancel, useless).await {
                 Err(error) if !cancel.is_cancelled() && is_cut(&error) => {
                     tracing::debug!(%error, digest = %self.blob.descriptor.digest(), "unpacking begins again");
                 }
@@ -99,11 +101,16 @@ impl Applying<'_> {
         let slot = Arc::clone(&self.manager.0.cpus).acquire_owned();
         let slot = self.cancel.run_until_cancelled(slot).await;
         let Some(Ok(slot)) = slot else { return Err(self.cancelled()) };
-        self.apply(Held { file, _slot: slot }, self.cancel).await
+        self.apply(Held { file, _slot: slot }, self.cancel, CancellationToken::new()).await
     }
 
     /// Applies what `bytes` brings in a blocking thread. It is joined, whatever happens.
-    async fn apply(&self, bytes: impl Read + Send + 'static, cancel: &CancellationToken) -> Result<Made> {
+    async fn apply(
+        &self,
+        bytes: impl Read + Send + 'static,
+        cancel: &CancellationToken,
+        useless: CancellationToken,
+    ) -> Result<Made> {
         let (snapshots, key) = (Arc::clone(self.manager.snapshots()), self.key.clone());
         let (blob, cancel) = (self.blob.clone(), cancel.clone());
         let options = self.manager.layer_options();
@@ -111,8 +118,9 @@ impl Applying<'_> {
             // What a dead maker has left: this is for the holder of the key's lock.
             snapshots.clear_staging(&key)?;
             let staged = snapshots.stage(&key)?;
+            let (descriptor, diff_id, dir) = (&blob.descriptor, &blob.diff_id, staged.directory());
             let applied =
-                layer::unpack(bytes, &blob.descriptor, &blob.diff_id, staged.directory(), &options, &cancel)?;
+                layer::unpack_while_it_comes(bytes, descriptor, diff_id, dir, &options, &cancel, &useless)?;
             Ok((staged, applied))
         };
         blocking(|| What::new("unpack layer", self.blob.descriptor.digest()), work).await

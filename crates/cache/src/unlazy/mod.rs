@@ -11,6 +11,7 @@
 
 mod apply;
 mod blob;
+mod difference;
 mod provider;
 mod snapshot;
 mod syncs;

@@ -11,12 +11,14 @@ use lazyblob_flightcontrol::Failure;
 use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::{Applying, blocking};
+use super::apply::{Applying, Made, blocking};
+use super::difference::Comparing;
 use crate::error::{Error, IoContext, Result, What};
 use crate::layer::Applied;
 use crate::manager::Manager;
 use crate::manager::live::Live;
-use crate::record::{Kind, Record};
+use crate::manager::mutable::keys;
+use crate::record::{Kind, Record, RecordId};
 use crate::refs::{ImmutableRef, Layer, stack};
 use crate::root::Claim;
 use crate::snapshot::{About, SnapshotKey, Staged};
@@ -92,10 +94,11 @@ impl ImmutableRef {
         for layer in self.layers() {
             let record = layer.record();
             let Some(blob) = &record.blob else { continue };
-            if !self.manager().has_snapshot(&record).await?
-                && !self.manager().store().holds(&blob.descriptor).await?
-                && self.manager().sources(&blob.descriptor, &layer, access).await?.is_empty()
-            {
+            if self.manager().has_snapshot(&record).await? {
+                continue;
+            }
+            let asker = Asker { manager: self.manager().clone(), layer, access: access.clone() };
+            if !asker.is_reachable().await? {
                 missing.push(super::blob::unreachable(&blob.descriptor, &record));
             }
         }
@@ -180,22 +183,36 @@ impl Asker {
             return self.with_below(tree, None, cancel).await;
         }
         let record = self.layer.record();
-        let Some(blob) = record.blob.clone() else {
-            let reason = "its tree is gone, and no blob was made of it".to_owned();
-            return Err(Error::Lost { what: What::new("unpack", &record.id), reason });
-        };
         let height = self.below().len();
-        let applying = Applying {
-            manager: &self.manager,
-            layer: &self.layer,
-            blob,
-            key: key.clone(),
-            height,
-            access: &self.access,
-            cancel,
+        let apply = async {
+            if let Kind::Diff { lower, upper } = &record.kind
+                && record.blob.is_none()
+            {
+                return self.compare(lower.as_ref(), upper.as_ref(), cancel).await;
+            }
+            let mut last = None;
+            // The same tree may be had of other blobs, too: one that is here goes first.
+            for layer in self.equals().await? {
+                let Some(blob) = layer.blob() else { continue };
+                let applying = Applying {
+                    manager: &self.manager,
+                    layer: &layer,
+                    blob,
+                    key: key.clone(),
+                    height,
+                    access: &self.access,
+                    cancel,
+                };
+                match applying.run().await {
+                    Err(error) if may_be_had_elsewhere(&error) => last = last.or(Some(error)),
+                    made => return made,
+                }
+            }
+            let reason = "its tree is gone, and no blob was made of it".to_owned();
+            Err(last.unwrap_or(Error::Lost { what: What::new("unpack", &record.id), reason }))
         };
         // Blocking work is waited for even if what lies below fails.
-        let (made, below) = futures::join!(applying.run(), self.all_below(cancel));
+        let (made, below) = futures::join!(apply, self.all_below(cancel));
         let ((mut staged, applied), below) = (made?, below?);
         let snapshots = Arc::clone(self.manager.snapshots());
         let what = || What::new("settle layer", &key);
@@ -213,6 +230,65 @@ impl Asker {
         trees.push(tree);
         let unpublished = Mutex::new(Some(Unpublished { staged, applied, claim }));
         Ok(Arc::new(Unpacked { trees, unpublished }))
+    }
+
+    /// Makes the tree of a diff by comparing those of its two parents, which are made first.
+    async fn compare(
+        &self,
+        lower: Option<&RecordId>,
+        upper: Option<&RecordId>,
+        cancel: &CancellationToken,
+    ) -> Result<Made> {
+        let mut stacks = Vec::new();
+        for side in [lower, upper] {
+            let parent = side.and_then(|id| self.layer.live().parent(id));
+            let tops = parent.map(|parent| tops(parent, self.layer.handlers())).unwrap_or_default();
+            let kept = try_join_all(tops.into_iter().map(|top| self.of(Arc::clone(top.live())).kept()));
+            cancel.run_until_cancelled(kept).await.ok_or_else(|| self.cancelled())??;
+            stacks.push(parent.map(keys).transpose()?.unwrap_or_default());
+        }
+        let (manager, key) = (self.manager.clone(), self.key()?);
+        let (upper, lower) = (stacks.pop().unwrap_or_default(), stacks.pop().unwrap_or_default());
+        Comparing { manager, key, lower, upper }.run(cancel).await
+    }
+
+    /// This layer and those of other blobs that unpack to the same, those whose blob is here before the others.
+    async fn equals(&self) -> Result<Vec<Layer>> {
+        let record = self.layer.record();
+        let mut equals = vec![self.layer.clone()];
+        if let Some(blob) = &record.blob
+            && self.manager.store().holds(&blob.descriptor).await?
+        {
+            return Ok(equals);
+        }
+        let Some(chain) = &record.chain else { return Ok(equals) };
+        for id in self.manager.find_by_chain(chain).await? {
+            if id == record.id {
+                continue;
+            }
+            // It may be pruned at this moment.
+            let Ok(live) = self.manager.live(&id).await else { continue };
+            let other = Layer::of(live, self.layer.handlers().clone());
+            let Some(blob) = other.blob().filter(|_| other.record().snapshot == record.snapshot) else {
+                continue;
+            };
+            let is_here = self.manager.store().holds(&blob.descriptor).await?;
+            equals.insert(if is_here { 0 } else { equals.len() }, other);
+        }
+        Ok(equals)
+    }
+
+    /// Whether a blob is here, or a way to one is known, that this layer can be made of.
+    async fn is_reachable(&self) -> Result<bool> {
+        for layer in self.equals().await? {
+            let Some(blob) = layer.blob() else { continue };
+            if self.manager.store().holds(&blob.descriptor).await?
+                || !self.manager.sources(&blob.descriptor, &layer, &self.access).await?.is_empty()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn with_below(
@@ -253,6 +329,11 @@ impl Asker {
 
     /// The records whose flights this one waits for.
     fn below(&self) -> Vec<Arc<Live>> {
+        if let Kind::Diff { lower, .. } = &self.layer.record().kind {
+            // Directories that it does not name are those of what it is compared with.
+            let lower = lower.as_ref().and_then(|id| self.layer.live().parent(id));
+            return lower.map(stack).unwrap_or_default();
+        }
         match self.layer.live().parents() {
             [parent] if matches!(self.layer.record().kind, Kind::Layer { .. }) => {
                 match parent.record().kind {
@@ -292,6 +373,11 @@ fn tops(live: &Arc<Live>, handlers: &crate::DescHandlers) -> Vec<Layer> {
         _ => stack(live),
     };
     tops.into_iter().map(|live| Layer::of(live, handlers.clone())).collect()
+}
+
+/// Whether another blob may help: this one is nowhere to be had.
+fn may_be_had_elsewhere(error: &Error) -> bool {
+    matches!(error.root(), Error::NeedsRemoteProviders { .. }) || error.is_not_found()
 }
 
 /// What an asker lacks is no trouble of the layer's: the next one may have it.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod adversarial;
+mod forms;
 mod kinds;
+mod random;
 mod streams;
 mod support;

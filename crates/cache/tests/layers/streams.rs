@@ -3,13 +3,14 @@
 use std::io::{self, Read};
 
 use lazyblob_cache::Error;
-use lazyblob_cache::layer::{Form, Options, apply, unpack};
+use lazyblob_cache::layer::{Form, Options, apply, unpack, unpack_while_it_comes};
 use lazyblob_cache::testing::Tar;
 use lazyblob_remote::Mismatch;
 use lazyblob_remote::digest::sha256;
+use lazyblob_remote::testing::installed;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{BARE, GZIP, Target, ZSTD, descriptor, gzip, unpacked, zstd};
+use crate::support::{BARE, GZIP, Target, ZSTD, descriptor, gzip, is_root, options, unpacked, zstd};
 
 fn some_tar() -> Vec<u8> {
     let content: Vec<u8> = (0..700_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -48,6 +49,7 @@ fn what_follows_the_end_of_the_tar_is_in_the_diff_id_and_nowhere_else() {
     assert_eq!(target.tree().names(), ["a"]);
 }
 
+/// Row 71: the uncompressed bytes are another layer's.
 #[test]
 fn another_diff_id_is_an_integrity_error() {
     let tar = some_tar();
@@ -108,7 +110,7 @@ fn an_error_of_the_blobs_reader_comes_out_as_it_was() {
     for blob in [tar.clone(), gzip(&tar), zstd(&tar)] {
         for length in [0, 5, blob.len() / 2] {
             let reader = Failing(&blob[..length]);
-            let options = Options::privileged(Form::Plain);
+            let options = options(Form::Plain);
             let (named, cancel) = (descriptor(&blob, GZIP), CancellationToken::new());
             let error = unpack(reader, &named, &sha256(&tar), &Target::new().dir(), &options, &cancel);
             let Error::Io { source, .. } = error.unwrap_err() else { panic!("not io") };
@@ -120,19 +122,23 @@ fn an_error_of_the_blobs_reader_comes_out_as_it_was() {
 
 #[test]
 fn limits_refuse_what_grows() {
-    let zeros = Tar::new().file("zeros", vec![0; 70 << 20]).end();
+    let noise: Vec<u8> =
+        (0..250_000_u32).flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let zeros = Tar::new().file("noise", noise).file("zeros", vec![0; 70 << 20]).end();
     let bomb = zstd(&zeros);
     let run = |change: &dyn Fn(&mut Options)| {
-        let mut options = Options::privileged(Form::Tree);
+        let mut options = options(Form::Tree);
         change(&mut options);
         let named = descriptor(&bomb, ZSTD);
         let dir = Target::new();
         unpack(&bomb[..], &named, &sha256(&zeros), &dir.dir(), &options, &CancellationToken::new())
     };
-    assert!(run(&|_| ()).is_ok());
+    run(&|_| ()).unwrap();
     type Change = fn(&mut Options);
     let cases: [(&str, Change); 3] = [
-        ("the limit of a layer's ratio", |options| options.limits.ratio = 100),
+        ("the limit of a layer's ratio", |options| {
+            (options.limits.ratio, options.limits.ratio_above) = (40, 64 << 20);
+        }),
         ("the limit of a layer's size", |options| options.limits.size = 1 << 20),
         ("the limit of a layer", |options| options.limits.entries = 0),
     ];
@@ -149,7 +155,7 @@ fn a_token_stops_it() {
     let tar = some_tar();
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let options = Options::privileged(Form::Tree);
+    let options = options(Form::Tree);
     let target = Target::new();
     let error = apply(&tar[..], &target.dir(), &options, &cancel).unwrap_err();
     assert!(matches!(error, Error::Cancelled { .. }));
@@ -179,4 +185,54 @@ impl Read for Cancelling<'_> {
         buffer.fill(0);
         Ok(buffer.len())
     }
+}
+
+/// Row 95 (a): no space is an error at once, and names the file.
+#[test]
+fn a_disk_that_fills_is_said_at_once_with_the_file() {
+    let what = "a disk that fills";
+    if !is_root(what) || !installed(what, &["mount", "umount"]) {
+        return;
+    }
+    let target = Target::new();
+    let run = |program: &str, arguments: &[&str]| {
+        let status = std::process::Command::new(program).args(arguments).arg(target.dir()).status().unwrap();
+        assert!(status.success(), "{program}");
+    };
+    run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+    let tar = Tar::new().file("fits", "x").file("d/large", vec![7; 4 << 20]).file("never", "x").end();
+    let error = target.apply(&tar, Form::Tree);
+    let names = target.tree().names().join(" ");
+    run("umount", &[]);
+    let Error::Io { path, source, .. } = error.unwrap_err() else { panic!("not io") };
+    assert_eq!((path, source.kind()), (target.dir().join("d/large"), io::ErrorKind::StorageFull));
+    assert_eq!(names, "d d/large fits");
+}
+
+/// Brings its bytes, and then nothing more until its token is cancelled.
+struct Stalling(io::Cursor<Vec<u8>>, CancellationToken);
+
+impl Read for Stalling {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => {
+                tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(self.1.cancelled());
+                Err(io::Error::other("nobody waits for it any more"))
+            }
+            read => Ok(read),
+        }
+    }
+}
+
+/// Row 30: a layer that is wrong says so while the rest of it has not come.
+#[test]
+fn what_is_wrong_is_told_before_the_rest_has_come() {
+    let (useless, target) = (CancellationToken::new(), Target::new());
+    let blob = Stalling(io::Cursor::new(vec![b'x'; 1 << 20]), useless.clone());
+    let (descriptor, diff_id) = (descriptor(b"x", BARE), sha256(b"x"));
+    let (options, cancel) = (options(Form::Tree), CancellationToken::new());
+    let unpacked =
+        unpack_while_it_comes(blob, &descriptor, &diff_id, &target.dir(), &options, &cancel, &useless);
+    assert!(matches!(unpacked, Err(Error::Invalid { .. })), "{unpacked:?}");
+    assert!(useless.is_cancelled() && !cancel.is_cancelled(), "nobody else is told to end");
 }

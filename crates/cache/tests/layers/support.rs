@@ -21,7 +21,10 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn new() -> Self {
         let outside = tempfile::tempdir().unwrap();
-        std::fs::create_dir(outside.path().join("root")).unwrap();
+        let root = outside.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        // As umoci has a root that no layer names.
+        std::fs::File::open(&root).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         Self { outside }
     }
 
@@ -30,7 +33,7 @@ impl Target {
     }
 
     pub(crate) fn apply(&self, tar: &[u8], form: Form) -> Result<Applied> {
-        self.apply_with(tar, &Options::privileged(form))
+        self.apply_with(tar, &options(form))
     }
 
     pub(crate) fn apply_with(&self, tar: &[u8], options: &Options) -> Result<Applied> {
@@ -49,10 +52,16 @@ impl Target {
     }
 }
 
+/// What this process can do.
+pub(crate) fn options(form: Form) -> Options {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root { Options::privileged(form) } else { Options::unprivileged(form) }
+}
+
 /// Unpacks a blob whose diffID is that of `tar`.
 pub(crate) fn unpacked(blob: &[u8], media_type: &str, tar: &[u8], dir: &Path) -> Result<Applied> {
-    let options = Options::privileged(Form::Tree);
-    unpack(blob, &descriptor(blob, media_type), &sha256(tar), dir, &options, &CancellationToken::new())
+    let (descriptor, cancel) = (descriptor(blob, media_type), CancellationToken::new());
+    unpack(blob, &descriptor, &sha256(tar), dir, &options(Form::Tree), &cancel)
 }
 
 pub(crate) fn descriptor(blob: &[u8], media_type: &str) -> Descriptor {
@@ -117,4 +126,19 @@ pub(crate) fn umoci(layers: &[Vec<u8>], dir: &Path) -> Result<std::path::PathBuf
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
+}
+
+/// Whether this is root, which makes devices and gives files away; where not, `what` is noted as not run.
+pub(crate) fn is_root(what: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        lazyblob_remote::testing::not_run(what, "it wants root");
+    }
+    is_root
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    since.as_secs().try_into().unwrap()
 }

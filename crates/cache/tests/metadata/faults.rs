@@ -13,6 +13,7 @@ use crate::support::{HINTS, RECORDS, all, aside, assert_hints, database, filled,
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     PanicAtOpen,
+    FullAtOpen,
     PanicAtRead,
     PanicAtScan,
     FullDisk,
@@ -45,6 +46,8 @@ impl Engine for Faulty {
 
     fn open(&self, dir: &Path) -> Result<Box<dyn MetadataStore>> {
         assert!(!self.strikes(Fault::PanicAtOpen), "index out of bounds");
+        // As an `unwrap` says it.
+        assert!(!self.strikes(Fault::FullAtOpen), "{:?}", std::io::Error::from_raw_os_error(28));
         self.1.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(FaultyStore { store: Sled.open(dir)?, engine: self.clone() }))
     }
@@ -101,6 +104,20 @@ async fn a_panic_at_open_is_damage() {
     );
     assert_eq!(aside(root.path()), ["sled.broken-1"]);
     assert!(root.path().join("meta/sled.broken-1/db").exists(), "kept");
+    database.close().await;
+}
+
+/// A panic over a full disk is no damage.
+#[tokio::test]
+async fn a_full_disk_at_open_sets_nothing_aside() {
+    let root = root().await;
+    let engine: Arc<dyn Engine> = Arc::new(Faulty::of(&[Fault::FullAtOpen]));
+    let database = database(root.path(), &engine);
+    let error = put(&database, RECORDS, "k", "v").await.unwrap_err();
+    assert!(matches!(error.root(), Error::Io { .. }), "{error}");
+    put(&database, RECORDS, "k", "v").await.unwrap();
+    assert_eq!(get(&database, RECORDS, "00").await.unwrap().unwrap(), "record 00");
+    assert_eq!((aside(root.path()), database.take_notices()), (vec![], vec![]));
     database.close().await;
 }
 

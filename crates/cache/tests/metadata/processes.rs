@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use lazyblob_cache::Error;
 use lazyblob_cache::metadata::{Database, Engine, Redb, Settings, Sled};
 
-use crate::support::{HINTS, RECORDS, all, get, persistent, put};
+use crate::support::{COUNTERS, HINTS, RECORDS, all, get, persistent, put};
 
 const ROLE: &str = "LAZYBLOB_METADATA_ROLE";
 const ROOT: &str = "LAZYBLOB_METADATA_ROOT";
@@ -27,7 +27,8 @@ fn child() {
         "sled" => Arc::new(Sled),
         _ => Arc::new(Redb),
     };
-    let database = Database::new(Settings::new(Path::new(&root), engine));
+    // A journal that is written anew again and again: what kills a process kills it there, too.
+    let database = Database::new(Settings { dead_lines: 50, ..Settings::new(Path::new(&root), engine) });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         match &*role {
@@ -44,6 +45,9 @@ async fn count(database: &Database) {
     for number in begin.. {
         let write = database.write(move |transaction| {
             let key = format!("{number:06}");
+            for counter in [b"one", b"two", b"six"] {
+                transaction.put(&COUNTERS, counter, key.clone())?;
+            }
             transaction.put(&RECORDS, key.as_bytes(), key.clone())?;
             transaction.put(&HINTS, key.as_bytes(), key.clone())
         });
@@ -167,6 +171,9 @@ pub(crate) async fn assert_acked(
     assert!(lost.is_empty(), "{}: {when}: lost {lost:?}: {:?}", engine.name(), database.take_notices());
     assert!(records.iter().all(|(key, value)| key == value));
     assert_eq!(all(&database, HINTS).await.unwrap(), records, "both of a batch or none");
+    for (_, counter) in all(&database, COUNTERS).await.unwrap() {
+        assert_eq!(Some(&counter), records.last().map(|(key, _)| key), "{}: {when}", engine.name());
+    }
     assert_eq!(database.take_notices(), [""; 0], "{}: {when}", engine.name());
     database.close().await;
 }
@@ -196,6 +203,47 @@ async fn what_was_acknowledged_outlives_kill_9() {
             assert_acked(root.path(), &engine, &acked, &format!("round {round}")).await;
         }
         assert_journalled(root.path(), &engine, &acked).await;
+    }
+}
+
+/// One that is killed while it fills a new database from the journal: the next one begins again, and nothing is taken for
+/// damage.
+#[tokio::test]
+async fn who_is_killed_while_filling_has_done_no_harm() {
+    for engine in persistent() {
+        let root = tempfile::tempdir().unwrap();
+        let database = crate::support::database(root.path(), &engine);
+        for thousands in 0..5 {
+            let write = database.write(move |transaction| {
+                for ones in 0..1000 {
+                    transaction.put(&HINTS, format!("{thousands}{ones:03}").as_bytes(), vec![b'v'; 100])?;
+                }
+                Ok(())
+            });
+            write.await.unwrap();
+        }
+        database.close().await;
+        let mut random = fastrand::Rng::with_seed(5);
+        let dir = root.path().join("meta").join(engine.name());
+        for _ in 0..10 {
+            std::fs::remove_dir_all(&dir).unwrap();
+            let mut child = start("attempt", root.path(), &*engine);
+            while !dir.join(if engine.name() == "sled" { "db" } else { "data.redb" }).exists() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(random.u64(0..60))).await;
+            child.0.kill().unwrap();
+            child.0.wait().unwrap();
+            let database = crate::support::database(root.path(), &engine);
+            assert_eq!(all(&database, HINTS).await.unwrap().len(), 5000, "{}", engine.name());
+            let notices = database.take_notices();
+            assert!(
+                notices.iter().all(|notice| notice.contains("5000 entries from the journal")),
+                "{notices:?}"
+            );
+            assert_eq!(crate::support::aside(root.path()), [""; 0], "{}", engine.name());
+            database.close().await;
+        }
     }
 }
 

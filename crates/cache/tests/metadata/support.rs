@@ -9,6 +9,8 @@ use lazyblob_cache::metadata::{Database, Engine, Memory, Redb, Settings, Sled, S
 
 /// Comes back from the journal.
 pub(crate) const HINTS: Space = Space::recoverable("hints");
+/// Comes back, and is written over and over.
+pub(crate) const COUNTERS: Space = Space::recoverable("counters");
 /// Is gone with the database.
 pub(crate) const RECORDS: Space = Space::new("records");
 

@@ -58,28 +58,7 @@ pub(super) fn apply_bytes(
     what: &What,
     cancel: &CancellationToken,
 ) -> Result<Applied> {
-    let mut applier = Applier::new(dir, options, what, true)?;
-    let mut reader = Reader::new(bytes, what.clone());
-    let mut entries = 0_u64;
-    while let Some(entry) = reader.next()? {
-        if cancel.is_cancelled() {
-            return Err(Error::Cancelled { what: what.clone() });
-        }
-        entries += 1;
-        if entries > options.limits.entries {
-            let reason = format!("more than {} entries, the limit of a layer", options.limits.entries);
-            return Err(Error::Refused { what: what.clone(), reason });
-        }
-        applier.entry(entry, &mut reader)?;
-    }
-    // The end of the stream may tell that all was in vain, so it comes first.
-    let (digest, size) = reader.finish()?;
-    let diff_id = digest.parse().map_err(|error: oci_spec::OciSpecError| Error::Invalid {
-        what: what.clone(),
-        reason: error.to_string(),
-    })?;
-    let (usage, skipped, pending) = applier.finish(cancel)?;
-    Ok(Applied { diff_id, size, usage, skipped, pending })
+    Applier::new(dir, options, what, true)?.run(bytes, cancel)
 }
 
 /// A layer that is being applied.
@@ -137,6 +116,33 @@ impl<'a> Applier<'a> {
             skipped: Skipped::default(),
             made: Vec::new(),
         })
+    }
+
+    /// Applies all entries, and settles what came of them.
+    fn run(mut self, bytes: Bytes<'_>, cancel: &CancellationToken) -> Result<Applied> {
+        let what = self.what;
+        let most = self.options.limits.entries;
+        let mut reader = Reader::new(bytes, what.clone());
+        let mut entries = 0_u64;
+        while let Some(entry) = reader.next()? {
+            if cancel.is_cancelled() {
+                return Err(Error::Cancelled { what: what.clone() });
+            }
+            entries += 1;
+            if entries > most {
+                let reason = format!("more than {most} entries, the limit of a layer");
+                return Err(Error::Refused { what: what.clone(), reason });
+            }
+            self.entry(entry, &mut reader)?;
+        }
+        // The end of the stream may tell that all was in vain, so it comes first.
+        let (digest, size) = reader.finish()?;
+        let diff_id = digest.parse().map_err(|error: oci_spec::OciSpecError| Error::Invalid {
+            what: what.clone(),
+            reason: error.to_string(),
+        })?;
+        let (usage, skipped, pending) = self.finish(cancel)?;
+        Ok(Applied { diff_id, size, usage, skipped, pending })
     }
 
     /// Applies one entry, whose data `reader` has.
@@ -224,6 +230,7 @@ impl<'a> Applier<'a> {
             Cause::NotADirectory(path) => {
                 self.invalid(entry, &format!("{} is not a directory", path.escape_ascii()))
             }
+            Cause::Mark => self.refused(entry, "something lies in a whiteout"),
             Cause::Loop => self.invalid(entry, "the links on its way lead round and round"),
             Cause::Io(path, error) => self.io(&path, error),
         }
@@ -251,4 +258,48 @@ impl<'a> Applier<'a> {
 
 fn as_path(path: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(path))
+}
+
+#[cfg(test)]
+#[cfg(feature = "testing")]
+mod tests {
+    use super::*;
+    use crate::testing::adversarial;
+    use crate::testing::tree::{Part, Tree};
+
+    fn tree(layers: &[Vec<u8>], form: Form, has_openat2: bool) -> Result<Tree> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::File::open(dir.path()).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        let (cancel, options) = (CancellationToken::new(), Options::privileged(form));
+        let what = What::new("apply layer to", "a directory");
+        for layer in layers {
+            let hasher = Hasher::new(&DigestAlgorithm::Sha256).unwrap();
+            let bytes =
+                Bytes::new(Plain::new(&layer[..], what.clone()), hasher, u64::MAX, what.clone(), &cancel);
+            Applier::new(dir.path(), &options, &what, has_openat2)?.run(bytes, &cancel)?;
+        }
+        let tree = Tree::of(dir.path())?;
+        // Marks have the time of day.
+        Ok(if form == Form::Tree { tree } else { tree.without(Part::Times) })
+    }
+
+    /// Where the kernel or a sandbox has no `openat2`, every name is walked.
+    #[test]
+    fn walked_names_lead_where_resolved_ones_do() {
+        if !rustix::process::geteuid().is_root() {
+            lazyblob_remote::testing::not_run("names that are walked", "it wants root");
+            return;
+        }
+        for form in [Form::Tree, Form::Overlay, Form::Plain] {
+            for (_, layers) in adversarial::images() {
+                tree(&layers, form, true).unwrap().assert_equals(&tree(&layers, form, false).unwrap());
+            }
+            for (name, layers, said) in adversarial::refused() {
+                match tree(&layers, form, false) {
+                    Err(error) => assert!(error.to_string().contains(said), "{name}: {error}"),
+                    Ok(_) => assert_eq!((said, form != Form::Tree), ("not there", true), "{name}"),
+                }
+            }
+        }
+    }
 }

@@ -48,7 +48,7 @@ pub(super) fn asked(path: &[u8]) -> Result<Asked, Wrong> {
     if parts.iter().any(|part| part.starts_with(META)) {
         return Ok(Asked::Ignored);
     }
-    if parts.iter().any(|part| part.starts_with(MARK)) {
+    if parts.iter().any(|part| is_mark(part)) {
         return Err(Wrong::Refused("something lies in a whiteout"));
     }
     let parent = parts.join(&b'/');
@@ -68,6 +68,9 @@ pub(super) fn asked(path: &[u8]) -> Result<Asked, Wrong> {
 /// The target of a hard link, relative to the root.
 pub(super) fn target(path: &[u8]) -> Result<Name, Wrong> {
     let mut parts = parts(path)?;
+    if parts.iter().any(|part| is_mark(part)) {
+        return Err(Wrong::Invalid("it links to a whiteout"));
+    }
     let last = parts.pop().ok_or(Wrong::Invalid("it links to the root"))?;
     Ok(Name { parent: parts.join(&b'/'), last: last.to_vec() })
 }
@@ -107,6 +110,11 @@ pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
 /// The last part of a name.
 pub(super) fn last(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// Whether no file can be called that, since it would be a mark.
+pub(super) fn is_mark(name: &[u8]) -> bool {
+    name.starts_with(MARK)
 }
 
 /// The name a whiteout has in a tar.

@@ -13,7 +13,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::directories::{Directories, Last};
-use super::name::{join, last, parent};
+use super::name::{is_mark, join, last, parent};
 
 /// How many are kept open. Neighbours in a tar are in few directories; several layers at once share the limit of files.
 const KEPT: usize = 16;
@@ -40,6 +40,8 @@ pub(super) enum Found {
 pub(super) enum Cause {
     /// What has this name is no directory.
     NotADirectory(Vec<u8>),
+    /// A link on its way leads into a whiteout.
+    Mark,
     /// Its links lead round and round.
     Loop,
     Io(Vec<u8>, Errno),
@@ -169,6 +171,9 @@ impl Parents {
             if part == b".." {
                 at = self.reopen(parent(&at.path).unwrap_or_default())?;
                 continue;
+            }
+            if is_mark(&part) {
+                return Err(Cause::Mark);
             }
             let path = join(&at.path, &part);
             let failed = |error| Cause::Io(path.clone(), error);

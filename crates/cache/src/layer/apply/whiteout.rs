@@ -14,6 +14,8 @@ use crate::layer::Form;
 
 const MARK: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+const OPAQUE: &str = "trusted.overlay.opaque";
+
 impl Applier<'_> {
     pub(super) fn whiteout(&mut self, entry: &[u8], name: &Name) -> Result<()> {
         let place = self.place(entry, Name { parent: name.parent.clone(), last: name.last.clone() })?;
@@ -43,7 +45,7 @@ impl Applier<'_> {
         }
         self.opaque.insert(place.parent.path.clone(), ());
         match self.options.form {
-            Form::Overlay => self.set_opaque(&place.parent.path),
+            Form::Overlay => self.set_mark(&place.parent.path, OPAQUE, b"y"),
             _ => self.put_file(&place.parent, opaque_mark()),
         }
     }
@@ -55,7 +57,7 @@ impl Applier<'_> {
         }
         self.opaque.insert(path.to_vec(), ());
         if self.options.form == Form::Overlay {
-            return self.set_opaque(path);
+            return self.set_mark(path, OPAQUE, b"y");
         }
         let above = self.open(parent(path).unwrap_or_default())?;
         self.put_file(&above, &mark(last(path)))
@@ -78,7 +80,9 @@ impl Applier<'_> {
             made => made.map_err(|error| self.io(&place.path, error))?,
         }
         self.usage.inodes += 1;
-        Ok(())
+        // The kernel looks for whiteouts when it lists a directory that is merged, or that says it was copied up (from
+        // somewhere unknown, where nothing follows). Of any other it would list them.
+        self.set_mark(&place.parent.path, "trusted.overlay.origin", b"")
     }
 
     /// An empty file that says something by its name.
@@ -93,10 +97,11 @@ impl Applier<'_> {
         }
     }
 
-    fn set_opaque(&mut self, path: &[u8]) -> Result<()> {
+    /// Tells overlayfs something of a directory.
+    fn set_mark(&mut self, path: &[u8], xattr: &str, value: &[u8]) -> Result<()> {
         let dir = self.open(path)?;
         let set = fs::openat(&dir.fd, ".", LIST, Mode::empty())
-            .and_then(|dir| fs::fsetxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty()));
+            .and_then(|dir| fs::fsetxattr(&dir, xattr, value, XattrFlags::empty()));
         set.map_err(|error| self.io(path, error))
     }
 

@@ -9,12 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::decoder::Decoder;
 use super::{CHUNK, Source};
 use crate::error::{Error, Result};
+use crate::layer::Limits;
 
 /// How many buffers may wait; with the one being filled and the one being read this is what a layer takes of memory.
 const AHEAD: usize = 6;
-
-/// Below this many bytes the ratio says nothing.
-const RATIO_FLOOR: u64 = 64 << 20;
 
 /// The end that decompresses.
 pub(in crate::layer) struct Feed {
@@ -67,18 +65,23 @@ impl Feed {
         self,
         blob: impl Read,
         media_type: &str,
-        ratio: u64,
+        limits: &Limits,
         cancel: &CancellationToken,
     ) {
         let decoded = Decoder::new(blob, media_type, self.what.clone())
-            .and_then(|mut decoder| self.pump(&mut decoder, ratio, cancel));
+            .and_then(|mut decoder| self.pump(&mut decoder, limits, cancel));
         if let Err(error) = decoded {
             // Who does not listen any more has an error of its own.
             let _ = self.full.send(Err(error));
         }
     }
 
-    fn pump(&self, decoder: &mut Decoder<impl Read>, ratio: u64, cancel: &CancellationToken) -> Result<()> {
+    fn pump(
+        &self,
+        decoder: &mut Decoder<impl Read>,
+        limits: &Limits,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
         let mut size = 0_u64;
         loop {
             if cancel.is_cancelled() {
@@ -89,7 +92,8 @@ impl Feed {
             let length = full_read(decoder, &mut buffer)?;
             buffer.truncate(length);
             size = size.saturating_add(length.try_into().unwrap_or(u64::MAX));
-            if size > RATIO_FLOOR && size > decoder.consumed().saturating_mul(ratio) {
+            if size > limits.ratio_above && size > decoder.consumed().saturating_mul(limits.ratio) {
+                let ratio = limits.ratio;
                 let reason =
                     format!("it grows to more than {ratio} times its size, the limit of a layer's ratio");
                 return Err(Error::Refused { what: self.what.clone(), reason });

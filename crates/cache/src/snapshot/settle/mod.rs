@@ -3,7 +3,8 @@
 //! Layers are applied in parallel, each to a directory of its own. Three things can only be known once those below are
 //! whole:
 //! * Directories that the tar has entries in and does not name. They take mode, owner, times and xattrs from the top
-//!   layer that shows them; where none does, they are 0755 and the caller's.
+//!   layer that shows them; where none does, they are 0755, the caller's and of
+//!   the epoch.
 //! * Such a directory that is a symbolic link below: the entries belong where it leads, inside the image. Where entries
 //!   meet there, those that were there already stay.
 //! * Hard links to files below: the file is copied into this layer under its own name, and every name of it is linked to
@@ -20,7 +21,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, Timestamps};
+use rustix::fs::{AtFlags, Mode, Timespec, Timestamps};
 use tokio_util::sync::CancellationToken;
 
 use super::copy::{Keep, dress};
@@ -28,6 +29,12 @@ use super::file;
 use super::layers::Layers;
 use crate::error::{Error, IoContext as _, Result};
 use crate::layer::{Form, Pending, Skipped};
+
+/// When directories were made that no layer names.
+const EPOCH: Timestamps = Timestamps {
+    last_access: Timespec { tv_sec: 0, tv_nsec: 0 },
+    last_modification: Timespec { tv_sec: 0, tv_nsec: 0 },
+};
 
 /// One layer that is being settled.
 struct Settling<'a> {
@@ -71,7 +78,7 @@ pub(super) fn settle(
         settling.check()?;
         settling.link(&clean(&link.name), &clean(&link.target))?;
     }
-    settling.finish().during("settle layer", "", root)?;
+    settling.finish().during("settle layer", root.display(), root)?;
     Ok(settling.is_changed)
 }
 
@@ -129,6 +136,7 @@ impl Settling<'_> {
             let here = OsStr::new(".");
             let Some(layer) = *layer else {
                 rustix::fs::fchmod(&directory, Mode::from_raw_mode(0o755))?;
+                rustix::fs::utimensat(&directory, here, &EPOCH, AtFlags::empty())?;
                 continue;
             };
             let model = self.below.open(layer, path)?;
@@ -136,7 +144,7 @@ impl Settling<'_> {
             dress((&model, here), &facts, (&directory, here), keep, &mut Skipped::default())?;
         }
         for (path, times) in &self.times {
-            if self.like.get(path).is_none_or(Option::is_none) {
+            if !self.like.contains_key(path) {
                 let directory = file::open_dir(self.root, path)?;
                 rustix::fs::utimensat(&directory, ".", times, AtFlags::empty())?;
             }

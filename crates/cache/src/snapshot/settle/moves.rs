@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::AtFlags;
 
@@ -11,6 +11,7 @@ use super::{Settling, keep, moved};
 use crate::layer::{Form, Skipped};
 use crate::snapshot::copy::dress;
 use crate::snapshot::file;
+use crate::snapshot::places::nonce;
 use crate::snapshot::xattrs;
 
 impl Settling<'_> {
@@ -19,19 +20,28 @@ impl Settling<'_> {
         if let Some(parent) = from.parent() {
             self.remember(parent)?;
         }
-        self.entries(from, to)?;
-        self.remove_directory(from)?;
+        // Out of the way: what is in it may be to take its place.
+        let aside = PathBuf::from(format!(".moved.{}", nonce()));
+        self.remember(Path::new(""))?;
+        let (parent, name) = file::split(from).ok_or(io::ErrorKind::InvalidInput)?;
+        let (parent, root) = (file::open_dir(self.root, parent)?, file::open_dir(self.root, Path::new(""))?);
+        rustix::fs::renameat(&parent, name, &root, &aside)?;
         self.implied.remove(from);
         self.like.remove(from);
         self.times.remove(from);
-        // What was below it is below its new place.
-        let move_all = |path: &Path| moved(path, from, to);
-        self.implied = self.implied.drain().map(|path| move_all(&path).unwrap_or(path)).collect();
-        let like = std::mem::take(&mut self.like);
-        self.like = like.into_iter().map(|(path, of)| (move_all(&path).unwrap_or(path), of)).collect();
-        let times = std::mem::take(&mut self.times);
-        self.times = times.into_iter().map(|(path, of)| (move_all(&path).unwrap_or(path), of)).collect();
+        self.rename_noted(from, &aside);
+        self.entries(&aside, to)?;
+        self.remove_directory(&aside)?;
+        self.rename_noted(&aside, to);
         Ok(())
+    }
+
+    /// What was noted of files below one directory is noted of another.
+    fn rename_noted(&mut self, from: &Path, to: &Path) {
+        let to = |path: PathBuf| moved(&path, from, to).unwrap_or(path);
+        self.implied = self.implied.drain().map(&to).collect();
+        self.like = std::mem::take(&mut self.like).into_iter().map(|(path, of)| (to(path), of)).collect();
+        self.times = std::mem::take(&mut self.times).into_iter().map(|(path, of)| (to(path), of)).collect();
     }
 
     fn entries(&mut self, from: &Path, to: &Path) -> io::Result<()> {
@@ -73,7 +83,8 @@ impl Settling<'_> {
     /// Both are directories. The one the tar names says what it looks like.
     fn merge(&mut self, from: &Path, to: &Path, names: (&OwnedFd, &OwnedFd, &OsStr)) -> io::Result<()> {
         let (source, target, name) = names;
-        if self.implied.contains(to) && !self.implied.contains(from) {
+        let is_ours = self.implied.contains(to) || self.like.contains_key(to);
+        if is_ours && !self.implied.contains(from) {
             self.implied.remove(to);
             self.like.remove(to);
             let Some(facts) = file::facts(source, name)? else { return Ok(()) };

@@ -111,11 +111,15 @@ impl Settling<'_> {
     }
 
     fn step(&self, place: &Place, name: &OsStr) -> io::Result<Step> {
-        let Found { own, below, .. } = self.find(place, name)?;
-        let is_implied = || self.implied.contains(&place.path.join(name));
+        let Found { own, mut below, is_hidden } = self.find(place, name)?;
+        let is_implied = self.implied.contains(&place.path.join(name));
+        if is_implied && is_hidden {
+            // Marks that came after the directory: it looks like the one that they hide.
+            below = self.below.look(place.layers(), &place.path, name)?;
+        }
         match own {
             // Named by the tar: whatever is not a directory below has been replaced.
-            Some(own) if own.is_dir() && !is_implied() => Ok(Step::Directory(match below {
+            Some(own) if own.is_dir() && !is_implied => Ok(Step::Directory(match below {
                 Shown::Directory(layers) => layers,
                 _ => Vec::new(),
             })),
@@ -155,7 +159,9 @@ impl Settling<'_> {
                     xattrs::set(&file::open_dir(self.root, &whole)?, xattrs::OPAQUE, b"y")?;
                 }
                 self.like.insert(whole.clone(), shown.first().copied());
-                self.implied.insert(whole);
+                if !shown.is_empty() {
+                    self.implied.insert(whole);
+                }
                 self.is_changed = true;
             }
             path.push(name);

@@ -100,17 +100,17 @@ pub fn diff_id(entries: &[Entry]) -> oci_spec::image::Digest {
 pub fn put(form: Form, root: &Path, number: i64, entries: &[Entry]) -> Applied {
     let mut pending = Pending { implied: vec![PathBuf::new()], links: Vec::new() };
     let mut times = Vec::new();
-    let mut whiteouts: Vec<&Path> = Vec::new();
+    let mut hidden = Hidden::default();
     for entry in entries {
         let at = root.join(entry.path());
         if let Some(parent) = entry.path().parent() {
-            imply(form, root, parent, &whiteouts, &mut pending);
+            imply(form, root, parent, &hidden, &mut pending);
         }
         match entry {
             Entry::Dir(path, mode) => {
                 pending.implied.retain(|implied| implied != Path::new(path));
                 if !at.is_dir() {
-                    fresh(form, &at, whiteouts.contains(&Path::new(path)));
+                    fresh(form, &at, hidden.whiteouts.contains(&Path::new(path)));
                 }
                 rustix::fs::chmod(&at, Mode::from_raw_mode(*mode)).expect("a mode");
             }
@@ -134,12 +134,13 @@ pub fn put(form: Form, root: &Path, number: i64, entries: &[Entry]) -> Applied {
                 continue;
             }
             Entry::Whiteout(path) => {
-                whiteouts.push(Path::new(path));
+                hidden.whiteouts.push(Path::new(path));
                 hide(form, &at);
                 continue;
             }
             Entry::Opaque(path) => {
-                imply(form, root, Path::new(path), &whiteouts, &mut pending);
+                imply(form, root, Path::new(path), &hidden, &mut pending);
+                hidden.opaque.push(Path::new(path));
                 opaque(form, &at);
                 continue;
             }
@@ -159,16 +160,29 @@ pub fn put(form: Form, root: &Path, number: i64, entries: &[Entry]) -> Applied {
     }
 }
 
-fn imply(form: Form, root: &Path, path: &Path, whiteouts: &[&Path], pending: &mut Pending) {
+/// What a layer hides of those below, so far.
+#[derive(Default)]
+struct Hidden<'a> {
+    whiteouts: Vec<&'a Path>,
+    opaque: Vec<&'a Path>,
+}
+
+impl Hidden<'_> {
+    fn is_hidden(&self, path: &Path) -> bool {
+        self.whiteouts.iter().any(|gone| path.starts_with(gone))
+            || self.opaque.iter().any(|above| path != *above && path.starts_with(above))
+    }
+}
+
+fn imply(form: Form, root: &Path, path: &Path, hidden: &Hidden<'_>, pending: &mut Pending) {
     let mut at = PathBuf::new();
     for part in path.components() {
         at.push(part);
         if root.join(&at).is_dir() {
             continue;
         }
-        let is_new = whiteouts.contains(&at.as_path());
-        fresh(form, &root.join(&at), is_new);
-        if !is_new {
+        fresh(form, &root.join(&at), hidden.whiteouts.contains(&at.as_path()));
+        if !hidden.is_hidden(&at) {
             pending.implied.push(at.clone());
         }
     }
@@ -198,6 +212,9 @@ fn hide(form: Form, at: &Path) {
     if form == Form::Overlay {
         rustix::fs::mknodat(CWD, at, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
             .expect("a whiteout");
+        let parent = at.parent().expect("a directory");
+        rustix::fs::setxattr(parent, "trusted.overlay.origin", b"", XattrFlags::empty())
+            .expect("an attribute");
     } else {
         let name = at.file_name().and_then(OsStr::to_str).expect("a name");
         fs::write(at.with_file_name(format!(".wh.{name}")), "").expect("a marker");

@@ -60,10 +60,11 @@ pub fn tree(snapshots: &dyn Snapshotter, stack: &[SnapshotKey]) -> Result<Tree> 
 /// # Panics
 /// Where it does not conform.
 pub fn check_snapshotter(make: &dyn Fn(&Places) -> Arc<dyn Snapshotter>) {
-    let cases: [fn(&dyn Snapshotter, &Places); 8] = [
+    let cases: [fn(&dyn Snapshotter, &Places); 9] = [
         published_ones_are_found,
         what_is_dropped_is_trash,
         the_first_one_stays,
+        one_of_many_is_published,
         what_is_not_whole_is_not_there,
         a_stack_is_a_tree,
         a_merge_is_a_longer_stack,
@@ -147,6 +148,26 @@ fn the_first_one_stays(snapshots: &dyn Snapshotter, places: &Places) {
     let file = snapshots.directory(&key).unwrap().join("file");
     assert_eq!(fs::read_to_string(file).unwrap(), "first");
     assert_eq!(names(&places.trash).len(), 1);
+}
+
+fn one_of_many_is_published(snapshots: &dyn Snapshotter, places: &Places) {
+    let key = SnapshotKey::record("one").unwrap();
+    let publish = |number: usize| {
+        let staged = snapshots.stage(&key).unwrap();
+        fs::write(staged.directory().join(number.to_string()), "").unwrap();
+        let synced = snapshots.sync(vec![staged]).unwrap().pop().unwrap();
+        let parent = Some(SnapshotKey::record(&number.to_string()).unwrap());
+        snapshots.publish(synced, About { parent, ..About::default() }).unwrap()
+    };
+    let infos: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|number| scope.spawn(move || publish(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let kept = snapshots.info(&key).unwrap().unwrap();
+    assert!(infos.iter().all(|info| *info == kept), "all are told of the one that stays: {infos:?}");
+    let inside = names(&snapshots.directory(&key).unwrap());
+    assert_eq!(inside, [kept.parent.unwrap().as_str()], "and that one is whole");
+    assert_eq!(names(&places.trash).len(), 5);
 }
 
 fn what_is_not_whole_is_not_there(snapshots: &dyn Snapshotter, places: &Places) {

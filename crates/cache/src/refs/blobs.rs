@@ -1,0 +1,216 @@
+//! Blobs made of trees, and of other blobs.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lazyblob_remote::Access;
+use tokio_util::sync::CancellationToken;
+
+use super::{ImmutableRef, Layer, stack};
+use crate::chain::{BlobChainId, ChainId};
+use crate::error::{Error, IoContext as _, Result, What};
+use crate::layer::{self, Compressed, Compression, Compressor, LayerType};
+use crate::manager::live::Live;
+use crate::manager::{GetOptions, Manager, NewLayer};
+use crate::record::{Kind, LayerBlob};
+use crate::root::{Pin, Pinned};
+use crate::unlazy::blocking;
+
+/// How blobs are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlobOptions {
+    /// Whose media types they get.
+    pub layer: LayerType,
+    /// How they are compressed.
+    pub compression: Compression,
+    /// Cores that compress one of them.
+    pub threads: u32,
+}
+
+/// So much is read at a time on the way to the store.
+const CHUNK: usize = 1 << 20;
+
+impl ImmutableRef {
+    /// Makes a blob of each layer that has none: of its tree, to the same bytes whoever does it. Those that have one keep
+    /// it, lazy ones too. Afterwards every layer has a descriptor, and the ref a chain.
+    ///
+    /// # Errors
+    /// Those of [`ImmutableRef::extract`] for a tree that is not here, [`Error::Io`], [`Error::Metadata`].
+    pub async fn make_blobs(&self, options: &BlobOptions, access: &Access) -> Result<()> {
+        self.finalize().await?;
+        if self.layers().iter().all(|layer| layer.blob().is_some()) && self.blob_chain().is_some() {
+            return Ok(());
+        }
+        let mut pins = Vec::new();
+        for layer in self.layers() {
+            if layer.blob().is_none() {
+                self.extract(access).await?;
+                pins.push(self.manager().make_blob(&layer, options).await?);
+            }
+        }
+        drop(pins);
+        self.manager().name_chains(self.live()).await
+    }
+
+    /// The same tree in blobs compressed as `options` say: those that are so already stay what they are, lazy ones too;
+    /// the others are fetched and compressed anew, and uncompress to the same. Snapshots are shared.
+    ///
+    /// # Errors
+    /// Those of [`ImmutableRef::unlazy`]; [`Error::Integrity`] for a blob that is not what its config says.
+    pub async fn converted(&self, options: &BlobOptions, access: &Access) -> Result<Self> {
+        self.make_blobs(options, access).await?;
+        let wanted = options.compression.algorithm();
+        let (mut layers, mut pins) = (Vec::new(), Vec::new());
+        for (height, layer) in self.layers().into_iter().enumerate() {
+            let record = layer.record();
+            let Some(blob) = record.blob.clone() else { continue };
+            let media_type = blob.descriptor.media_type().to_string();
+            let kept = LayerType::parse(&media_type).is_some_and(|kind| kind.algorithm == wanted);
+            let blob = if kept {
+                blob
+            } else {
+                self.manager().unlazy_layer(&blob.descriptor, &layer, height, access).await?;
+                let (blob, pin) = self.manager().convert(blob, options).await?;
+                pins.push(pin);
+                blob
+            };
+            layers.push(NewLayer { sources: if kept { record.sources.clone() } else { Vec::new() }, blob });
+        }
+        let options = GetOptions { handlers: self.handlers().clone(), ..GetOptions::default() };
+        self.manager().import(layers, None, options).await
+    }
+}
+
+impl Manager {
+    /// Makes the blob of a layer's tree and says so in its record.
+    async fn make_blob(&self, layer: &Layer, options: &BlobOptions) -> Result<Pinned> {
+        let record = layer.record();
+        let key = record.snapshot.clone();
+        let key =
+            key.ok_or_else(|| Error::invalid("make blob", &record.id, "it has no snapshot of its own"))?;
+        let (snapshots, options, scratch) = (Arc::clone(self.snapshots()), *options, self.root().staging());
+        let cancel = CancellationToken::new();
+        let guard = cancel.clone().drop_guard();
+        let what = || What::new("make blob", &record.id);
+        let made = blocking(what, move || {
+            let file = scratch_file(&scratch)?;
+            let mut out = Compressor::new(file, options.layer, options.compression, options.threads)?;
+            layer::tar_of(&snapshots.directory(&key)?, snapshots.form(), &mut out, &cancel)?;
+            out.finish()
+        })
+        .await?;
+        guard.disarm();
+        let (blob, pin) = self.store_made(made).await?;
+        self.change(layer.live(), move |record| {
+            let news = record.blob.is_none();
+            record.blob.get_or_insert(blob);
+            news
+        })
+        .await?;
+        Ok(pin)
+    }
+
+    /// Compresses a blob that is here anew.
+    async fn convert(&self, blob: LayerBlob, options: &BlobOptions) -> Result<(LayerBlob, Pinned)> {
+        let (store, options, scratch) = (self.store().clone(), *options, self.root().staging());
+        let cancel = CancellationToken::new();
+        let guard = cancel.clone().drop_guard();
+        let digest = blob.descriptor.digest().clone();
+        let made = blocking(
+            || What::new("convert", digest),
+            move || {
+                let out = Compressor::new(
+                    scratch_file(&scratch)?,
+                    options.layer,
+                    options.compression,
+                    options.threads,
+                )?;
+                layer::convert(store.open_file(&blob.descriptor)?, &blob.diff_id, out, &cancel)
+            },
+        )
+        .await?;
+        guard.disarm();
+        self.store_made(made).await
+    }
+
+    /// Takes what was made into the store. It is pinned before it is there.
+    async fn store_made(&self, made: (Compressed, File)) -> Result<(LayerBlob, Pinned)> {
+        let (Compressed { descriptor, diff_id, .. }, mut file) = made;
+        let pin = self.root().live().pin(&[Pin::Blob(descriptor.digest().clone())])?;
+        let ingests = self.store().ingests();
+        if let Some(mut ingest) = ingests.begin(&descriptor, &lazyblob_remote::progress::Silent).await? {
+            ingest.restart().await?;
+            file.rewind().during("store blob", descriptor.digest(), ingests.dir())?;
+            loop {
+                let (read, place, digest) =
+                    (file.try_clone(), ingests.dir().to_owned(), descriptor.digest().clone());
+                let chunk = blocking(
+                    || What::new("store blob", descriptor.digest()),
+                    move || {
+                        let mut chunk = vec![0; CHUNK];
+                        let length = read.and_then(|mut file| file.read(&mut chunk)).during(
+                            "store blob",
+                            digest,
+                            &place,
+                        )?;
+                        chunk.truncate(length);
+                        Ok(Bytes::from(chunk))
+                    },
+                )
+                .await?;
+                if chunk.is_empty() {
+                    break;
+                }
+                ingest.write(chunk).await?;
+            }
+            ingest.commit().await?;
+        }
+        self.store().stored(&descriptor);
+        Ok((LayerBlob { descriptor, diff_id }, pin))
+    }
+
+    /// Gives records whose layers all have blobs by now the chains that these make: what each is of its own layers, from
+    /// the bottom up.
+    async fn name_chains(&self, top: &Arc<Live>) -> Result<()> {
+        let mut waiting = vec![Arc::clone(top)];
+        let mut unnamed = Vec::new();
+        while let Some(live) = waiting.pop() {
+            let record = live.record();
+            if record.blob_chain.is_none() {
+                if !matches!(record.kind, Kind::Diff { .. }) {
+                    waiting.extend(live.parents().iter().cloned());
+                }
+                unnamed.push(live);
+            }
+        }
+        for live in unnamed.into_iter().rev() {
+            let mut names: Option<(ChainId, BlobChainId)> = None;
+            for layer in stack(&live) {
+                let record = layer.record();
+                let Some(blob) = &record.blob else { return Ok(()) };
+                let (digest, diff_id) = (blob.descriptor.digest(), &blob.diff_id);
+                names = Some(match names {
+                    None => (ChainId::base(diff_id), BlobChainId::base(digest, diff_id)),
+                    Some((chain, blobs)) => (chain.with(diff_id), blobs.with(digest, diff_id)),
+                });
+            }
+            let Some((chain, blobs)) = names else { continue };
+            self.change(&live, move |record| {
+                (record.chain, record.blob_chain) = (Some(chain), Some(blobs));
+                true
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// A file without a name: it is gone when nobody has it any more.
+fn scratch_file(directory: &std::path::Path) -> Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR);
+    opened.map(File::from).map_err(Into::into).during("make blob", "a scratch file", directory)
+}
