@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// On a busy machine it takes less than this.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Bytes of a layer: more than lie between two save points.
-const LAYER: usize = 40 << 20;
+const LAYER: usize = 24 << 20;
 
 /// Waits until so many bytes of a layer have come.
 async fn in_the_middle(child: &mut Child, bytes: u64) {
@@ -36,15 +36,15 @@ async fn in_the_middle(child: &mut Child, bytes: u64) {
 #[tokio::test]
 async fn an_interrupted_pull_ends_soon_and_is_gone_on_with() {
     let (desk, registry) = (Desk::new(), TestRegistry::start().await);
-    let image = sized_image(1, LAYER, "slow");
+    let image = sized_image(1, 4 << 20, "slow");
     registry.seed("app", "1", &image).await;
-    let slow = Effect::Slow { piece: 256 << 10, pause: Duration::from_millis(20) };
+    let slow = Effect::Slow { piece: 16 << 10, pause: Duration::from_millis(20) };
     registry.add(Toxic::new(slow).on(Kind::BlobGet));
     let app = format!("{}/app:1", registry.host());
     for (how, name, code) in [("--unlazy", "INT", 130), ("--unpack", "TERM", 143)] {
         let words = format!("--progress json pull {how} {app}");
         let mut child = desk.command(&words).spawn().unwrap();
-        in_the_middle(&mut child, 1 << 20).await;
+        in_the_middle(&mut child, 256 << 10).await;
         signal(&child, name);
         let ended = tokio::time::timeout(SOON, child.wait_with_output()).await;
         let run = Ran::of(&words, ended.expect("it ends soon").unwrap()).exits(code);
