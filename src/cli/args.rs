@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lazyblob::cache::prune::Filter;
 use lazyblob::remote::buildcache::Form;
 use lazyblob::remote::copy::Platform;
 use lazyblob::remote::{Location, Reference, RepositoryName};
@@ -153,6 +154,8 @@ pub(crate) enum Command {
     Ls,
     /// Takes names out of the cache.
     Rm(RmArgs),
+    /// Says what the cache takes, what of it no name needs, and what is not here.
+    Du(DuArgs),
     /// Gives an image further names in its registry: one GET, and one PUT a name.
     Retag(RetagArgs),
     /// Copies an image or a build cache from any location to any other.
@@ -217,6 +220,17 @@ pub(crate) struct RmArgs {
     /// Names in the cache.
     #[arg(required = true, value_name = "REF", value_parser = stored)]
     pub(crate) references: Vec<Reference>,
+}
+
+/// `du`
+#[derive(Args, Debug)]
+pub(crate) struct DuArgs {
+    /// Lists records, the one used last in the first place.
+    #[arg(long)]
+    pub(crate) records: bool,
+    /// Only records that this is true of (several: all of them).
+    #[arg(long, value_name = "KEY=VALUE", value_parser = str::parse::<Filter>)]
+    pub(crate) filter: Vec<Filter>,
 }
 
 /// `retag SRC DST…`

@@ -141,7 +141,7 @@ impl Context {
 
     /// On whose behalf blobs come into the cache on their way to somewhere else: they are counted, and shown there.
     pub(crate) fn in_passing(&self) -> Access {
-        self.access.clone().watched_by(Arc::new(InPassing::new(&self.watch)))
+        self.access.clone().watched_by(Arc::new(InPassing::new(&self.watch, self.ends().1)))
     }
 
     /// `location` as a source; `target` is where it goes, so that one token serves both ends in a registry.

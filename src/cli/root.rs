@@ -105,16 +105,39 @@ fn tell(manager: &Manager, watch: &Watch) {
     manager.database().take_notices().iter().for_each(|notice| watch.say(notice));
 }
 
-/// Where the cache is if nobody says (XDG Base Directory Specification: a relative path counts as none).
+/// Where the cache is if nobody says.
 fn default() -> Result<PathBuf, Failure> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from(OF_THE_SYSTEM));
-    }
-    let absolute = |text: Option<OsString>| text.map(PathBuf::from).filter(|path| path.is_absolute());
-    let data = absolute(std::env::var_os("XDG_DATA_HOME"))
-        .or_else(|| absolute(std::env::var_os("HOME")).map(|home| home.join(".local/share")));
-    data.map(|data| data.join("lazyblob")).ok_or_else(|| {
+    let is_root = rustix::process::geteuid().is_root();
+    usual(is_root, std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME")).ok_or_else(|| {
         let usage = "there is no home directory to have a cache in: --root DIR, or $LAZYBLOB_ROOT";
         Failure::Usage(usage.to_owned())
     })
+}
+
+/// XDG Base Directory Specification: a relative path counts as none.
+fn usual(is_root: bool, data: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
+    if is_root {
+        return Some(PathBuf::from(OF_THE_SYSTEM));
+    }
+    let absolute = |text: Option<OsString>| text.map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute(data).or_else(|| absolute(home).map(|home| home.join(".local/share")));
+    data.map(|data| data.join("lazyblob"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_where_data_is_kept() {
+        let at = |is_root, data: &str, home: &str| {
+            let path = usual(is_root, Some(data.into()), Some(home.into()));
+            path.map(|path| path.display().to_string()).unwrap_or_default()
+        };
+        assert_eq!(at(true, "/data", "/home/mary"), "/var/lib/lazyblob");
+        assert_eq!(at(false, "/data", "/home/mary"), "/data/lazyblob");
+        assert_eq!(at(false, "", "/home/mary"), "/home/mary/.local/share/lazyblob");
+        assert_eq!(at(false, "data", "/home/mary"), "/home/mary/.local/share/lazyblob");
+        assert_eq!((at(false, "", "mary"), usual(false, None, None)), (String::new(), None));
+    }
 }

@@ -1,6 +1,9 @@
 //! Listings: a table where people read it, fields with tabs between them where programs do.
 
 use std::io::IsTerminal as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use indicatif::HumanDuration;
 
 use super::exit::Failure;
 use super::output;
@@ -8,6 +11,12 @@ use super::output;
 /// Writes `rows` to standard output. Programs get no head: what is one line each can be counted.
 pub(crate) fn show<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
     output::lines(&if std::io::stdout().is_terminal() { aligned(head, rows) } else { tabbed(rows) })
+}
+
+/// How long ago something was, of milliseconds since 1970.
+pub(crate) fn ago(at: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{} ago", HumanDuration(now.saturating_sub(Duration::from_millis(at))))
 }
 
 fn tabbed<const N: usize>(rows: &[[String; N]]) -> String {

@@ -42,7 +42,7 @@ impl FromStore<'_> {
             Err(Failure::Remote(error)) if lacks_something(&error) => {
                 let said = format!("{error}; it is tried once more, and every blob looked for");
                 self.context.watch().say(&said);
-                self.from_here(concurrency).await?
+                self.look_for_all(concurrency).await?
             }
             copied => copied?,
         };
@@ -78,7 +78,7 @@ impl FromStore<'_> {
     }
 
     /// Copies as if the image had never been seen at the target.
-    async fn from_here(&self, concurrency: usize) -> Result<Report, Failure> {
+    async fn look_for_all(&self, concurrency: usize) -> Result<Report, Failure> {
         let source = self.context.stored(self.reference, Some(self.to)).await?.from_here();
         let copy = Copy::new(
             Arc::new(source),

@@ -1,8 +1,6 @@
 //! `lazyblob ls`: the images of the cache.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use indicatif::{HumanBytes, HumanDuration};
+use indicatif::HumanBytes;
 use lazyblob::cache::Manager;
 use lazyblob::cache::image::{About, AboutImage, Named};
 use lazyblob::remote::digest::short;
@@ -34,7 +32,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
                 documents.push(json!({"reference": name, "digest": digest, "error": error.to_string()}));
                 let unknown = || "?".to_owned();
                 let [kind, size, lazy, created, used] = std::array::from_fn(|_| unknown());
-                rows.push([name, short(digest).to_owned(), kind, size, lazy, created, used]);
+                rows.push([name, short(digest), kind, size, lazy, created, used]);
             }
         }
     }
@@ -66,10 +64,10 @@ fn row(about: &About) -> [String; 7] {
     let (size, lazy) = about.sizes();
     let platforms = platforms(about).join(",");
     let kind = if platforms.is_empty() { kind(&about.root).to_owned() } else { platforms };
-    let ago = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), ago);
+    let ago = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), table::ago);
     [
         about.reference.to_string(),
-        short(about.root.digest()).to_owned(),
+        short(about.root.digest()),
         printable(&kind).into_owned(),
         HumanBytes(size).to_string(),
         HumanBytes(lazy).to_string(),
@@ -95,9 +93,4 @@ fn used(about: &About) -> Option<u64> {
 /// Seconds of milliseconds since 1970.
 fn seconds(at: u64) -> u64 {
     at / 1000
-}
-
-fn ago(at: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{} ago", HumanDuration(now.saturating_sub(Duration::from_millis(at))))
 }

@@ -3,6 +3,7 @@
 mod completion;
 mod copy;
 mod copy_stored;
+mod du;
 mod inspect;
 mod inspect_stored;
 mod login;
@@ -34,6 +35,7 @@ pub(super) fn holder(command: &Command) -> &'static str {
         Command::Push(_) => "lazyblob push",
         Command::Ls => "lazyblob ls",
         Command::Rm(_) => "lazyblob rm",
+        Command::Du(_) => "lazyblob du",
         Command::Retag(_) => "lazyblob retag",
         Command::Copy(_) => "lazyblob copy",
         Command::Inspect(_) => "lazyblob inspect",
@@ -54,6 +56,7 @@ pub(super) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Push(args) => push::run(args, context).await,
         Command::Ls => ls::run(context).await,
         Command::Rm(args) => rm::run(args, context).await,
+        Command::Du(args) => du::run(args, context).await,
         Command::Retag(args) => retag::run(args, context).await,
         Command::Copy(args) => copy::run(args, context).await,
         Command::Tags(args) => tags::run(args, context).await,

@@ -1,7 +1,7 @@
 //! `lazyblob pull REF`: manifest and config; the layers only if they are asked for.
 
 use lazyblob::cache::Manager;
-use lazyblob::cache::image::{Image, Pulled};
+use lazyblob::cache::image::{AboutBlob, Image, Pulled};
 use serde_json::{Value, json};
 
 use crate::cli::args::PullArgs;
@@ -19,17 +19,10 @@ pub(super) async fn run(args: PullArgs, context: &Context) -> Result<(), Failure
     let access = context.access();
     let mut fetched = None;
     if args.unpack {
-        // Before anything of it is fetched.
-        let files = image.files()?;
-        access.progress.expect(lazy(manager, &image).await?);
-        if let Some(top) = files {
-            top.extract(access).await?;
-        }
+        unpack(context, manager, &image).await?;
     }
     if args.unlazy {
-        if !args.unpack {
-            access.progress.expect(lazy(manager, &image).await?);
-        }
+        access.progress.expect(layers(manager, &image).await?.iter().filter(|layer| !layer.local).count());
         fetched = Some(manager.unlazy_image(&image, access).await?);
     }
     context.watch().end();
@@ -39,7 +32,7 @@ pub(super) async fn run(args: PullArgs, context: &Context) -> Result<(), Failure
             "digest": image.root.digest(),
             "manifest": image.manifest.digest(),
             "unchanged": unchanged,
-            "layers": layers(manager, &image).await?,
+            "layers": layers(manager, &image).await?.iter().map(document).collect::<Vec<_>>(),
             "unpacked": args.unpack,
         });
         if let Some(fetched) = fetched {
@@ -50,20 +43,33 @@ pub(super) async fn run(args: PullArgs, context: &Context) -> Result<(), Failure
     output::lines(image.root.digest().as_ref())
 }
 
-/// How many of its layers are not here.
-async fn lazy(manager: &Manager, image: &Image) -> Result<usize, Failure> {
-    let mut lazy = 0;
-    for layer in image.manifest.layers() {
-        lazy += usize::from(!manager.store().holds(layer).await?);
+/// Brings what is not here and unpacks it while it comes.
+async fn unpack(context: &Context, manager: &Manager, image: &Image) -> Result<(), Failure> {
+    // Before anything of it is fetched.
+    let Some(top) = image.files()? else { return Ok(()) };
+    let mut layers = layers(manager, image).await?;
+    layers.retain(|layer| !layer.unpacked);
+    match layers.len() {
+        0 => {}
+        1 => context.watch().say("unpacking 1 layer"),
+        many => context.watch().say(&format!("unpacking {many} layers")),
     }
-    Ok(lazy)
+    context.access().progress.expect(layers.iter().filter(|layer| !layer.local).count());
+    Ok(top.extract(context.access()).await?)
 }
 
-async fn layers(manager: &Manager, image: &Image) -> Result<Vec<Value>, Failure> {
-    let mut layers = Vec::new();
-    for layer in image.manifest.layers() {
-        let lazy = !manager.store().holds(layer).await?;
-        layers.push(json!({"digest": layer.digest(), "size": layer.size(), "lazy": lazy}));
-    }
-    Ok(layers)
+/// What there is of its layers now.
+async fn layers(manager: &Manager, image: &Image) -> Result<Vec<AboutBlob>, Failure> {
+    let about = manager.about(&image.reference).await?;
+    let this = about.images.into_iter().find(|each| each.manifest.digest() == image.manifest.digest());
+    Ok(this.map(|image| image.layers).unwrap_or_default())
+}
+
+fn document(layer: &AboutBlob) -> Value {
+    json!({
+        "digest": layer.descriptor.digest(),
+        "size": layer.descriptor.size(),
+        "lazy": !layer.local,
+        "unpacked": layer.unpacked,
+    })
 }

@@ -11,7 +11,8 @@ use super::serve_stored::Stored;
 use crate::cli::args::ServeArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
-use crate::cli::{interrupt, output};
+use crate::cli::interrupt::Signals;
+use crate::cli::output;
 
 /// Requests under way get this long to end when the server is told to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -60,10 +61,12 @@ async fn listen(
     });
     let front = Front::listen(args.addr, certificates.as_ref(), service).await?;
     let scheme = if certificates.is_some() { "https" } else { "http" };
+    // Before anybody knows that it runs, and may end it.
+    let signals = Signals::listen()?;
     // The address is what a script waits for; port 0 is any free one.
     output::lines(&format!("{scheme}://{}", front.address()))?;
     context.watch().say(&format!("serving {place}; Ctrl-C ends it"));
-    let signal = interrupt::signal().await;
+    let signal = signals.first().await;
     front.close(GRACE).await;
-    Err(Failure::Interrupted(signal?))
+    Err(Failure::Interrupted(signal))
 }

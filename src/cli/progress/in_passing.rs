@@ -1,4 +1,4 @@
-//! Blobs that come here on their way to somewhere else: they are shown where they go, and only counted here.
+//! Blobs that come here on their way to somewhere else: their way has two parts, and one end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,33 +9,46 @@ use lazyblob::remote::{Descriptor, Error, Progress};
 
 use super::Watch;
 
-/// Counts what was fetched, and passes on what is worth a line.
+/// Shows how they come, and counts those that have; how they end is said by where they go.
 #[derive(Debug)]
-pub(crate) struct InPassing(Arc<Watch>);
+pub(crate) struct InPassing {
+    watch: Arc<Watch>,
+    /// What happens to a blob once it is here.
+    next: State,
+}
 
 impl InPassing {
-    /// Counts for `watch`.
-    pub(crate) fn new(watch: &Arc<Watch>) -> Self {
-        Self(Arc::clone(watch))
+    /// Shows on `watch` blobs that go to a registry from here, or to another place on this machine.
+    pub(crate) fn new(watch: &Arc<Watch>, to_registry: bool) -> Self {
+        let next = if to_registry { State::Uploading } else { State::Downloading };
+        Self { watch: Arc::clone(watch), next }
     }
 }
 
 impl Progress for InPassing {
-    fn start(&self, _: &Descriptor, _: State) {}
+    fn start(&self, blob: &Descriptor, state: State) {
+        // Those it waits behind are not those it is seen to wait behind.
+        if state != State::Waiting {
+            self.watch.start(blob, state);
+        }
+    }
 
-    fn advance(&self, _: &Descriptor, _: u64) {}
+    fn advance(&self, blob: &Descriptor, position: u64) {
+        self.watch.advance(blob, position);
+    }
 
-    fn finish(&self, _: &Descriptor, state: State) {
+    fn finish(&self, blob: &Descriptor, state: State) {
         if state == State::Done {
-            self.0.passed.fetch_add(1, Ordering::Relaxed);
+            self.watch.passed.fetch_add(1, Ordering::Relaxed);
+            self.watch.start(blob, self.next);
         }
     }
 
     fn note(&self, message: &str) {
-        self.0.note(message);
+        self.watch.note(message);
     }
 
     fn retry(&self, failed: &Error, wait: Duration) {
-        self.0.retry(failed, wait);
+        self.watch.retry(failed, wait);
     }
 }

@@ -50,9 +50,14 @@ impl Tally {
         self.meter.start(blob, state, now);
         let (known, new) = self.blob(blob, state, now);
         let other_phase = new || known.state.word() != state.word();
+        // All of it was there: it moves from the beginning, once more or to another place.
+        let again = known.state == State::Verifying && state.is_moving();
         (known.state, known.since) = (state, now);
         if state.is_moving() {
             known.moving_since.get_or_insert(now);
+        }
+        if again {
+            known.position = None;
         }
         (known.clone(), other_phase)
     }

@@ -1,6 +1,7 @@
 //! What there is of an image, found out without a request and without using it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use lazyblob_remote::endpoint::{Name, Source};
 use lazyblob_remote::provider::Origin;
@@ -179,7 +180,7 @@ impl Manager {
     async fn about_blob(&self, blob: &Descriptor, chain: Option<&ChainId>) -> Result<AboutBlob> {
         let unpacked = match chain.map(SnapshotKey::chain) {
             Some(key) => {
-                let snapshots = self.snapshots().clone();
+                let snapshots = Arc::clone(self.snapshots());
                 let what = What::new("find snapshot", &key);
                 blocking(|| what, move || Ok(snapshots.info(&key)?.is_some())).await?
             }

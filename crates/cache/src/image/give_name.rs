@@ -15,6 +15,9 @@ impl Manager {
     /// [`Error::NotFound`](crate::Error::NotFound) for a name that is not here;
     /// [`Error::Remote`](crate::Error::Remote) for one whose manifest is gone, or an index that cannot be written.
     pub async fn give_name(&self, reference: &Reference, name: &Reference) -> Result<Digest> {
+        let digest = self.named(reference).await?;
+        // The other name may be taken away at this moment, and pruned what it stood for.
+        let _pins = self.pin_all_below(&digest).await?;
         let root = self.root_manifest(reference).await?;
         let name = Name::Tag(name.to_string());
         self.store().layout().put_manifest(&root, &name).await?;

@@ -1,5 +1,7 @@
 //! What is learned of an image when it has gone somewhere, or come from somewhere.
 
+use std::sync::Arc;
+
 use lazyblob_remote::Manifest;
 use lazyblob_remote::endpoint::{Name, Source};
 use lazyblob_remote::provider::Origin;
@@ -11,6 +13,7 @@ use super::pull::is_remote;
 use crate::error::Result;
 use crate::manager::Manager;
 use crate::record::{self, RecordType, Rows};
+use crate::root::{Pin, Pinned};
 
 /// Indexes nested deeper than this are not looked into.
 const MAX_DEPTH: usize = 8;
@@ -30,7 +33,7 @@ impl Manager {
         let mut digests: Vec<Digest> = manifests.iter().map(|manifest| manifest.digest().clone()).collect();
         let blobs = manifests.iter().flat_map(Manifest::child_blobs).map(|blob| blob.digest().clone());
         let blobs: Vec<Digest> = blobs.collect();
-        let (origin, table) = (origin.clone(), self.0.table.clone());
+        let (origin, table) = (origin.clone(), Arc::clone(&self.0.table));
         self.write(move |rows| {
             let place = record::Source::from(origin.clone());
             for blob in blobs {
@@ -68,6 +71,16 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    /// Keeps what the manifest called `root` names from being pruned.
+    pub(super) async fn pin_all_below(&self, root: &Digest) -> Result<Pinned> {
+        let mut pins = vec![Pin::Blob(root.clone())];
+        for manifest in self.manifests_below(root).await? {
+            pins.push(Pin::Blob(manifest.digest().clone()));
+            pins.extend(manifest.child_blobs().into_iter().map(|blob| Pin::Blob(blob.digest().clone())));
+        }
+        self.root().live().pin(&pins)
     }
 
     /// The manifest called `root` and all below it that are here.

@@ -128,10 +128,12 @@ impl Survey {
         for record in self.records.values() {
             let needed = in_use.contains(&record.id) || self.is_named(record);
             if let Some(blob) = &record.blob {
-                *seen.entry(blob.descriptor.digest()).or_default() |= needed;
-                if !self.blobs.contains_key(blob.descriptor.digest()) {
-                    totals.lazy += blob.descriptor.size();
+                let digest = blob.descriptor.digest();
+                // Once, however many records have it.
+                if !seen.contains_key(digest) && !self.blobs.contains_key(digest) {
+                    totals.lazy = totals.lazy.saturating_add(blob.descriptor.size());
                 }
+                *seen.entry(digest).or_default() |= needed;
             }
             if let Some(key) = &record.snapshot {
                 *seen_snapshots.entry(key).or_default() |= needed;
@@ -139,7 +141,8 @@ impl Survey {
         }
         for (digest, size) in &self.blobs {
             let of_layer = seen.get(digest).copied();
-            if of_layer.unwrap_or_else(|| self.named.blobs.contains(digest)) {
+            let named = || self.named.blobs.contains(digest) || self.named.layers.contains(digest);
+            if of_layer.unwrap_or_else(named) {
                 kept += size;
             }
         }

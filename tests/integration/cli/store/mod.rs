@@ -2,10 +2,13 @@
 //! written down.
 
 mod credentials;
+mod du;
 mod ls;
 mod names;
 mod pull;
 mod push;
 mod roots;
 mod serve;
+mod signals;
 mod support;
+mod unpack;

@@ -28,7 +28,7 @@ async fn a_retag_in_the_cache_asks_nobody() {
         format!("retag store:{app}:1 {app}:4"),
         format!("retag {app}:1 store:{app}:4"),
         format!("retag store:{app}:1 store:{app}@{}", image.manifest.digest()),
-        format!("retag oci:x:1 :2"),
+        "retag oci:x:1 :2".to_owned(),
         format!("copy {app}:1 store:{app}@{}", image.manifest.digest()),
         "inspect store:".to_owned(),
         "inspect store:a.test/X".to_owned(),

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::support::{costs, lazily, seed_index, snapshots, stored, with_app};
 use crate::support::image;
 
+/// BuildKit row 95: a manifest and a config, and no layer.
 #[tokio::test]
 async fn a_pull_is_2_requests_and_again_1() {
     let (desk, registry, image) = with_app(3).await;
@@ -43,6 +44,7 @@ async fn through_an_index_it_is_3_and_for_another_platform_2_more() {
     run.says(&["linux/riscv64", "linux/amd64", "linux/s390x"]);
 }
 
+/// Row 96: what reads no bytes asks nobody.
 #[tokio::test]
 async fn what_a_digest_names_and_is_here_is_not_asked_for() {
     let (desk, registry, image) = with_app(2).await;
@@ -53,6 +55,7 @@ async fn what_a_digest_names_and_is_here_is_not_asked_for() {
     desk.ok(&format!("--offline pull {app}")).await;
 }
 
+/// BuildKit row 15: a blob that two images share is brought once.
 #[tokio::test]
 async fn unlazy_brings_each_blob_once() {
     let (desk, registry, image) = with_app(3).await;

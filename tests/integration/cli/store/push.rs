@@ -9,6 +9,7 @@ use serde_json::json;
 use super::support::{costs, counts, forget, lazily, said, seed_index, stored, with_app};
 use crate::support::image;
 
+/// BuildKit row 106: what is pushed lazily stays lazy.
 #[tokio::test]
 async fn to_the_repository_it_came_from_it_is_a_head_and_a_put() {
     let (desk, registry, image) = with_app(4).await;
@@ -38,6 +39,7 @@ async fn an_index_goes_to_its_repository_with_one_put_too() {
     costs(&desk, &registry, &words, &expected).await;
 }
 
+/// BuildKit row 106: and so it does where all of it is mounted.
 #[tokio::test]
 async fn to_another_repository_of_the_registry_it_is_n_plus_1_mounts() {
     let (desk, registry, image) = with_app(4).await;
@@ -54,6 +56,7 @@ async fn to_another_repository_of_the_registry_it_is_n_plus_1_mounts() {
     assert_eq!(raw.as_bytes(), image.manifest.bytes());
 }
 
+/// Row 96: what is read is asked for, and nothing else. BuildKit row 103: mounted from wherever it was seen.
 #[tokio::test]
 async fn to_another_registry_only_what_is_missing_is_fetched() {
     let (desk, registry, image) = with_app(4).await;
@@ -88,6 +91,30 @@ async fn to_another_registry_only_what_is_missing_is_fetched() {
     let run = desk.ok(&words).await;
     assert_eq!(registry.requests(Kind::BlobGet), 1, "the layer that is new");
     assert_eq!(run.stats()["blobs"], json!({"present": 0, "mounted": 4, "uploaded": 2, "fetched": 1}));
+}
+
+/// A blob that is fetched to be pushed is seen to come before it is seen to go.
+#[tokio::test]
+async fn what_comes_in_to_go_out_is_shown() {
+    let (desk, registry, image) = with_app(1).await;
+    let other = TestRegistry::start().await;
+    let app = format!("{}/app:1", registry.host());
+    desk.ok(&format!("pull {app}")).await;
+    let run = desk.ok(&format!("--progress json push {app} {}/app:1", other.host())).await;
+    let layer = image.blobs[1].0.digest().to_string();
+    let events = run.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut states: Vec<String> = events
+        .filter(|event| event["digest"] == json!(layer))
+        .map(|event| event["state"].as_str().unwrap().to_owned())
+        .collect();
+    states.dedup();
+    assert_eq!(states.last().map(String::as_str), Some("done"), "{}", run.stderr);
+    // Its upload is at nought until it is here; the two tell their own parts.
+    let mut way = states.iter();
+    for part in ["downloading", "verifying", "uploading", "done"] {
+        assert!(way.any(|state| state == part), "{part} in {states:?}");
+    }
+    assert_eq!(run.digest(), image.manifest.digest().to_string());
 }
 
 #[tokio::test]

@@ -60,6 +60,26 @@ async fn somebody_elses_root_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_root_that_cannot_be_written_is_said_to_be_so() {
+    let desk = Desk::new();
+    ls(&desk, "root").await.exits(0);
+    // In a mount namespace of its own, where root may make one.
+    let root = desk.path("root").display().to_string();
+    let script = format!(
+        "mount --bind {root} {root} && mount -o remount,ro,bind {root} && exec {} --root {root} ls || exit 99",
+        env!("CARGO_BIN_EXE_lazyblob")
+    );
+    let unshare = tokio::process::Command::new("unshare").args(["-m", "sh", "-c", &script]).output().await;
+    let Ok(output) = unshare else { return };
+    if matches!(output.status.code(), Some(99)) || String::from_utf8_lossy(&output.stderr).contains("unshare")
+    {
+        eprintln!("skipped: no mount namespaces here");
+        return;
+    }
+    Ran::of("ls", output).exits(1).says(&["read-only file system", &root]);
+}
+
+#[tokio::test]
 async fn each_engine_and_each_kind_of_snapshots_works() {
     for words in ["--metadata redb", "--metadata sled --snapshotter plain"] {
         let (desk, registry, image) = with_app(2).await;
