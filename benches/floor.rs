@@ -28,7 +28,9 @@ async fn main() -> Outcome<()> {
     let [from, from_repository, to, to_repository] = words.as_slice() else {
         return Err("usage: floor FROM REPO TO REPO, or floor unpack|unpack-sync FROM REPO DIR".into());
     };
-    if let ["unpack" | "unpack-sync", registry, repository, directory] = [from, from_repository, to, to_repository].map(String::as_str) {
+    if let ["unpack" | "unpack-sync", registry, repository, directory] =
+        [from, from_repository, to, to_repository].map(String::as_str)
+    {
         return unpack::run(registry, repository, Path::new(directory), from == "unpack-sync").await;
     }
     let client = client()?;

@@ -32,7 +32,8 @@ pub(crate) async fn run(from: &str, repository: &str, directory: &Path, sync: bo
     let manifest = client.get(format!("{source}/manifests/1")).header(ACCEPT, MANIFEST).send().await?;
     let manifest: Value = serde_json::from_slice(&manifest.error_for_status()?.bytes().await?)?;
     let config = text(&manifest["config"]["digest"])?;
-    let config = client.get(format!("{source}/blobs/{config}")).send().await?.error_for_status()?.bytes().await?;
+    let config =
+        client.get(format!("{source}/blobs/{config}")).send().await?.error_for_status()?.bytes().await?;
     let config: Value = serde_json::from_slice(&config)?;
     let diff_ids = config["rootfs"]["diff_ids"].as_array().ok_or("no diffIDs")?.clone();
     let mut layers: Vec<(Value, Value)> =
@@ -157,7 +158,10 @@ impl<T> Chunks<T> {
 impl<T: AsRef<[u8]>> Read for Chunks<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let rest = self.chunk.as_ref().map_or(&[][..], |chunk| chunk.as_ref().get(self.at..).unwrap_or_default());
+            let rest = self
+                .chunk
+                .as_ref()
+                .map_or(&[][..], |chunk| chunk.as_ref().get(self.at..).unwrap_or_default());
             if !rest.is_empty() {
                 let length = rest.len().min(buffer.len());
                 buffer[..length].copy_from_slice(&rest[..length]);

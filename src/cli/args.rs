@@ -10,6 +10,8 @@ use lazyblob::remote::buildcache::Form;
 use lazyblob::remote::copy::Platform;
 use lazyblob::remote::{Location, Reference, RepositoryName};
 
+pub(crate) use super::store_args::{ExtractArgs, MountArgs, PruneArgs, UnmountArgs, VerifyArgs};
+
 /// Retags, copies and serves container images and build caches, moving no byte it need not move.
 #[derive(Debug, Parser)]
 #[command(name = "lazyblob", version, max_term_width = 110)]
@@ -166,6 +168,16 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Serves images to this machine and, if told so, to others.
     Serve(ServeArgs),
+    /// Extracts the files of an image to a directory that is absent or empty.
+    Extract(ExtractArgs),
+    /// Mounts the files of an image; without arguments, lists the mounts.
+    Mount(MountArgs),
+    /// Takes a mount away, and what was written there.
+    Unmount(UnmountArgs),
+    /// Removes what nobody needs from the cache.
+    Prune(PruneArgs),
+    /// Reads the whole cache and says what is damaged.
+    Verify(VerifyArgs),
     /// Checks credentials and stores them where docker keeps them.
     Login(LoginArgs),
     /// Removes the stored credentials of a host.
@@ -346,7 +358,7 @@ pub(crate) struct LogoutArgs {
     pub(crate) host: String,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
     let number: f64 = number.parse().map_err(|_| format!("`{text}` is not a time, as in 90s or 5m"))?;
@@ -370,11 +382,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// A name in the cache, with or without the word for it.
-fn stored(text: &str) -> Result<Reference, lazyblob::remote::Error> {
+pub(super) fn stored(text: &str) -> Result<Reference, lazyblob::remote::Error> {
     text.strip_prefix("store:").unwrap_or(text).parse()
 }
 
-fn concurrency(text: &str) -> Result<usize, String> {
+pub(super) fn concurrency(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number @ 1..=256) => Ok(number),
         _ => Err("it must be a number from 1 to 256".to_owned()),

@@ -31,6 +31,12 @@ pub(crate) enum Failure {
         /// Items in all.
         all: usize,
     },
+    /// It is done as far as it could be.
+    #[error("{0}")]
+    Incomplete(String),
+    /// Something is not what its digest or its record says.
+    #[error("{0}")]
+    Damaged(String),
     /// `--timeout` has passed.
     #[error("gave up after {0:.1} s (--timeout)")]
     TimedOut(f64),
@@ -50,7 +56,8 @@ impl Failure {
             Self::Cache(error) => cache_code(error),
             Self::Usage(_) => 2,
             Self::Local(_) | Self::TimedOut(_) => 1,
-            Self::Partly { .. } => 7,
+            Self::Partly { .. } | Self::Incomplete(_) => 7,
+            Self::Damaged(_) => 6,
             Self::Interrupted(signal) => 128 + signal,
             Self::ClosedPipe => 0,
         })

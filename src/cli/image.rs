@@ -10,6 +10,7 @@ use lazyblob::remote::registry::RegistrySource;
 
 use super::context::{Context, name_of};
 use super::exit::Failure;
+use super::store_args::ImageArgs;
 
 /// Brings the name, manifest and config of `reference` from its registry into the cache.
 pub(crate) async fn pull(
@@ -46,4 +47,24 @@ pub(crate) async fn stored_or_pulled(
         }
     }
     Ok(pull(context, reference, platform).await?.image)
+}
+
+/// The same, to have its files: the display is told how many layers are to come.
+pub(crate) async fn files(
+    context: &Context,
+    reference: &Reference,
+    how: ImageArgs,
+) -> Result<Image, Failure> {
+    context.between(true, false);
+    // Sets the limits of the engine that the cache works with.
+    context.transfers(how.concurrency);
+    let image = stored_or_pulled(context, reference, how.platform, how.refresh).await?;
+    image.files()?;
+    let manager = context.manager().await?;
+    let mut lazy = 0;
+    for layer in &image.layers {
+        lazy += usize::from(!manager.store().holds(&layer.descriptor).await?);
+    }
+    context.access().progress.expect(lazy);
+    Ok(image)
 }

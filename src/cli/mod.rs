@@ -13,6 +13,7 @@ mod output;
 mod progress;
 mod root;
 mod stats;
+mod store_args;
 mod store_backend;
 mod table;
 mod unfinished;

@@ -8,6 +8,7 @@
 pub mod chain;
 pub mod content;
 pub mod error;
+pub mod export;
 pub mod handler;
 pub mod image;
 pub mod layer;
@@ -23,9 +24,11 @@ pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod unlazy;
+pub mod verify;
 
 pub use chain::{BlobChainId, ChainId};
 pub use error::{Error, Missing, Result};
+pub use export::{ExtractOptions, Extracted, MountOptions};
 pub use handler::{DescHandler, DescHandlers};
 pub use manager::{Components, GetOptions, Manager};
 pub use record::{Record, RecordId};

@@ -45,8 +45,8 @@ impl Manifest {
     /// `source` is named in errors.
     ///
     /// # Errors
-    /// [`Error::Integrity`] for another digest than expected; [`Error::Invalid`] for what is not a manifest, for a
-    /// `mediaType` that contradicts the carrier, and for schema 1; [`Error::Refused`] past [`MAX_MANIFEST`].
+    /// [`Error::Integrity`] for another digest than expected; [`Error::Invalid`] for what is not a manifest or is an index
+    /// as well, for a `mediaType` that contradicts the carrier, and for schema 1; [`Error::Refused`] past [`MAX_MANIFEST`].
     pub fn parse(
         bytes: Bytes,
         content_type: Option<&str>,
@@ -198,6 +198,15 @@ impl View {
             Class::Manifest if self.config.is_none() => {
                 Err(Error::invalid("read manifest", source, "not an image manifest: it has no config"))
             }
+            // One digest must not be two images, depending on who reads it (image-spec, GHSA-77vh-xpmg-72qh).
+            Class::Manifest if !self.manifests.is_empty() => {
+                Err(Error::invalid("read manifest", source, "a manifest that has an index's `manifests`"))
+            }
+            Class::Index if self.config.is_some() || !self.layers.is_empty() => Err(Error::invalid(
+                "read manifest",
+                source,
+                "an index that has a manifest's `config` or `layers`",
+            )),
             Class::Manifest | Class::Index => Ok(kind.to_owned()),
         }
     }

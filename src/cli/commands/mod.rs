@@ -4,10 +4,13 @@ mod completion;
 mod copy;
 mod copy_stored;
 mod du;
+mod extract;
 mod inspect;
 mod inspect_stored;
 mod login;
 mod ls;
+mod mount;
+mod prune;
 mod pull;
 mod push;
 mod retag;
@@ -17,6 +20,8 @@ mod serve;
 mod serve_stored;
 
 mod tags;
+mod unmount;
+mod verify;
 mod version;
 
 use super::args::Command;
@@ -40,6 +45,11 @@ pub(super) fn holder(command: &Command) -> &'static str {
         Command::Copy(_) => "lazyblob copy",
         Command::Inspect(_) => "lazyblob inspect",
         Command::Serve(_) => "lazyblob serve",
+        Command::Extract(_) => "lazyblob extract",
+        Command::Mount(_) => "lazyblob mount",
+        Command::Unmount(_) => "lazyblob unmount",
+        Command::Prune(_) => "lazyblob prune",
+        Command::Verify(_) => "lazyblob verify",
         // They hold nothing that others wait for.
         Command::Tags(_)
         | Command::Login(_)
@@ -62,6 +72,11 @@ pub(super) async fn run(command: Command, context: &Context) -> Result<(), Failu
         Command::Tags(args) => tags::run(args, context).await,
         Command::Inspect(args) => inspect::run(args, context).await,
         Command::Serve(args) => serve::run(args, context).await,
+        Command::Extract(args) => extract::run(args, context).await,
+        Command::Mount(args) => mount::run(args, context).await,
+        Command::Unmount(args) => unmount::run(args, context).await,
+        Command::Prune(args) => prune::run(args, context).await,
+        Command::Verify(args) => verify::run(args, context).await,
         Command::Login(args) => login::login(args, context).await,
         Command::Logout(args) => login::logout(args, context).await,
         Command::Version => version::run(context),

@@ -3,12 +3,16 @@
 mod bad_manifests;
 mod credentials;
 mod exit_codes;
+mod extract;
 mod hosts;
 mod local;
+mod mount;
 mod output;
 mod progress;
+mod prune;
 mod resume;
 mod secrets;
 mod serve;
 mod signals;
 mod store;
+mod verify;

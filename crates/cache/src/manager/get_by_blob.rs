@@ -1,10 +1,12 @@
 //! Refs by their blobs: shared where the blobs are the same all the way down, made where they are not.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use oci_spec::image::Digest;
 
 use super::get::{Loaded, load};
+use super::live::Table;
 use super::{GetOptions, Manager};
 use crate::chain::{BlobChainId, ChainId};
 use crate::error::{Error, Missing, Result};
@@ -75,8 +77,8 @@ impl Manager {
         };
         let (counts, unlazy) = (!options.unused, options.unlazy.clone());
         let chain = Chain { layers, parent: below, options };
-        let root = self.0.root.clone();
-        let (top, loaded) = self.write(move |rows| chain.write(rows, &root)).await?;
+        let (root, table) = (self.0.root.clone(), Arc::clone(&self.0.table));
+        let (top, loaded) = self.write(move |rows| chain.write(rows, &root, &table)).await?;
         let live = self.enter(loaded, &top)?;
         let opened = ImmutableRef::open(self, live, handlers, counts);
         if let Some(access) = &unlazy {
@@ -106,10 +108,15 @@ impl Manager {
 
 impl Chain {
     /// Finds or makes the records. On return the top one and all below are pinned.
-    fn write(self, rows: &mut Transaction<'_>, root: &Root) -> Result<(RecordId, Vec<Loaded>)> {
+    fn write(
+        self,
+        rows: &mut Transaction<'_>,
+        root: &Root,
+        table: &Table,
+    ) -> Result<(RecordId, Vec<Loaded>)> {
         let mut below = self.parent;
         for layer in self.layers {
-            below = Some(find_or_make(rows, below.as_ref(), layer, &self.options)?);
+            below = Some(find_or_make(rows, table, below.as_ref(), layer, &self.options)?);
         }
         let Some(top) = below else { return Err(Error::invalid("import layers", "a chain", "it has none")) };
         let loaded = load(rows, &top.id, |pin: Pin| root.live().pin(&[pin]))?;
@@ -121,6 +128,7 @@ impl Chain {
 
 fn find_or_make(
     rows: &mut Transaction<'_>,
+    table: &Table,
     below: Option<&Record>,
     layer: NewLayer,
     options: &GetOptions,
@@ -144,6 +152,10 @@ fn find_or_make(
         }
         if record.seen(options.image_ref.as_deref(), &sources) {
             Rows::put(rows, &record)?;
+            // In this turn, so that changes are seen in the order in which they are written.
+            if let Some(live) = table.get(&id) {
+                live.update(record.clone());
+            }
         }
         return Ok(record);
     }

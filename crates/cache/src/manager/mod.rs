@@ -268,6 +268,26 @@ impl Manager {
         );
     }
 
+    /// Runs `work` to its end, whether somebody still waits for it or not; [`close`](Self::close) waits for it as well.
+    /// The token is cancelled when nobody else does any more.
+    pub(crate) async fn see_through<T, F>(&self, work: impl FnOnce(CancellationToken) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let token = self.0.closing.child_token();
+        let _withdrawn = token.clone().drop_guard();
+        match self.0.tasks.spawn(work(token)).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_shut_down) => {
+                    Err(Error::Cancelled { what: What::new("work in", self.0.root.path().display()) })
+                }
+            },
+        }
+    }
+
     /// Reads rows.
     pub(crate) async fn read<T: Send + 'static>(
         &self,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use lazyblob_remote::Access;
+use lazyblob_remote::progress::Silent;
 use tokio_util::sync::CancellationToken;
 
 use super::get::load;
@@ -49,8 +50,21 @@ impl Manager {
         let below = parent.map(|parent| keys(parent.live())).transpose()?.unwrap_or_default();
         let (snapshots, token) = (Arc::clone(self.snapshots()), CancellationToken::new());
         let guard = token.clone().drop_guard();
+        // It is made in staging, where whoever sweeps takes what nobody claims.
+        let claim = self.root().staging_locks().claim(&key.file_name(), &Silent, &token).await;
         let what = || What::new("prepare snapshot", &record.id);
-        let prepared = blocking(what, move || snapshots.prepare(&key, &below, &token).map(drop)).await;
+        let prepared = match claim {
+            Ok(claim) => {
+                let prepare = move || {
+                    let prepared = snapshots.prepare(&key, &below, &token).map(drop);
+                    // Not before, even if nobody waits for it any more.
+                    drop(claim);
+                    prepared
+                };
+                blocking(what, prepare).await
+            }
+            Err(error) => Err(error),
+        };
         guard.disarm();
         match prepared {
             Ok(()) => Ok(opened),
@@ -200,7 +214,7 @@ impl ImmutableRef {
         let claim = manager
             .root()
             .staging_locks()
-            .claim(&key.file_name(), &lazyblob_remote::progress::Silent, &CancellationToken::new())
+            .claim(&key.file_name(), &Silent, &CancellationToken::new())
             .await?;
         let what = || What::new("finalize", &record.id);
         blocking(what, move || {
@@ -212,10 +226,12 @@ impl ImmutableRef {
                 let reason = "its tree is gone".to_owned();
                 return Err(Error::Lost { what: What::new("finalize", &id), reason });
             };
-            snapshots.commit(&active, &key, &CancellationToken::new()).map(drop)
+            let committed = snapshots.commit(&active, &key, &CancellationToken::new()).map(drop);
+            // Not before, even if nobody waits for it any more.
+            drop(claim);
+            committed
         })
         .await?;
-        drop(claim);
         let id = record.id.clone();
         let removed = manager
             .write(move |rows| {

@@ -49,6 +49,8 @@ pub use self::redb::Redb;
 pub use self::sled::Sled;
 pub use database::Database;
 pub use engine::Engine;
+#[cfg(feature = "testing")]
+pub(crate) use journal::read as read_journal;
 pub use memory::Memory;
 pub use read::{Entry, Read, Visitor};
 pub use schema::SCHEMA;

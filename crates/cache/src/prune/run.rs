@@ -196,6 +196,12 @@ impl Run<'_> {
             if record.snapshot.as_ref().is_some_and(|key| needed.mounted.contains(key)) {
                 return Ok(None);
             }
+            // What was committed of it and is still there has no tree but this one.
+            if let Some(twin) = record.twin.as_ref().filter(|_| record.mutable)
+                && Rows::get(rows, twin)?.is_some()
+            {
+                return Ok(None);
+            }
             Rows::delete(rows, &record);
             Ok(Some(id))
         })

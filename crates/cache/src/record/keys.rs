@@ -11,6 +11,8 @@
 //! use/<id>                     when and how often it was used
 //! ```
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Result};
 use crate::metadata::{Entry, Read, Space, Transaction};
 use crate::record::{LastUse, Record, RecordId};
@@ -29,6 +31,22 @@ const CHAINS: Space = Space::new("chain");
 const BLOBS: Space = Space::new("blob");
 const SNAPSHOTS: Space = Space::new("snapshot");
 const CHILDREN: Space = Space::new("child");
+
+/// All that is made of records.
+const INDEXES: [Space; 6] = [BLOB_CHAINS, CHAINS, BLOBS, SNAPSHOTS, CHILDREN, USED];
+
+/// What is in the database.
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    /// The records that can be read.
+    pub(crate) records: Vec<Record>,
+    /// Those that cannot, and why.
+    pub(crate) broken: Vec<(String, String)>,
+    /// Rows that find what is not there.
+    pub(crate) stray: usize,
+    /// Rows that are not there.
+    pub(crate) lacking: usize,
+}
 
 /// Rows of records in a transaction or a view of the database.
 pub(crate) struct Rows;
@@ -125,6 +143,54 @@ impl Rows {
         unindex(rows, record);
         rows.delete(&RECORDS, record.id.as_str().as_bytes());
         rows.delete(&USED, record.id.as_str().as_bytes());
+    }
+
+    /// Reads all rows of records and holds those that they are found by against them.
+    pub(crate) fn audit(view: &dyn Read) -> Result<Audit> {
+        let mut audit = Audit::default();
+        for (key, row) in view.scan_prefix(&RECORDS, b"", usize::MAX)? {
+            let id = String::from_utf8_lossy(&key).into_owned();
+            match parse(&id, &row) {
+                Ok(record) if record.id.as_str() == id => audit.records.push(record),
+                Ok(record) => audit.broken.push((id, format!("its row is that of {}", record.id))),
+                Err(error) => audit.broken.push((id, error.to_string())),
+            }
+        }
+        let mut expected: BTreeSet<(&'static str, Vec<u8>)> = BTreeSet::new();
+        for record in &audit.records {
+            let key =
+                |(space, key): (Space, String)| (space.name(), format!("{key}/{}", record.id).into_bytes());
+            expected.extend(pointers(record).into_iter().map(key));
+            expected.insert((USED.name(), record.id.as_str().as_bytes().to_vec()));
+        }
+        for space in INDEXES {
+            for (key, _) in view.scan_prefix(&space, b"", usize::MAX)? {
+                if !expected.remove(&(space.name(), key)) {
+                    audit.stray += 1;
+                }
+            }
+        }
+        audit.lacking = expected.len();
+        Ok(audit)
+    }
+
+    /// Makes all rows anew that records are found by. Rows of records that cannot be read go.
+    pub(crate) fn reindex(rows: &mut Transaction<'_>) -> Result<()> {
+        let Audit { records, broken, .. } = Self::audit(rows)?;
+        let known: BTreeSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
+        for space in INDEXES {
+            for (key, _) in rows.scan_prefix(&space, b"", usize::MAX)? {
+                let is_use = space == USED;
+                if !is_use || !known.contains(&*String::from_utf8_lossy(&key)) {
+                    rows.delete(&space, &key);
+                }
+            }
+        }
+        for (id, _) in broken {
+            rows.delete(&RECORDS, id.as_bytes());
+        }
+        rows.delete(&WHOLE, b"whole");
+        Self::complete(rows)
     }
 
     /// Makes the indexes of a database that has lost them. Costs one look where there is nothing to do.

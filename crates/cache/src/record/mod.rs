@@ -14,7 +14,7 @@ use oci_spec::image::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
 pub use id::RecordId;
-pub(crate) use keys::Rows;
+pub(crate) use keys::{Audit, Rows};
 
 use crate::chain::{BlobChainId, ChainId};
 use crate::snapshot::SnapshotKey;

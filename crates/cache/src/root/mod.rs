@@ -36,6 +36,7 @@ pub use open::VERSION;
 pub use pin::Pin;
 pub use settings::{Pace, RootSettings};
 pub use staging::{Claim, StagingLocks};
+pub(crate) use trash::delete;
 pub use trash::{Left, Swept, Trash, Trashed};
 
 use crate::error::{Error, Result};

@@ -47,6 +47,7 @@ pub use places::Places;
 pub use plain::Plain;
 pub use staged::{Active, Staged, Synced};
 pub(crate) use store::dress_root;
+pub(crate) use usage::measure;
 
 use crate::error::Result;
 use crate::layer::{Applied, Form};

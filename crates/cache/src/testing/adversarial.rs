@@ -350,6 +350,12 @@ fn malformed() -> Vec<Refusal> {
             one(Tar::new().pax(&[("uid", b"root")]).file("f", "")),
             "uid makes no sense",
         ),
+        ("nobody's owner", one(Tar::new().pax(&[("uid", b"4294967295")]).file("f", "")), "no owner's number"),
+        (
+            "nobody's group, in bytes",
+            one(Tar::new().entry(&Header::new(b'0', "f").patch(116, *b"\x80\0\0\0\xff\xff\xff\xff"), [])),
+            "no group's number",
+        ),
         (
             "a map beyond the file",
             sparse(&[("GNU.sparse.size", b"4"), ("GNU.sparse.map", b"0,8")]),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says where")]
 
 pub mod adversarial;
+pub mod fuzzing;
 pub mod images;
 pub mod metadata;
 mod powercut;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::apply::{Made, blocking};
+use super::apply::Made;
+use super::reading::blocking;
 use crate::error::{Error, IoContext as _, Result, What};
 use crate::layer;
 use crate::manager::Manager;

@@ -13,11 +13,12 @@ mod apply;
 mod blob;
 mod difference;
 mod provider;
+mod reading;
 mod snapshot;
 mod syncs;
 
-pub(crate) use apply::blocking;
 pub(crate) use provider::outwards;
 pub use provider::{LazyProvider, Remote};
+pub(crate) use reading::{Reading, Stream, Until, blocking};
 pub(crate) use snapshot::{Step, Unpacked};
 pub(crate) use syncs::Syncs;

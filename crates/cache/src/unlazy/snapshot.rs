@@ -15,8 +15,9 @@ use lazyblob_flightcontrol::Failure;
 use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::{Applying, Made, blocking};
+use super::apply::{Applying, Made};
 use super::difference::Comparing;
+use super::reading::blocking;
 use crate::error::{Error, IoContext, Missing, Result, What};
 use crate::manager::Manager;
 use crate::manager::live::Live;

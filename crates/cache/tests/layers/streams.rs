@@ -49,7 +49,7 @@ fn what_follows_the_end_of_the_tar_is_in_the_diff_id_and_nowhere_else() {
     assert_eq!(target.tree().names(), ["a"]);
 }
 
-/// Row 71: the uncompressed bytes are another layer's.
+/// Row 71a: the uncompressed bytes are another layer's.
 #[test]
 fn another_diff_id_is_an_integrity_error() {
     let tar = some_tar();
@@ -187,7 +187,7 @@ impl Read for Cancelling<'_> {
     }
 }
 
-/// Row 95 (a): no space is an error at once, and names the file.
+/// Row 95a: no space is an error at once, and names the file.
 #[test]
 fn a_disk_that_fills_is_said_at_once_with_the_file() {
     let what = "a disk that fills";

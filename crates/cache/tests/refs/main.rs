@@ -10,4 +10,5 @@ mod mutable;
 mod once;
 mod resuming;
 mod support;
+mod told;
 mod unpacking;

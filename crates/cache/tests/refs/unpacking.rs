@@ -131,7 +131,7 @@ fn wrong_diff_id(error: &Error) -> bool {
     matches!(error.root(), Error::Integrity { mismatch: Mismatch::DiffId { .. }, .. })
 }
 
-/// Rows 69, 71: one layer that is not what its config says spoils all above it; the error names it, nothing of it is
+/// Rows 69, 71a: one layer that is not what its config says spoils all above it; the error names it, nothing of it is
 /// visible, and nothing is left of the others' work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_wrong_diff_id_publishes_nothing_above() {
@@ -195,7 +195,7 @@ async fn a_layer_that_cannot_be_had_ends_the_others() {
     }
 }
 
-/// Row 71: a config that does not fit the manifest is refused before any layer is asked for.
+/// Row 71b: a config that does not fit the manifest is refused before any layer is asked for.
 #[tokio::test]
 async fn a_config_of_other_layers_is_refused_at_once() {
     let world = World::new().await;

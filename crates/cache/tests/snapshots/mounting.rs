@@ -299,7 +299,7 @@ fn mounts_of_an_active_snapshot_share_what_is_written() {
     }
 }
 
-/// BuildKit rows 35 and 37: a merge is a longer stack, mounted as it is; what it takes on disk is what its layers take, files
+/// BuildKit rows 35, 37: a merge is a longer stack, mounted as it is; what it takes on disk is what its layers take, files
 /// of several names counted once.
 #[test]
 fn merges_and_single_layers_and_nothing_are_mounted() {

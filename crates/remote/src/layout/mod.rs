@@ -29,8 +29,8 @@ use tokio::sync::OnceCell;
 
 pub use index::REF_NAME;
 pub use ingest::{
-    Begun, Cut, Follower, Ingest, IngestSettings, Ingests, Partial, Received, Removed, Tail, Waiting,
-    blob_path,
+    Begun, Cut, Damaged, Follower, Ingest, IngestSettings, Ingests, Partial, Received, Removed, Tail,
+    Waiting, blob_path,
 };
 
 use crate::error::Result;

@@ -96,6 +96,15 @@ async fn schema_1_is_refused_by_name() {
 async fn what_is_no_manifest_is_refused() {
     let registry = TestRegistry::in_memory(HOST).await;
     let own = |kind: &str| format!(r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":[]}}"#);
+    // What some would read as an image, and others as an index.
+    let two = |one: &str, other: &str| {
+        let child = format!(r#"{{"mediaType":"x","digest":"sha256:{}","size":1}}"#, "0".repeat(64));
+        let field = |name: &str| match name {
+            "config" => format!(r#""config":{child}"#),
+            list => format!(r#""{list}":[{child}]"#),
+        };
+        format!("{{{},{}}}", field(one), field(other))
+    };
     for (kind, body, said) in [
         (media::OCI_MANIFEST, own(media::OCI_INDEX), "delivered as"),
         (media::DOCKER_LIST, own(media::OCI_INDEX), "delivered as"),
@@ -110,6 +119,9 @@ async fn what_is_no_manifest_is_refused() {
         ),
         (media::OCI_INDEX, r#"{"manifests":[{"mediaType":"x","size":-1}]}"#.to_owned(), "not a manifest"),
         (media::OCI_INDEX, own("text/plain"), "delivered as"),
+        (media::OCI_MANIFEST, two("manifests", "config"), "an index's `manifests`"),
+        (media::OCI_INDEX, two("config", "manifests"), "a manifest's `config`"),
+        (media::OCI_INDEX, two("layers", "manifests"), "a manifest's `config` or `layers`"),
         ("application/json", own("text/plain"), "text/plain is not a manifest"),
     ] {
         registry.behave();

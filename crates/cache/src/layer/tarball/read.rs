@@ -159,11 +159,17 @@ impl<'a> Reader<'a> {
             let number = header.number(at, length).and_then(|number| u32::try_from(number).ok());
             number.ok_or_else(|| self.broken(&path, &format!("its {what} is not a number that can be one")))
         };
+        // To the system all bits mean that the owner stays: in a file system there is nobody of that number.
+        let owner = |extended: Option<u32>, at, what: &str| {
+            let owner = extended.map_or_else(|| number(at, 8, what), Ok)?;
+            let reason = || self.broken(&path, &format!("{owner} can be no {what}'s number"));
+            if owner == u32::MAX { Err(reason()) } else { Ok(owner) }
+        };
         let is_device = matches!(kind, Kind::Character | Kind::Block);
         let mut entry = Entry {
             mode: number(100, 8, "mode")? & 0o7777,
-            uid: pax.uid.map_or_else(|| number(108, 8, "owner"), Ok)?,
-            gid: pax.gid.map_or_else(|| number(116, 8, "group"), Ok)?,
+            uid: owner(pax.uid, 108, "owner")?,
+            gid: owner(pax.gid, 116, "group")?,
             device: if is_device { (number(329, 8, "device")?, number(337, 8, "device")?) } else { (0, 0) },
             mtime: match pax.mtime {
                 Some(mtime) => mtime,

@@ -17,4 +17,6 @@ mod line;
 mod replay;
 
 pub(super) use file::Journal;
+#[cfg(feature = "testing")]
+pub(crate) use replay::read;
 pub(super) use replay::{Survey, replay, survey};

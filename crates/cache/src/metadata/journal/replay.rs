@@ -8,7 +8,7 @@ use super::line::{LONGEST, Line};
 use crate::error::{IoContext, Result};
 
 /// The change of one entry: its new value, or that it is gone.
-type Change = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// What a journal is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(in crate::metadata) fn survey(path: &Path) -> Result<Survey> {
                 survey.last = Some(generation);
                 survey.end = end;
                 survey.lines += good;
-                survey.bad += bad.max(count.saturating_sub(good));
+                survey.bad = survey.bad.saturating_add(bad.max(count.saturating_sub(good)));
                 (good, bad) = (0, 0);
             }
             None => bad += 1,
@@ -72,6 +72,17 @@ pub(in crate::metadata) fn replay(
         }
         Ok(())
     })
+}
+
+/// All of the journal at `path`: where its last whole batch ends, in bytes, and the batches.
+#[cfg(feature = "testing")]
+pub(crate) fn read(path: &Path) -> Result<(u64, Vec<Vec<Change>>)> {
+    let mut batches = Vec::new();
+    replay(path, None, |batch| {
+        batches.push(batch);
+        Ok(())
+    })?;
+    Ok((survey(path)?.end, batches))
 }
 
 /// Shows `each` line, or `None` for what is none, and where it ends.

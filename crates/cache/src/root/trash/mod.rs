@@ -148,6 +148,17 @@ impl Trashed {
     }
 }
 
+/// Deletes a tree that is ours and nobody's any more, at once. Blocking.
+pub(crate) fn delete(tree: &Path) -> io::Result<()> {
+    let mut sweeper = Sweeper::begin(tree)?;
+    let never = CancellationToken::new();
+    while sweeper.step(usize::MAX, &never)? {}
+    match sweeper.into_swept().left.pop() {
+        Some(left) => Err(left.cause),
+        None => fs::remove_dir(tree),
+    }
+}
+
 fn is_dir(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }

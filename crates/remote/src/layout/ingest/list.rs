@@ -254,7 +254,7 @@ fn restamp(dir: &Path) -> io::Result<()> {
 }
 
 /// What there are partials of. Other files and directories are somebody else's.
-fn digests(ingests: &Path) -> io::Result<Vec<Digest>> {
+pub(super) fn digests(ingests: &Path) -> io::Result<Vec<Digest>> {
     let entries = match fs::read_dir(ingests) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

@@ -36,6 +36,7 @@
 //! **Links.** A layout may come from anywhere, with links in it. Nothing is read, written or removed through one in the
 //! place of the directory or of a partial's files; [`Ingests::through_links`] is for a directory the caller has chosen.
 
+mod check;
 mod follow;
 mod hash_state;
 mod list;
@@ -56,6 +57,7 @@ use bytes::Bytes;
 use oci_spec::image::{Descriptor, Digest};
 use tokio::sync::Notify;
 
+pub use check::Damaged;
 pub use follow::{Begun, Cut, Follower, Tail, Waiting};
 pub use list::{Partial, Removed};
 pub use receive::Received;
