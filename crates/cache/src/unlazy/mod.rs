@@ -11,12 +11,14 @@
 
 mod apply;
 mod blob;
+mod cores;
 mod difference;
 mod provider;
 mod reading;
 mod snapshot;
 mod syncs;
 
+pub(crate) use cores::Cores;
 pub(crate) use provider::outwards;
 pub use provider::{LazyProvider, Remote};
 pub(crate) use reading::{Reading, Stream, Until, blocking};

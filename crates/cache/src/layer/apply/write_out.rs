@@ -45,3 +45,27 @@ impl WriteOut {
         self.begun = end;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_large_file_is_given_once_and_none_of_a_small_one() {
+        let file = tempfile::tempfile().unwrap();
+        let mut small = WriteOut::default();
+        small.reached(&file, WORTH - 1);
+        small.whole(&file, WORTH - 1);
+        assert_eq!(small.begun, 0);
+
+        let mut large = WriteOut::default();
+        large.reached(&file, STRETCH - 1);
+        assert_eq!(large.begun, 0);
+        large.reached(&file, STRETCH + 1);
+        assert_eq!(large.begun, STRETCH, "the page that more will come into waits");
+        large.reached(&file, STRETCH + 2);
+        assert_eq!(large.begun, STRETCH);
+        large.whole(&file, STRETCH + 3);
+        assert_eq!(large.begun, STRETCH + 3);
+    }
+}
