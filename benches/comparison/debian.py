@@ -10,6 +10,7 @@ import concurrent.futures
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import tarfile
 import zlib
@@ -77,6 +78,9 @@ def real_image(directory):
     """The image `real` in the layout `directory`, made if it is not there."""
     made = directory / "contents.json"
     if not made.exists():
+        for needed in ("apt-get", "dpkg-deb"):
+            if not shutil.which(needed):
+                raise SystemExit(f"the image is made of Debian packages, and {needed} is not here")
         contents = build(directory)
         made.write_text(json.dumps(contents))
     contents = json.loads(made.read_text())

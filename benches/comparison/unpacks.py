@@ -15,6 +15,7 @@ from .stores import NotRun, last_line
 from .unpacked import ContainerdUnpacked, Floor, OneRoot, SkopeoUmoci
 
 MANY = 20  # How many pull at once.
+DISK_FOR_IMAGE, DISK_FOR_ROUND = 1_000_000_000, 10_000_000_000  # Bytes, about: with the packages; blobs and files of each contestant.
 OURS, TWENTY, TASKS = "lazyblob", f"lazyblob, {MANY} processes", f"lazyblob, {MANY} tasks of one process"
 FLOOR, DURABLE = "floor", "floor, and on disk"
 HEADER = """| client | runs | wall ms (min–max) | CPU s | peak MB, largest process | peak MB, sum | requests | blob MB served | GETs per layer | whole | wall ÷ ours | CPU ÷ ours |
@@ -26,8 +27,8 @@ class Unpacks:
 
     def __init__(self, directory, env, binary, source, examples, kept=None):
         self.directory, self.env, self.binary, self.source = directory, env, binary, source
-        self.real = debian.real_image(kept or directory / "real")
         self.layout = kept or directory / "real"
+        self.real = debian.real_image(self.layout)
         crowd, floor = (str(examples / name) for name in ("crowd", "floor"))
         self.contestants = {
             OURS: functools.partial(OneRoot, binary=binary),

@@ -34,7 +34,6 @@ use std::sync::Arc;
 use lazyblob_flightcontrol::Group;
 use lazyblob_remote::Registry;
 use lazyblob_remote::transfer::Transfers;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,7 +50,7 @@ use crate::record::{RecordId, Rows, now};
 use crate::remotes::Remotes;
 use crate::root::{Dir, Root};
 use crate::snapshot::{self, Places, SnapshotKey, Snapshotter, Wanted};
-use crate::unlazy::{Step, Syncs, Unpacked, blocking};
+use crate::unlazy::{Cores, Step, Syncs, Unpacked, blocking};
 
 /// What a manager stands on.
 #[derive(Clone, Debug)]
@@ -99,7 +98,7 @@ pub(crate) struct Inner {
     pub(crate) unpacks: Group<Step, Arc<Unpacked>, Error>,
     pub(crate) syncs: Syncs,
     /// Layers that are inflated and applied at once.
-    pub(crate) cpus: Arc<Semaphore>,
+    pub(crate) cores: Cores,
     keeper: Keeper,
     pub(crate) tasks: TaskTracker,
     closing: CancellationToken,
@@ -126,7 +125,7 @@ impl Manager {
             table: Arc::default(),
             unpacks: Group::new(),
             syncs: Syncs::default(),
-            cpus: Arc::new(Semaphore::new(settings.cpus.max(1))),
+            cores: Cores::new(settings.cpus.max(1)),
             keeper: Keeper::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),

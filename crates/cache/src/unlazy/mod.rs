@@ -11,6 +11,7 @@
 
 mod apply;
 mod blob;
+mod cores;
 mod difference;
 mod provider;
 mod reading;
@@ -18,6 +19,7 @@ mod snapshot;
 mod syncs;
 mod unpacked;
 
+pub(crate) use cores::Cores;
 pub(crate) use provider::outwards;
 pub use provider::{LazyProvider, Remote};
 pub(crate) use reading::{Reading, Stream, Until, blocking};

@@ -11,9 +11,9 @@ use lazyblob_remote::Access;
 use lazyblob_remote::layout::{Begun, Cut, Tail, Waiting};
 use oci_spec::image::Descriptor;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::cores::{Core, Cores};
 use crate::error::{Error, Result, What};
 use crate::manager::Manager;
 use crate::refs::Layer;
@@ -112,7 +112,8 @@ impl Reading<'_> {
                 Begun::Tail(tail) => tail,
             };
             let until = Until::of(cancel);
-            let tail = Sharing::of(tail.until(until.useless.clone()), Arc::clone(&self.manager.0.cpus));
+            let tail = tail.until(until.useless.clone());
+            let tail = Sharing::of(tail, self.manager.0.cores.clone(), self.blob.size());
             match self.run(Box::new(tail), work, until).await {
                 Err(error) if !cancel.is_cancelled() && is_cut(&error) => {
                     tracing::debug!(%error, digest = %self.blob.digest(), "unpacking begins again");
@@ -126,10 +127,9 @@ impl Reading<'_> {
         let (store, descriptor) = (self.manager.store().clone(), self.blob.clone());
         let what = || What::new("read blob", self.blob.digest());
         let file = blocking(what, move || store.open_file(&descriptor)).await?;
-        let slot = Arc::clone(&self.manager.0.cpus).acquire_owned();
-        let slot = cancel.run_until_cancelled(slot).await;
-        let Some(Ok(slot)) = slot else { return Err(self.cancelled()) };
-        self.run(Box::new(Held { file, _slot: slot }), work, Until::of(cancel)).await
+        let core = cancel.run_until_cancelled(self.manager.0.cores.take(self.blob.size())).await;
+        let core = core.ok_or_else(|| self.cancelled())?;
+        self.run(Box::new(Held { file, _core: core }), work, Until::of(cancel)).await
     }
 
     async fn run<T: Send + 'static>(&self, bytes: Stream, work: &impl Work<T>, until: Until) -> Result<T> {
@@ -146,7 +146,7 @@ impl Reading<'_> {
 /// A stored blob, with the right to a core for as long as it is read.
 struct Held {
     file: std::fs::File,
-    _slot: OwnedSemaphorePermit,
+    _core: Core,
 }
 
 impl Read for Held {
@@ -165,8 +165,10 @@ struct Sharing {
 /// The right to a core, or nothing while there is nothing to do.
 struct Cpu {
     runtime: Handle,
-    all: Arc<Semaphore>,
-    own: Mutex<Option<OwnedSemaphorePermit>>,
+    all: Cores,
+    own: Mutex<Option<Core>>,
+    /// How large the layer is.
+    size: u64,
 }
 
 impl Cpu {
@@ -178,16 +180,15 @@ impl Cpu {
     fn take(&self) {
         let is_ours = self.own.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         if !is_ours {
-            // Only a closed semaphore refuses, and nobody closes it.
-            let permit = self.runtime.block_on(Arc::clone(&self.all).acquire_owned()).ok();
-            *self.own.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+            let core = self.runtime.block_on(self.all.take(self.size));
+            *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(core);
         }
     }
 }
 
 impl Sharing {
-    fn of(tail: Tail, all: Arc<Semaphore>) -> Self {
-        let cpu = Arc::new(Cpu { runtime: Handle::current(), all, own: Mutex::default() });
+    fn of(tail: Tail, all: Cores, size: u64) -> Self {
+        let cpu = Arc::new(Cpu { runtime: Handle::current(), all, own: Mutex::default(), size });
         let shared = Arc::clone(&cpu);
         let tail = tail.on_wait(move |waiting| match waiting {
             Waiting::Begins => shared.give_back(),

@@ -9,6 +9,7 @@ use super::directories::{Last, Meta, forget_below};
 use super::meta::Target;
 use super::parents::is_whiteout;
 use super::remove::remove;
+use super::write_out::WriteOut;
 use super::{Applier, Place};
 use crate::error::Result;
 use crate::layer::Form;
@@ -42,6 +43,7 @@ impl Applier<'_> {
     fn content(&self, file: &OwnedFd, entry: &Entry, place: &Place, reader: &mut Reader<'_>) -> Result<()> {
         let failed = |error| self.io(&place.path, error);
         let mut offset = 0;
+        let mut write_out = WriteOut::default();
         let mut extents = entry.extents.iter().flatten();
         // Without a map all data are one stretch.
         let mut left = if entry.extents.is_some() { 0 } else { entry.size };
@@ -51,6 +53,7 @@ impl Applier<'_> {
                     if entry.extents.is_some() {
                         fs::ftruncate(file, entry.size).map_err(failed)?;
                     }
+                    write_out.whole(file, offset);
                     return Ok(());
                 };
                 (offset, left) = (extent.offset, extent.length);
@@ -67,6 +70,7 @@ impl Applier<'_> {
             reader.consume(written);
             let written = u64::try_from(written).unwrap_or(left);
             (offset, left) = (offset + written, left.saturating_sub(written));
+            write_out.reached(file, offset);
         }
     }
 

@@ -14,6 +14,7 @@ mod name;
 mod parents;
 mod remove;
 mod whiteout;
+mod write_out;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
