@@ -68,7 +68,7 @@ impl Limits {
     /// Layers of up to `size` bytes uncompressed, whatever they are compressed to.
     #[must_use]
     pub fn up_to(size: u64) -> Self {
-        Self { size, ratio_above: size, ..Self::default() }
+        Self { size, ratio: u64::MAX, ..Self::default() }
     }
 }
 

@@ -55,15 +55,24 @@ impl Namespaces {
 
     fn take_all(&mut self) -> io::Result<()> {
         for process in names(Path::new("/proc"))?.iter().filter(|name| name.parse::<u32>().is_ok()) {
-            let process = Path::new("/proc").join(process);
-            for thread in names(&process.join("task"))? {
-                self.take(&process.join("task").join(thread))?;
+            match self.take_process(&Path::new("/proc").join(process)) {
+                // The first process may be shielded from everybody. It is where the threads of the kernel are.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && process == "1" => {}
+                taken => taken?,
             }
-            for file in names(&process.join("fd"))? {
-                let link = still(fs::read_link(process.join("fd").join(file)))?;
-                let link = link.map(|link| link.to_string_lossy().into_owned());
-                self.alive.extend(link.filter(|link| link.starts_with("mnt:[")));
-            }
+        }
+        Ok(())
+    }
+
+    /// Where its threads are, and what it keeps open.
+    fn take_process(&mut self, process: &Path) -> io::Result<()> {
+        for thread in names(&process.join("task"))? {
+            self.take(&process.join("task").join(thread))?;
+        }
+        for file in names(&process.join("fd"))? {
+            let link = still(fs::read_link(process.join("fd").join(file)))?;
+            let link = link.map(|link| link.to_string_lossy().into_owned());
+            self.alive.extend(link.filter(|link| link.starts_with("mnt:[")));
         }
         Ok(())
     }

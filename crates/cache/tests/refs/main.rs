@@ -7,6 +7,7 @@ mod composed;
 mod handlers;
 mod images;
 mod lazy;
+mod mounted;
 mod mutable;
 mod once;
 mod processes;
