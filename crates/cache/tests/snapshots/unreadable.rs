@@ -185,7 +185,7 @@ fn attributes_that_a_file_system_refuses_are_counted_as_when_applied() {
     let applied = apply(&tar[..], &target("applied"), &Options::privileged(Form::Tree), &cancel).unwrap();
     assert_eq!(applied.skipped.xattrs, 2);
     for snapshots in support::all("attributes in overlay snapshots", dir.path()) {
-        let keys = images::unpack(snapshots.as_ref(), &[tar.clone()]).unwrap();
+        let keys = images::unpack(snapshots.as_ref(), std::slice::from_ref(&tar)).unwrap();
         let done = snapshots.assemble(&keys, &target(snapshots.name()), keep, &cancel).unwrap();
         assert_eq!(done.skipped, applied.skipped, "{}", snapshots.name());
     }
