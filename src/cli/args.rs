@@ -63,6 +63,10 @@ pub(crate) struct Global {
     /// Sends no request; what would need one fails.
     #[arg(long, global = true)]
     pub(crate) offline: bool,
+    /// Takes layers of up to SIZE (500M, 10G) uncompressed, however far they were compressed; without it up to 1T, and
+    /// beyond 4G up to 200 times the compressed size.
+    #[arg(long, global = true, value_name = "SIZE", value_parser = super::store_args::bytes)]
+    pub(crate) max_layer_size: Option<u64>,
     /// Tries of a request that fails for a passing reason.
     #[arg(long, global = true, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tries: u32,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lazyblob::cache::layer::Limits;
 use lazyblob::cache::metadata::{Engine, Redb, Sled};
 use lazyblob::cache::root::RootSettings;
 use lazyblob::cache::snapshot::{self, Places, Wanted};
@@ -25,6 +26,7 @@ pub(crate) struct Root {
     asked: Option<PathBuf>,
     engine: MetadataEngine,
     snapshotter: SnapshotterKind,
+    limits: Limits,
     holder: &'static str,
     manager: OnceCell<Manager>,
 }
@@ -36,6 +38,7 @@ impl Root {
             asked: global.root.clone(),
             engine: global.metadata,
             snapshotter: global.snapshotter,
+            limits: global.max_layer_size.map_or_else(Limits::default, Limits::up_to),
             holder,
             manager: OnceCell::new(),
         }
@@ -64,7 +67,8 @@ impl Root {
             engine: self.engine(),
             snapshots,
         };
-        let opened = Manager::open(root, components, manager::Settings::default()).await?;
+        let settings = manager::Settings { limits: self.limits, ..manager::Settings::default() };
+        let opened = Manager::open(root, components, settings).await?;
         tell(&opened, watch);
         Ok(opened)
     }

@@ -16,6 +16,7 @@ mod tarball;
 mod uncompressed;
 mod unpack;
 mod write_tar;
+pub(crate) mod xattr;
 
 pub use applied::{Applied, Link, Pending, Skipped, Usage};
 pub use apply::apply;

@@ -64,9 +64,18 @@ impl Options {
     }
 }
 
+impl Limits {
+    /// Layers of up to `size` bytes uncompressed, whatever they are compressed to.
+    #[must_use]
+    pub fn up_to(size: u64) -> Self {
+        Self { size, ratio: u64::MAX, ..Self::default() }
+    }
+}
+
 impl Default for Limits {
-    /// 1 TiB; 2000:1 above 1 GiB (a gzip stream of zeros is 1030:1, one of zstd ten times that); 50 million entries.
+    /// 1 TiB; 200:1 above 4 GiB; 50 million entries. Layers of programs are below 20:1. Zeros are 1030:1 in gzip and ten
+    /// times that in zstd, and some GiB of them (a swap file, an empty database) are in honest layers.
     fn default() -> Self {
-        Self { size: 1 << 40, ratio: 2000, ratio_above: 1 << 30, entries: 50_000_000 }
+        Self { size: 1 << 40, ratio: 200, ratio_above: 4 << 30, entries: 50_000_000 }
     }
 }

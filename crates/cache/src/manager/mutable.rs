@@ -204,12 +204,12 @@ impl ImmutableRef {
     /// any other ref.
     ///
     /// # Errors
-    /// [`Error::Locked`] where somebody has it mounted for writing; [`Error::Lost`] where its tree is gone.
+    /// [`Error::Locked`] where somebody has it mounted; [`Error::Lost`] where its tree is gone.
     pub async fn finalize(&self) -> Result<()> {
         let record = self.record();
         let (Some(twin), Some(key)) = (record.twin.clone(), record.snapshot.clone()) else { return Ok(()) };
         let manager = self.manager();
-        let snapshots = Arc::clone(manager.snapshots());
+        let own = manager.clone();
         let (active, id) = (SnapshotKey::record(twin.as_str())?, record.id.clone());
         let claim = manager
             .root()
@@ -218,6 +218,7 @@ impl ImmutableRef {
             .await?;
         let what = || What::new("finalize", &record.id);
         blocking(what, move || {
+            let snapshots = own.snapshots();
             // A crash between the snapshot and the row below leaves a twin whose tree is a snapshot already.
             if snapshots.info(&key)?.is_some() {
                 return snapshots.remove_active(&active);
@@ -226,9 +227,10 @@ impl ImmutableRef {
                 let reason = "its tree is gone".to_owned();
                 return Err(Error::Lost { what: What::new("finalize", &id), reason });
             };
+            let unmounted = own.mounter().keep_unmounted(&active)?;
             let committed = snapshots.commit(&active, &key, &CancellationToken::new()).map(drop);
             // Not before, even if nobody waits for it any more.
-            drop(claim);
+            drop((unmounted, claim));
             committed
         })
         .await?;

@@ -1,10 +1,11 @@
 //! Makes mounts.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +14,9 @@ use super::overlayfs::{MAX_LAYERS, Overlayfs, Trusts};
 use super::record::{self, Mark, Mode, MountRecord};
 use super::state::State;
 use crate::error::{Error, IoContext as _, Result, What};
+use crate::root::trash;
 use crate::snapshot::info::now;
-use crate::snapshot::places::{self, nonce, private_directories, private_directory};
+use crate::snapshot::places::{nonce, private_directories, private_directory};
 use crate::snapshot::{Active, Keep, Mounts, SnapshotKey, Snapshotter, dress_root};
 
 const OPERATION: &str = "mount";
@@ -60,13 +62,13 @@ impl Mounter {
     }
 
     pub(super) fn discard(&self, path: &Path) -> Result<()> {
-        places::discard(path, &self.trash)
+        trash::put(path, &self.trash).map(drop)
     }
 
     /// Mounts a tree. It stays until [`unmount`](Self::unmount) or a reboot.
     ///
     /// # Errors
-    /// * [`Error::Locked`]: one of ours is mounted there.
+    /// * [`Error::Locked`]: one of ours is mounted there, or the active snapshot is being committed.
     /// * [`Error::Refused`]: too many layers, or the process may not mount.
     /// * [`Error::NotFound`]: a snapshot.
     /// * [`Error::Cancelled`] while the tree is copied, which plain snapshots need.
@@ -74,15 +76,25 @@ impl Mounter {
         let upper = request.upper;
         let how = self.snapshots.mounts(request.stack, upper)?;
         check_layers(&how, request.dir)?;
-        let live = self.list()?.into_iter().filter(|mounted| mounted.state == State::Live);
-        let live: Vec<MountRecord> = live.map(|mounted| mounted.record).collect();
+        let in_use = upper.map(|upper| self.use_upper(upper)).transpose()?;
+        let alone = self.alone()?;
+        let there = self.list()?;
         let (dir, made_directory) = directory(request.dir)?;
-        if live.iter().any(|other| other.dir == dir) {
-            return Err(Error::Locked {
-                what: What::new(OPERATION, dir.display()),
-                reason: "there is a mount of this root already: unmount it first".to_owned(),
-            });
+        let locked = |reason: String| Error::Locked { what: What::new(OPERATION, dir.display()), reason };
+        for other in there.iter().filter(|other| other.record.dir == dir) {
+            match other.state {
+                State::Live => {
+                    let reason = "there is a mount of this root already: unmount it first";
+                    return Err(locked(reason.to_owned()));
+                }
+                State::Making => {
+                    return Err(locked(format!("process {} is mounting there", other.record.pid)));
+                }
+                State::Elsewhere | State::Stale(_) => {}
+            }
         }
+        let live: Vec<MountRecord> =
+            there.into_iter().filter(|other| other.state == State::Live).map(|other| other.record).collect();
         let id = nonce();
         let shared = upper.and_then(|upper| {
             let is_same = |other: &&MountRecord| {
@@ -116,6 +128,8 @@ impl Mounter {
             return Err(Error::invalid(OPERATION, record.dir.display(), "the path is not UTF-8"));
         }
         let held = record::write(&self.path, &record)?;
+        // Two mounts of one active snapshot must know of each other: with one on top the next looks when this one stands.
+        let alone = upper.and(Some(alone));
         let made = match shared {
             Some(shared) => attach::bind(&shared.dir, &record.dir, false, request.trusts)
                 .map_err(|error| refused(error, &record.dir)),
@@ -127,8 +141,22 @@ impl Mounter {
         }
         record.is_made = true;
         drop(record::write(&self.path, &record)?);
-        drop(held);
+        drop((held, alone, in_use));
         Ok(record)
+    }
+
+    /// Waits until nobody else is between looking and mounting.
+    fn alone(&self) -> Result<File> {
+        let lock = || -> io::Result<File> {
+            let file = File::open(&self.path)?;
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
+            Ok(file)
+        };
+        lock().during(OPERATION, self.path.display(), &self.path)
+    }
+
+    pub(super) fn snapshots(&self) -> &dyn Snapshotter {
+        self.snapshots.as_ref()
     }
 
     fn make(

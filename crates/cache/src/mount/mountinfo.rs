@@ -24,18 +24,27 @@ pub(super) struct Mount {
 impl Mount {
     /// Whether it is the mount a record speaks of.
     pub(super) fn is(&self, dir: &Path, mark: &Mark) -> bool {
-        let is_it = match mark {
+        self.has(mark) && self.point == dir
+    }
+
+    /// Whether it is that mount, wherever it is.
+    pub(super) fn has(&self, mark: &Mark) -> bool {
+        match mark {
             Mark::Overlay(source) => self.kind == "overlay" && self.source == *source,
             Mark::Directory(directory) => self.root.ends_with(directory),
-        };
-        is_it && self.point == dir
+        }
     }
 }
 
 /// All mounts, in the order they were made.
 pub(super) fn read() -> Result<Vec<Mount>> {
     let table = fs::read(TABLE).during("read mount table", TABLE, Path::new(TABLE))?;
-    Ok(table.split(|byte| *byte == b'\n').filter_map(parse).collect())
+    Ok(parse_all(&table))
+}
+
+/// The mounts of a table.
+pub(super) fn parse_all(table: &[u8]) -> Vec<Mount> {
+    table.split(|byte| *byte == b'\n').filter_map(parse).collect()
 }
 
 fn parse(line: &[u8]) -> Option<Mount> {

@@ -1,5 +1,6 @@
 //! Whether what is recorded exists.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use super::mounter::Mounter;
 use super::mountinfo;
+use super::namespaces::Namespaces;
 use super::record::{self, MountRecord};
 use crate::error::{IoContext as _, Result};
 use crate::snapshot::{SnapshotKey, info};
@@ -31,7 +33,8 @@ pub enum State {
     Live,
     /// Its maker is making it.
     Making,
-    /// It was made in another mount namespace, whose table is not ours to see; taken for live.
+    /// It was made in another mount namespace, which is still somebody's or may be: that can be told by root alone, and
+    /// outside of containers. Taken for live.
     Elsewhere,
     /// It does not exist any more.
     Stale(Stale),
@@ -47,6 +50,8 @@ pub enum Stale {
     NeverMade,
     /// Somebody unmounted it by other means.
     Unmounted,
+    /// The mount namespace it was made in is gone, as that of a container that has ended.
+    NamespaceGone,
 }
 
 /// Whether a file was not written for a minute.
@@ -72,6 +77,7 @@ impl fmt::Display for State {
             Self::Stale(Stale::Rebooted) => "stale: the machine was started anew",
             Self::Stale(Stale::NeverMade) => "stale: its process died before it was mounted",
             Self::Stale(Stale::Unmounted) => "stale: unmounted by other means",
+            Self::Stale(Stale::NamespaceGone) => "stale: its mount namespace is gone",
         })
     }
 }
@@ -83,12 +89,14 @@ impl Mounter {
     /// [`Error::Io`](crate::Error::Io).
     pub fn list(&self) -> Result<Vec<Mounted>> {
         let mut found = Vec::new();
+        // All processes are looked at once, and only if they must be.
+        let others = OnceCell::new();
         for path in self.entries()? {
             if path.extension() != Some(OsStr::new("json")) {
                 continue;
             }
             if let Some(record) = info::read::<MountRecord>(&path, "read mounts")? {
-                let state = self.state(&record)?;
+                let state = self.state(&record, &others)?;
                 found.push(Mounted { record, state });
             }
         }
@@ -133,7 +141,7 @@ impl Mounter {
         Ok(taken)
     }
 
-    pub(super) fn state(&self, record: &MountRecord) -> Result<State> {
+    fn state(&self, record: &MountRecord, others: &OnceCell<Option<Namespaces>>) -> Result<State> {
         let (boot, namespace) = record::here()?;
         if record.boot != boot {
             return Ok(State::Stale(if record.is_made { Stale::Rebooted } else { Stale::NeverMade }));
@@ -142,7 +150,20 @@ impl Mounter {
         let path = self.path().join(record::file_name(&record.id));
         let is_held = record::is_held(&path)?;
         if record.namespace != namespace {
-            return Ok(State::Elsewhere);
+            let others = match others.get() {
+                Some(others) => others,
+                None => {
+                    let looked = Namespaces::look()?;
+                    others.get_or_init(|| looked)
+                }
+            };
+            let has_lost = |others: &Namespaces| others.has_lost(&record.namespace, &record.mark);
+            return Ok(match others.as_ref().is_some_and(has_lost) {
+                true if is_held => State::Making,
+                true if record.is_made => State::Stale(Stale::NamespaceGone),
+                true => State::Stale(Stale::NeverMade),
+                false => State::Elsewhere,
+            });
         }
         if mountinfo::read()?.iter().any(|mount| mount.is(&record.dir, &record.mark)) {
             return Ok(State::Live);

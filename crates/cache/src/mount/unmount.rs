@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::mounter::Mounter;
 use super::record::MountRecord;
-use super::state::{Mounted, State};
+use super::state::{Mounted, Stale, State};
 use super::{attach, mountinfo};
 use crate::error::{Error, Result, What};
 
@@ -31,6 +31,11 @@ impl Mounter {
             State::Elsewhere => {
                 let reason = "it is in another mount namespace: unmount it there".to_owned();
                 return Err(Error::Refused { what: what(), reason });
+            }
+            State::Stale(Stale::NamespaceGone) => {
+                // What has its name here is not its directory.
+                self.forget(&MountRecord { made_directory: false, ..record.clone() })?;
+                return Ok(record);
             }
             State::Stale(_) => {
                 self.forget(&record)?;

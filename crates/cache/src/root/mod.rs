@@ -21,7 +21,7 @@ mod open;
 mod pin;
 mod settings;
 mod staging;
-mod trash;
+pub(crate) mod trash;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

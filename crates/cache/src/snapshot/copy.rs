@@ -96,7 +96,7 @@ pub(crate) fn dress(
     let path = proc_path(to.0, to.1);
     skipped.xattrs += xattrs::copy(from, &path, keep.xattrs)?;
     if facts.kind() != FileType::Symlink {
-        let mut mode = facts.mode();
+        let mut mode = xattrs::mode(from, facts)?;
         // On a directory the bit gives nobody anything.
         if !keep.setuid && mode & 0o6000 != 0 && !facts.is_dir() {
             skipped.setuid += 1;
@@ -108,28 +108,10 @@ pub(crate) fn dress(
     Ok(())
 }
 
-/// Opens a regular file, also one that its owner, who is not root, may not read: Fedora's `/etc/shadow` is such a one.
-fn readable(from: At<'_>, facts: &Facts) -> io::Result<File> {
-    let open = || {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(from.0, from.1, flags, Mode::empty()).map(File::from)
-    };
-    match open() {
-        Err(Errno::ACCESS) if facts.owner().0 == rustix::process::geteuid().as_raw() => {
-            let mode = Mode::from_raw_mode(facts.mode());
-            rustix::fs::chmodat(from.0, from.1, mode | Mode::RUSR, AtFlags::empty())?;
-            let opened = open();
-            rustix::fs::chmodat(from.0, from.1, mode, AtFlags::empty())?;
-            Ok(opened?)
-        }
-        opened => Ok(opened?),
-    }
-}
-
 /// Copies data and keeps holes.
 fn content(from: At<'_>, facts: &Facts, to: At<'_>, cancel: &CancellationToken) -> io::Result<()> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let source = readable(from, facts)?;
+    let source = File::from(rustix::fs::openat(from.0, from.1, OFlags::RDONLY | flags, Mode::empty())?);
     let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | flags;
     let target = File::from(rustix::fs::openat(to.0, to.1, create, Mode::RUSR | Mode::WUSR)?);
     let size = facts.size();

@@ -92,7 +92,7 @@ fn directory(
             (Some(Merged::File(layer)), false) => {
                 let then = layers.open(layer, path)?;
                 let facts = file::facts(&then, &name)?.ok_or(io::ErrorKind::NotFound)?;
-                if !is_same((&then, &name), &facts, (&open, &name), &now)? {
+                if !is_same_file((&then, &name), &facts, (&open, &name), &now)? {
                     found.changed_inodes.insert(now.inode());
                     found.changed.push(whole);
                 } else if now.names() > 1 {
@@ -109,6 +109,19 @@ fn directory(
     Ok(inside)
 }
 
+/// As [`is_same`]; a file that nobody may read is taken for another.
+fn is_same_file(
+    then: (&OwnedFd, &OsStr),
+    before: &Facts,
+    now: (&OwnedFd, &OsStr),
+    after: &Facts,
+) -> io::Result<bool> {
+    match is_same(then, before, now, after) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        same => same,
+    }
+}
+
 /// Whether an image says the same of two files.
 fn is_same(
     then: (&OwnedFd, &OsStr),
@@ -118,7 +131,7 @@ fn is_same(
 ) -> io::Result<bool> {
     let is_regular = after.kind() == FileType::RegularFile;
     Ok(before.kind() == after.kind()
-        && before.mode() == after.mode()
+        && xattrs::mode(then, before)? == xattrs::mode(now, after)?
         && before.owner() == after.owner()
         && before.device() == after.device()
         && before.mtime() == after.mtime()
@@ -163,6 +176,7 @@ fn put(tree: &Path, to: &Path, found: &Found) -> io::Result<()> {
         make(to, parent, &mut made)?;
         let (from, target) = (file::open_dir(tree, parent)?, file::open_dir(to, parent)?);
         rustix::fs::linkat(&from, name, &target, name, AtFlags::empty())?;
+        xattrs::keep_readable(&target, name)?;
     }
     for path in &found.removed {
         let Some((parent, name)) = file::split(path) else { continue };
@@ -178,6 +192,7 @@ fn put(tree: &Path, to: &Path, found: &Found) -> io::Result<()> {
         let (facts, here) = (file::facts_of(&from)?, OsStr::new("."));
         let keep = Keep { setuid: true, ..Keep::as_able() };
         dress((&from, here), &facts, (&target, here), keep, &mut Skipped::default())?;
+        xattrs::keep_readable(&target, here)?;
     }
     Ok(())
 }

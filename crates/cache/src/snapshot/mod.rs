@@ -151,7 +151,8 @@ pub trait Snapshotter: Send + Sync + Debug {
     /// [`Error::Io`](crate::Error::Io).
     fn remove_active(&self, key: &SnapshotKey) -> Result<()>;
 
-    /// Makes what was changed a committed snapshot, durably. Nobody may have it mounted. `key` may be the active one's
+    /// Makes what was changed a committed snapshot, durably. Nobody may have it mounted, which
+    /// [`Mounter::keep_unmounted`](crate::mount::Mounter::keep_unmounted) sees to. `key` may be the active one's
     /// own. Where there is a snapshot of this key it is returned, and the active one goes to the trash.
     ///
     /// # Errors

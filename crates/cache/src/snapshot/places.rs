@@ -1,12 +1,12 @@
 //! The directories that snapshots live in, and how things leave them.
 
-use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{IoContext as _, Result};
+use crate::root::trash;
 
 /// Directories of one root, on one file system.
 ///
@@ -17,7 +17,7 @@ use crate::error::{IoContext as _, Result};
 /// snapshots/active-ID/   active.json what it stands on
 ///                        fs/ work/   overlay: upper and work directory; plain: fs/ is the whole tree
 /// staging/KEY.NONCE/fs/              layers being applied: nobody's once their maker is dead
-/// trash/NAME.NONCE/                  to be deleted, slowly, by the root's sweeper
+/// trash/NONCE/                       to be deleted, slowly, by the root's sweeper
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
@@ -52,16 +52,7 @@ impl Places {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io).
     pub fn discard(&self, path: &Path) -> Result<()> {
-        discard(path, &self.trash)
-    }
-}
-
-/// Moves `path` into `trash` under a name nobody has.
-pub(crate) fn discard(path: &Path, trash: &Path) -> Result<()> {
-    let name = path.file_name().unwrap_or(OsStr::new("unnamed")).to_string_lossy().into_owned();
-    match fs::rename(path, trash.join(format!("{name}.{}", nonce()))) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => Ok(()),
-        other => other.during("move to trash", path.display(), path),
+        trash::put(path, &self.trash).map(drop)
     }
 }
 

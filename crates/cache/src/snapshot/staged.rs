@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::key::SnapshotKey;
-use super::places;
 use crate::layer::Usage;
+use crate::root::trash;
 
 /// A directory that a layer is applied to. Dropped without being published it goes to the trash.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Drop for Staged {
             return;
         }
         // What stays is in staging/, where whoever opens the root finds it without an owner.
-        if let Err(error) = places::discard(&self.path, &self.trash) {
+        if let Err(error) = trash::put(&self.path, &self.trash) {
             tracing::warn!(%error, "a staged snapshot stays behind");
         }
     }
@@ -74,7 +74,7 @@ pub struct Active {
     pub stack: Vec<SnapshotKey>,
     /// Its directory in `snapshots/`.
     #[serde(skip)]
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Active {

@@ -6,17 +6,18 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
+use rustix::fs::{AtFlags, FileType, Mode, XattrFlags, lgetxattr, llistxattr, lsetxattr};
 use rustix::io::Errno;
 
-use super::file::proc_path;
+use super::file::{Facts, facts, proc_path};
+use crate::layer::xattr::{is_of_image, is_refused, mode_of, note_mode, stored_mode};
 
 /// By which overlayfs knows a directory that hides what is below it.
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 /// An empty one makes overlayfs look for whiteouts in a directory that nothing is below of; else it lists them.
 pub(crate) const ORIGIN: &str = "trusted.overlay.origin";
 
-/// Names and values, without those that steer overlayfs.
+/// Names and values of those that are an image's.
 pub(crate) fn all(dir: &OwnedFd, name: &OsStr) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let path = proc_path(dir, name);
     let listed = match read(|buffer| llistxattr(&path, buffer)) {
@@ -26,7 +27,7 @@ pub(crate) fn all(dir: &OwnedFd, name: &OsStr) -> io::Result<Vec<(Vec<u8>, Vec<u
     };
     let mut found = Vec::new();
     for name in listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
+        if !is_of_image(name) {
             continue;
         }
         match read(|buffer| lgetxattr(&path, OsStr::from_bytes(name), buffer)) {
@@ -40,22 +41,47 @@ pub(crate) fn all(dir: &OwnedFd, name: &OsStr) -> io::Result<Vec<(Vec<u8>, Vec<u
 }
 
 /// Copies them. Returns how many were left out: without `privileged`, those that only a privileged process may set, and
-/// what the file system does not take.
+/// what is refused, by the rule for applying layers.
 pub(crate) fn copy(from: (&OwnedFd, &OsStr), to: &Path, privileged: bool) -> io::Result<u64> {
     let mut skipped = 0;
     for (name, value) in all(from.0, from.1)? {
         if !privileged && !name.starts_with(b"user.") {
-            // A label is the system's, not the image's.
-            skipped += u64::from(name != b"security.selinux");
+            skipped += 1;
             continue;
         }
         match lsetxattr(to, OsStr::from_bytes(&name), &value, XattrFlags::empty()) {
             Ok(()) => {}
-            Err(Errno::OPNOTSUPP | Errno::PERM) if !privileged => skipped += 1,
+            Err(error) if is_refused(error) => skipped += 1,
             Err(error) => return Err(error.into()),
         }
     }
     Ok(skipped)
+}
+
+/// The mode an image gives a file.
+pub(crate) fn mode(from: (&OwnedFd, &OsStr), facts: &Facts) -> io::Result<u32> {
+    if !matches!(facts.kind(), FileType::RegularFile | FileType::Directory) {
+        return Ok(facts.mode());
+    }
+    let path = proc_path(from.0, from.1);
+    Ok(mode_of(facts.mode(), facts.is_dir(), |name, value| lgetxattr(&path, name, value))?)
+}
+
+/// Makes a file or directory of a plain snapshot one that its owner can read, and notes the mode it had. Where the file
+/// system keeps no such notes it is forgotten.
+pub(crate) fn keep_readable(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let Some(facts) = facts(dir, name)? else { return Ok(()) };
+    let (mode, is_dir) = (facts.mode(), facts.is_dir());
+    let stored = stored_mode(mode, is_dir);
+    if stored == mode || !(is_dir || facts.kind() == FileType::RegularFile) {
+        return Ok(());
+    }
+    let set = |mode: u32| rustix::fs::chmodat(dir, name, Mode::from_raw_mode(mode), AtFlags::empty());
+    // Who may not write a file may not note anything of it.
+    set(stored | 0o200)?;
+    let path = proc_path(dir, name);
+    note_mode(mode, |name, value, how| lsetxattr(&path, name, value, how))?;
+    Ok(set(stored)?)
 }
 
 /// Whether overlayfs takes the directory for opaque.

@@ -83,7 +83,7 @@ fn without_privileges_devices_and_special_bits_are_counted_and_left_out() {
 }
 
 #[test]
-fn what_steers_overlayfs_is_never_taken_from_a_tar() {
+fn what_is_no_images_is_never_taken_from_a_tar() {
     if !is_root("what steers overlayfs") {
         return;
     }
@@ -91,6 +91,8 @@ fn what_steers_overlayfs_is_never_taken_from_a_tar() {
         .pax(&[
             ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
             ("SCHILY.xattr.user.overlay.redirect", b"/"),
+            ("SCHILY.xattr.security.selinux", b"label"),
+            ("SCHILY.xattr.user.lazyblob.mode", b"4755"),
             ("SCHILY.xattr.trusted.other", b"z"),
         ])
         .dir("d", 0o755)
@@ -99,7 +101,7 @@ fn what_steers_overlayfs_is_never_taken_from_a_tar() {
     let applied = target.apply(&tar, Form::Overlay).unwrap();
     let names: Vec<_> = target.tree().get("d").unwrap().xattrs.keys().cloned().collect();
     assert_eq!(names, ["trusted.other"]);
-    assert_eq!(applied.skipped.xattrs, 2);
+    assert_eq!(applied.skipped.xattrs, 4);
     let tar = Tar::new().entry(&Header::new(b'3', "x").device(0, 0), []).end();
     let error = target.apply(&tar, Form::Overlay).unwrap_err().to_string();
     assert!(error.contains("refused: x: a character device 0/0"), "{error}");
@@ -211,4 +213,20 @@ fn holes_stay_holes_in_every_form() {
         assert_eq!(sparse_content(&tree, name), (size, vec![(page * 4, page * 5)]), "{name}");
     }
     assert!(applied.usage.bytes < size, "holes take nothing: {}", applied.usage.bytes);
+}
+
+/// The kernel has 64 KiB for the names of a file's attributes; more are told in time that grows with their number alone.
+#[test]
+fn more_attributes_than_a_file_can_have_are_refused() {
+    let names: Vec<String> = (0..30_000).map(|number| format!("SCHILY.xattr.user.{number:x}")).collect();
+    let records: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let target = Target::new();
+    let error = target.apply(&Tar::new().pax(&records).file("f", "f").end(), Form::Tree).unwrap_err();
+    assert!(matches!(error, lazyblob_cache::Error::Invalid { .. }), "{error}");
+    assert!(error.to_string().contains("more xattrs than a file can have"), "{error}");
+    // One name many times is one attribute: what is said last counts.
+    let mut records = vec![("SCHILY.xattr.user.one", &b"first"[..]); 30_000];
+    records.push(("SCHILY.xattr.user.one", b"last"));
+    target.apply(&Tar::new().pax(&records).file("f", "f").end(), Form::Tree).unwrap();
+    assert_eq!(target.tree().get("f").unwrap().xattrs["user.one"], b"last");
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use lazyblob_cache::Error;
-use lazyblob_cache::layer::{Form, Options, apply, unpack, unpack_while_it_comes};
+use lazyblob_cache::layer::{Form, Limits, Options, apply, unpack, unpack_while_it_comes};
 use lazyblob_cache::testing::Tar;
 use lazyblob_remote::Mismatch;
 use lazyblob_remote::digest::sha256;
@@ -235,4 +235,27 @@ fn what_is_wrong_is_told_before_the_rest_has_come() {
         unpack_while_it_comes(blob, &descriptor, &diff_id, &target.dir(), &options, &cancel, &useless);
     assert!(matches!(unpacked, Err(Error::Invalid { .. })), "{unpacked:?}");
     assert!(useless.is_cancelled() && !cancel.is_cancelled(), "nobody else is told to end");
+}
+
+/// By default zeros are not let through for ever in the one compression either that makes least of them.
+#[test]
+fn zeros_in_gzip_are_beyond_the_default_ratio() {
+    let zeros = Tar::new().file("zeros", vec![0; 40 << 20]).end();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    io::Write::write_all(&mut encoder, &zeros).unwrap();
+    let bomb = encoder.finish().unwrap();
+    let (named, mut options) = (descriptor(&bomb, GZIP), options(Form::Tree));
+    let run = |options: &Options| {
+        unpack(&bomb[..], &named, &sha256(&zeros), &Target::new().dir(), options, &CancellationToken::new())
+    };
+    assert!(options.limits.ratio_above <= 4 << 30, "it is to say something of blobs of megabytes");
+    run(&options).unwrap();
+    options.limits.ratio_above = 32 << 20;
+    let error = run(&options).unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    options.limits = Limits { entries: options.limits.entries, ..Limits::up_to(64 << 20) };
+    run(&options).unwrap();
+    options.limits = Limits::up_to(32 << 20);
+    let error = run(&options).unwrap_err();
+    assert!(error.to_string().contains("the limit of a layer's size"), "{error}");
 }

@@ -8,6 +8,7 @@ mod full;
 mod handlers;
 mod images;
 mod lazy;
+mod mounted;
 mod mutable;
 mod once;
 mod processes;

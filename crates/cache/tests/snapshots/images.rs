@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use lazyblob_cache::layer::{Form, Options, apply};
 use lazyblob_cache::snapshot::{About, SnapshotKey, Snapshotter};
 use lazyblob_cache::testing::snapshotter::tree;
+use lazyblob_cache::testing::tars::Tar;
 use lazyblob_cache::testing::{Tree, adversarial};
 use lazyblob_cache::{ChainId, Result};
 use lazyblob_remote::digest::sha256;
@@ -93,4 +94,25 @@ fn images_that_are_refused_layer_by_layer_are_refused_and_leave_nothing() {
         }
     }
     assert!(count > 5, "only {count}");
+}
+
+/// What a layer has only as the directory its entries lie in may be a link below, and that may have a hard link.
+#[test]
+fn a_hard_link_to_what_is_a_link_below_is_one_to_that_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = Tar::new().dir("real", 0o755).symlink("a", "real").dir("b", 0o755).end();
+    let linked = [base.clone(), Tar::new().file("a/x", "x").link("l", "a").end()];
+    let expected = sequential(dir.path(), &linked).unwrap();
+    assert_eq!(expected.get("a").unwrap().link.as_deref(), expected.get("l").unwrap().link.as_deref());
+    assert_eq!(expected.names(), ["a", "b", "l", "real", "real/x"]);
+    for snapshots in support::all("hard links to links as overlay snapshots", dir.path()) {
+        let keys = unpack(snapshots.as_ref(), &linked).unwrap();
+        tree(snapshots.as_ref(), &keys).unwrap().assert_equals(&expected);
+        // A directory has none, whether it is below or not.
+        for name in ["b", "c"] {
+            let layers = [base.clone(), Tar::new().file(&format!("{name}/x"), "x").link("l", name).end()];
+            let error = unpack(snapshots.as_ref(), &layers).unwrap_err();
+            assert!(error.to_string().contains("a hard link to a directory"), "{error}");
+        }
+    }
 }

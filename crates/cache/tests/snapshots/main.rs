@@ -12,3 +12,4 @@ mod mounting;
 mod random;
 mod settling;
 mod support;
+mod unreadable;

@@ -403,3 +403,115 @@ fn who_may_not_mount_is_told_what_to_do_and_leaves_nothing() {
         assert_eq!(root.own().len(), 1);
     }
 }
+
+/// A commit takes the directory away from under a mount: nobody may have one, and nobody gets one meanwhile.
+#[test]
+fn an_active_snapshot_is_mounted_or_committed() {
+    let cancel = CancellationToken::new();
+    let (_dir, roots) = roots("committing what is mounted");
+    for root in roots {
+        let id = SnapshotKey::record("work").unwrap();
+        let active = root.snapshots.prepare(&id, &root.keys, &cancel).unwrap();
+        let dir = root.path.join("at");
+        for mode in [Mode::ReadWrite, Mode::ReadOnly] {
+            let request = Request { upper: Some(&active), ..root.request(&dir, mode) };
+            let kept = root.mounter.keep_unmounted(&active).unwrap();
+            let error = root.mounter.mount(&request, &cancel).unwrap_err();
+            assert!(matches!(error, Error::Locked { .. }), "{error}");
+            assert!(root.states().is_empty() && !dir.exists());
+            drop(kept);
+            root.mounter.mount(&request, &cancel).unwrap();
+            let error = root.mounter.keep_unmounted(&active).unwrap_err();
+            assert!(matches!(error, Error::Locked { .. }), "{error}");
+            assert!(error.to_string().contains(dir.to_str().unwrap()), "{error}");
+            root.mounter.unmount(&dir, false).unwrap();
+        }
+        root.snapshots.commit(&active, &id, &cancel).unwrap();
+        let request = Request { upper: Some(&active), ..root.request(&dir, Mode::ReadWrite) };
+        let error = root.mounter.mount(&request, &cancel).unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    }
+}
+
+#[test]
+fn of_many_who_mount_on_one_directory_one_does() {
+    let (_dir, roots) = roots("mounting on one directory at once");
+    for root in roots {
+        for round in 0..4 {
+            let dir = root.path.join(format!("at{round}"));
+            let barrier = std::sync::Barrier::new(8);
+            let mounted: Vec<_> = std::thread::scope(|scope| {
+                let one = || {
+                    barrier.wait();
+                    root.mounter.mount(&root.request(&dir, Mode::ReadOnly), &CancellationToken::new())
+                };
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(one)).collect();
+                all.into_iter().map(|one| one.join().unwrap()).collect()
+            });
+            assert_eq!(mounted.iter().filter(|mounted| mounted.is_ok()).count(), 1, "{mounted:?}");
+            for error in mounted.into_iter().filter_map(Result::err) {
+                assert!(matches!(error, Error::Locked { .. }), "{error}");
+            }
+            assert_eq!(root.states(), [State::Live]);
+            root.mounter.unmount(&dir, false).unwrap();
+            assert!(unmount(&dir, UnmountFlags::empty()).is_err(), "a second one is below it");
+        }
+    }
+}
+
+/// A mount that was made in a container: its namespace goes with the container, and nothing says so to anybody.
+#[test]
+fn a_mount_whose_namespace_is_gone_is_stale() {
+    let what = "mount namespaces that are gone";
+    let (_dir, roots) = roots(what);
+    let sees_all = fs::read_link("/proc/self/ns/pid").unwrap() == Path::new("pid:[4026531836]");
+    if !sees_all || !lazyblob_remote::testing::installed(what, &["unshare", "sleep"]) {
+        return not_run(what, "only who sees all processes can tell");
+    }
+    for root in roots {
+        let dir = root.mount("at", Mode::ReadWrite);
+        let record = fs::read_dir(root.path.join("mounts")).unwrap().map(|entry| entry.unwrap().path());
+        let record = record.into_iter().find(|path| path.extension().is_some()).unwrap();
+        let own = fs::read_link("/proc/self/ns/mnt").unwrap().display().to_string();
+        let text = fs::read_to_string(&record).unwrap();
+        assert!(text.contains(&own));
+        let mut container =
+            std::process::Command::new("unshare").args(["-m", "sleep", "600"]).spawn().unwrap();
+        let namespace = PathBuf::from(format!("/proc/{}/ns/mnt", container.id()));
+        let started = std::time::Instant::now();
+        let theirs = loop {
+            let link = fs::read_link(&namespace).unwrap().display().to_string();
+            let name = fs::read_to_string(format!("/proc/{}/comm", container.id())).unwrap();
+            if link != own && name == "sleep\n" {
+                break link;
+            }
+            assert!(started.elapsed().as_secs() < 60, "it has not begun");
+            std::thread::yield_now();
+        };
+        fs::write(&record, text.replace(&own, &theirs)).unwrap();
+        assert_eq!(root.states(), [State::Elsewhere], "somebody is in it");
+        unmount(&dir, UnmountFlags::empty()).unwrap();
+        assert_eq!(root.states(), [State::Elsewhere], "somebody is in it");
+        let error = root.mounter.unmount(&dir, false).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(!root.mounter.pinned().unwrap().is_empty());
+        container.kill().unwrap();
+        container.wait().unwrap();
+        assert_eq!(root.states(), [State::Stale(Stale::NamespaceGone)]);
+        assert!(root.mounter.pinned().unwrap().is_empty(), "nothing is in the way of a prune");
+        assert_eq!(root.mounter.recover().unwrap(), 0, "what was written to it is still somebody's");
+        root.mounter.unmount(&dir, false).unwrap();
+        assert!(root.states().is_empty() && root.own().is_empty());
+        assert!(dir.exists(), "it has the name of a directory that was in the container");
+        // The namespace is gone, and the mount has come to ours.
+        fs::remove_dir(&dir).unwrap();
+        let dir = root.mount("at", Mode::ReadOnly);
+        let record = fs::read_dir(root.path.join("mounts")).unwrap().map(|entry| entry.unwrap().path());
+        let record = record.into_iter().find(|path| path.extension().is_some()).unwrap();
+        let text = fs::read_to_string(&record).unwrap();
+        fs::write(&record, text.replace(&own, &theirs)).unwrap();
+        assert_eq!(root.states(), [State::Elsewhere], "it is still shown");
+        fs::write(&record, text).unwrap();
+        root.mounter.unmount(&dir, false).unwrap();
+    }
+}

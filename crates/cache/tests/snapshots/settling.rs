@@ -224,23 +224,3 @@ fn without_privileges_what_cannot_be_kept_is_counted() {
     assert_eq!((done.skipped.setuid, done.entries), (1, 6));
     assert_eq!(fs::metadata(tree.join("file")).unwrap().mode() & 0o7777, 0o755);
 }
-
-/// Of interest to who is not root: nobody may read such a file, and it is copied all the same.
-#[test]
-fn what_its_owner_may_not_read_is_copied_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let places = Places::below(dir.path());
-    places.create().unwrap();
-    let plain = Plain::new(places);
-    let keys = commit(&plain, &[base()]).unwrap();
-    let closed = plain.directory(&keys[0]).unwrap().join("file");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
-    let tree = dir.path().join("tree");
-    fs::create_dir(&tree).unwrap();
-    plain.assemble(&keys, &tree, Keep::unprivileged(), &CancellationToken::new()).unwrap();
-    for file in [tree.join("file"), closed] {
-        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0);
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(fs::read_to_string(file).unwrap(), "f");
-    }
-}

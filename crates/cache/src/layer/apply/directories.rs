@@ -80,6 +80,11 @@ impl Directories {
         self.0.iter().filter(move |(_, last)| is_pending(last)).map(|(path, _)| path.as_slice())
     }
 
+    /// Whether a directory is implied, and may be in the layers below.
+    pub(super) fn is_implied(&self, path: &[u8]) -> bool {
+        matches!(self.0.get(path), Some(Last::Implied { is_fresh: false }))
+    }
+
     /// All of them, children first.
     pub(super) fn into_last_first(self) -> impl Iterator<Item = (Vec<u8>, Last)> {
         self.0.into_iter().rev()

@@ -38,6 +38,10 @@ impl Applier<'_> {
             return self.link_below(entry, place, path, is_gone);
         };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            // One that is here only for what is in it may be a link below.
+            if !self.is_tree() && self.directories.is_implied(&path) {
+                return self.link_below(entry, place, path, false);
+            }
             return Err(self.invalid(&entry.path, "it links to a directory"));
         }
         self.links.remove(&place.path);

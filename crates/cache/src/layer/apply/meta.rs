@@ -4,13 +4,14 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
-use rustix::fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{self, AtFlags, FileType, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::directories::Meta;
 use super::{Applier, Place, as_path};
 use crate::error::Result;
 use crate::layer::tarball::{Entry, Xattr};
+use crate::layer::{Form, xattr};
 
 const SPECIAL: u32 = 0o6000;
 
@@ -55,7 +56,10 @@ impl Applier<'_> {
         }
         self.set_xattrs(target, meta, path, false)?;
         let set = match target {
-            Target::Open(fd) => fs::fchmod(fd, Mode::from_raw_mode(mode)),
+            Target::Open(fd) => {
+                let mode = self.stored_mode(*fd, mode).map_err(|error| self.io(path, error))?;
+                fs::fchmod(fd, Mode::from_raw_mode(mode))
+            }
             Target::Named { is_link: true, .. } => Ok(()),
             Target::Named { at, .. } => {
                 let name = at.last.as_slice();
@@ -65,6 +69,19 @@ impl Applier<'_> {
         set.map_err(|error| self.io(path, error))?;
         self.set_xattrs(target, meta, path, true)?;
         self.set_time(target, meta.mtime, path)
+    }
+
+    /// The mode a file or directory gets here: one with which its owner can read it, in a plain snapshot.
+    fn stored_mode(&mut self, fd: BorrowedFd<'_>, mode: u32) -> std::result::Result<u32, Errno> {
+        if self.options.form != Form::Plain || mode & 0o500 == 0o500 {
+            return Ok(mode);
+        }
+        let is_dir = FileType::from_raw_mode(fs::fstat(fd)?.st_mode) == FileType::Directory;
+        let stored = xattr::stored_mode(mode, is_dir);
+        let is_noted =
+            stored == mode || xattr::note_mode(mode, |name, value, how| fs::fsetxattr(fd, name, value, how))?;
+        self.skipped.xattrs += u64::from(!is_noted);
+        Ok(stored)
     }
 
     pub(super) fn set_time(&self, target: &Target<'_>, mtime: Timespec, path: &[u8]) -> Result<()> {
@@ -101,8 +118,7 @@ impl Applier<'_> {
             };
             match set {
                 Ok(()) => {}
-                // Of a kind that this file, this file system or this process does not have.
-                Err(Errno::NOTSUP | Errno::PERM) => self.skipped.xattrs += 1,
+                Err(error) if xattr::is_refused(error) => self.skipped.xattrs += 1,
                 Err(Errno::RANGE | Errno::TOOBIG | Errno::INVAL) => {
                     let reason = format!("its xattr {} cannot be set", name.escape_ascii());
                     return Err(self.invalid(path, &reason));
@@ -132,7 +148,6 @@ impl Applier<'_> {
     }
 
     fn takes_xattr(&self, name: &[u8]) -> bool {
-        let is_overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-        !is_overlay && (self.options.xattrs || name.starts_with(b"user."))
+        xattr::is_of_image(name) && (self.options.xattrs || name.starts_with(b"user."))
     }
 }

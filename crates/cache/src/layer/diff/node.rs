@@ -11,6 +11,8 @@ use rustix::fs::{lgetxattr, llistxattr, major, minor};
 use rustix::io::Errno;
 use tar::EntryType;
 
+use crate::layer::xattr::{is_of_image, mode_of};
+
 /// What xattr names and values may take at most (Linux: XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const XATTR_MAX: usize = 64 * 1024;
 
@@ -19,6 +21,8 @@ const XATTR_MAX: usize = 64 * 1024;
 pub(super) struct Node {
     pub(super) path: PathBuf,
     pub(super) meta: Metadata,
+    /// As an image says it: what is stored may be another.
+    mode: u32,
     pub(super) kind: EntryType,
 }
 
@@ -42,7 +46,11 @@ impl Node {
             kind if kind.is_fifo() => EntryType::Fifo,
             _ => return Ok(None),
         };
-        Ok(Some(Self { path: path.to_owned(), meta, kind }))
+        let mut mode = meta.mode() & 0o7777;
+        if matches!(kind, EntryType::Directory | EntryType::Regular) {
+            mode = mode_of(mode, meta.is_dir(), |name, value| lgetxattr(path, name, value))?;
+        }
+        Ok(Some(Self { path: path.to_owned(), meta, mode, kind }))
     }
 
     pub(super) fn is_dir(&self) -> bool {
@@ -56,7 +64,7 @@ impl Node {
 
     /// Permissions, setuid, setgid and sticky bits. Those of a symbolic link mean nothing and are always 0777.
     pub(super) fn mode(&self) -> u32 {
-        if self.kind == EntryType::Symlink { 0o777 } else { self.meta.mode() & 0o7777 }
+        if self.kind == EntryType::Symlink { 0o777 } else { self.mode }
     }
 
     /// Seconds since 1970 and nanoseconds after these.
@@ -85,11 +93,7 @@ impl Node {
     pub(super) fn xattrs(&self) -> io::Result<Xattrs> {
         let mut xattrs = Xattrs::new();
         for name in xattr_names(&self.path)? {
-            if name.starts_with(b"trusted.overlay.")
-                || name.starts_with(b"user.overlay.")
-                || name == b"security.selinux"
-                || name == b"system.nfs4_acl"
-            {
+            if !is_of_image(&name) {
                 continue;
             }
             if let Some(value) = xattr(&self.path, &name)? {

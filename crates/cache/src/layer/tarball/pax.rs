@@ -1,10 +1,18 @@
 //! Extended headers (POSIX pax, "pax Extended Header"): records `LENGTH KEY=VALUE\n`.
 
+use std::collections::BTreeMap;
+
 use rustix::fs::Timespec;
 
 use super::Xattr;
 use super::base64::{decoded, percent_decoded};
 use super::sparse::SparseRecords;
+
+/// What the names of a file's xattrs take at most, in bytes, each with the NUL behind it (Linux: XATTR_LIST_MAX).
+const MOST_NAMES: usize = 64 << 10;
+
+/// Values by name.
+type Named = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// What the records of one entry say. Owners' names are not taken: an image's users are not this machine's. Global headers
 /// are not taken either: nobody who unpacks images does, and all are to make the same tree.
@@ -24,31 +32,30 @@ impl Pax {
     /// Reads the records; the error says what is wrong with them.
     pub(super) fn parse(mut data: &[u8]) -> Result<Self, String> {
         let mut pax = Self::default();
-        let mut foreign = Vec::new();
+        let (mut own, mut foreign) = (Named::new(), Named::new());
         // Some writers fill the last block with NULs and count those in.
         while !data.is_empty() && data.iter().any(|byte| *byte != 0) {
             let (key, value, rest) =
                 record(data).ok_or("an extended header has a record of the wrong length")?;
             data = rest;
-            pax.take(key, value, &mut foreign)
+            pax.take(key, value, &mut own, &mut foreign)
                 .ok_or_else(|| format!("the extended header's {} makes no sense", key.escape_ascii()))?;
         }
-        for xattr in foreign {
-            if pax.xattrs.iter().all(|known| known.name != xattr.name) {
-                pax.xattrs.push(xattr);
-            }
+        foreign.append(&mut own);
+        if foreign.keys().map(|name| name.len() + 1).sum::<usize>() > MOST_NAMES {
+            return Err("the extended header names more xattrs than a file can have".to_owned());
         }
+        pax.xattrs = foreign.into_iter().map(|(name, value)| Xattr { name, value }).collect();
         Ok(pax)
     }
 
-    fn take(&mut self, key: &[u8], value: &[u8], foreign: &mut Vec<Xattr>) -> Option<()> {
+    fn take(&mut self, key: &[u8], value: &[u8], own: &mut Named, foreign: &mut Named) -> Option<()> {
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            self.xattrs.retain(|known| known.name != name);
-            self.xattrs.push(Xattr { name: valid(name)?, value: value.to_vec() });
+            own.insert(valid(name)?, value.to_vec());
             return Some(());
         }
         if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-            foreign.push(Xattr { name: valid(&percent_decoded(name))?, value: decoded(value)? });
+            foreign.insert(valid(&percent_decoded(name))?, decoded(value)?);
             return Some(());
         }
         if let Some(key) = key.strip_prefix(b"GNU.sparse.") {

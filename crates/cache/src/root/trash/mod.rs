@@ -23,6 +23,7 @@ pub use sweep::{Left, Swept};
 use self::sweep::Sweeper;
 use super::{Pace, blocking};
 use crate::error::{Error, IoContext as _, Result};
+use crate::snapshot::places::nonce;
 
 const REMOVE: &str = "remove";
 const OPERATION: &str = "empty trash";
@@ -52,19 +53,7 @@ impl Trash {
     /// # Errors
     /// [`Error::Io`].
     pub fn put(&self, path: &Path) -> Result<Option<Trashed>> {
-        let to = self.dir.join(format!("{}-{:016x}", std::process::id(), fastrand::u64(..)));
-        let renamed = match fs::rename(path, &to) {
-            // Only who may write a directory may give it another parent.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_dir(path) => {
-                fs::set_permissions(path, Permissions::from_mode(0o700)).and_then(|()| fs::rename(path, &to))
-            }
-            renamed => renamed,
-        };
-        match renamed {
-            Ok(()) => Ok(Some(Trashed { from: path.to_owned(), to })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_there(path) => Ok(None),
-            Err(error) => Err(error).during(REMOVE, path.display(), path),
-        }
+        Ok(put(path, &self.dir)?.map(|to| Trashed { from: path.to_owned(), to }))
     }
 
     /// Deletes what is there, slowly, until it is empty or `cancel` is cancelled. What cannot be deleted is left, and
@@ -123,6 +112,24 @@ impl Trash {
                 }
             }
         }
+    }
+}
+
+/// Moves a file or tree into the directory `trash` under a name nobody has, which is returned: at once, whatever its size.
+/// Nothing where there is none.
+pub(crate) fn put(path: &Path, trash: &Path) -> Result<Option<PathBuf>> {
+    let to = trash.join(nonce());
+    let renamed = match fs::rename(path, &to) {
+        // Only who may write a directory may give it another parent.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_dir(path) => {
+            fs::set_permissions(path, Permissions::from_mode(0o700)).and_then(|()| fs::rename(path, &to))
+        }
+        renamed => renamed,
+    };
+    match renamed {
+        Ok(()) => Ok(Some(to)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_there(path) => Ok(None),
+        Err(error) => Err(error).during(REMOVE, path.display(), path),
     }
 }
 

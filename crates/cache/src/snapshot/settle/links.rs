@@ -55,6 +55,7 @@ impl Settling<'_> {
         let to = file::open_dir(self.root, &at.path)?;
         let skipped = &mut Skipped::default();
         copy::copy((&from, name), facts, (&to, name), keep(), skipped, self.cancel)?;
+        self.keep_readable(&to, name)?;
         if facts.names() > 1 {
             for other in self.names_of(layer, facts.inode())? {
                 self.share(layer, facts.inode(), &other, (at, name))?;

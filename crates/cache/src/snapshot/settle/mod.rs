@@ -19,6 +19,7 @@ mod resolve;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, Timespec, Timestamps};
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::copy::{Keep, dress};
 use super::file;
 use super::layers::Layers;
+use super::xattrs;
 use crate::error::{Error, IoContext as _, Result};
 use crate::layer::{Form, Pending, Skipped};
 
@@ -128,6 +130,11 @@ impl Settling<'_> {
         Ok(())
     }
 
+    /// What an image's user may not read is stored so that whoever reads the snapshot can.
+    fn keep_readable(&self, directory: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        if self.own.form == Form::Plain { xattrs::keep_readable(directory, name) } else { Ok(()) }
+    }
+
     /// Makes directories look like those below, and gives the others their times back.
     fn finish(&mut self) -> io::Result<()> {
         let keep = keep();
@@ -142,6 +149,7 @@ impl Settling<'_> {
             let model = self.below.open(layer, path)?;
             let facts = file::facts_of(&model)?;
             dress((&model, here), &facts, (&directory, here), keep, &mut Skipped::default())?;
+            self.keep_readable(&directory, here)?;
         }
         for (path, times) in &self.times {
             if !self.like.contains_key(path) {

@@ -89,6 +89,7 @@ impl Settling<'_> {
             self.like.remove(to);
             let Some(facts) = file::facts(source, name)? else { return Ok(()) };
             dress((source, name), &facts, (target, name), keep(), &mut Skipped::default())?;
+            self.keep_readable(target, name)?;
             self.times.insert(to.to_owned(), facts.times());
         } else if !self.implied.contains(to) {
             self.implied.remove(from);
