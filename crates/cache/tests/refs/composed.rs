@@ -153,7 +153,10 @@ async fn a_write_that_is_given_up_loses_nothing_of_what_was_left() {
     let busy = task({
         let database = manager.database().clone();
         async move {
-            let wait = move |_: &mut lazyblob_cache::metadata::Transaction<'_>| Ok(gone.recv().unwrap());
+            let wait = move |_: &mut lazyblob_cache::metadata::Transaction<'_>| {
+                gone.recv().unwrap();
+                Ok(())
+            };
             database.write(wait).await
         }
     });

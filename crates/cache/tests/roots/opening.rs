@@ -48,7 +48,7 @@ async fn the_store_is_a_layout_and_nothing_else() {
     let bench = Bench::new().await;
     let bytes = b"bytes".to_vec();
     bench.root.store().ingests().store(&blob(&bytes), bytes.into()).await.unwrap();
-    assert_eq!(names(&bench.root.dir(Dir::Store)), ["blobs"]);
+    assert_eq!(names(&bench.root.dir(Dir::Store)), ["blobs", "index.json", "oci-layout"]);
     assert!(names(&bench.root.dir(Dir::Ingest)).is_empty());
     assert_eq!(bench.root.store().ingests().dir(), bench.root.dir(Dir::Ingest));
 }
