@@ -21,7 +21,7 @@ impl Manager {
     /// pulled or copied: the layers of all are the layers of the merge, and their blobs stay what they are.
     ///
     /// # Errors
-    /// [`Error::Metadata`](crate::Error::Metadata), [`Error::Io`](crate::Error::Io).
+    /// [`Error::Metadata`], [`Error::Io`].
     pub async fn merge(&self, refs: &[ImmutableRef], options: GetOptions) -> Result<Option<ImmutableRef>> {
         let mut handlers = options.handlers.clone();
         let mut parents: Vec<RecordId> = Vec::new();
@@ -44,7 +44,7 @@ impl Manager {
     /// what they are.
     ///
     /// # Errors
-    /// [`Error::Metadata`](crate::Error::Metadata), [`Error::Io`](crate::Error::Io).
+    /// [`Error::Metadata`], [`Error::Io`].
     pub async fn diff(
         &self,
         lower: Option<&ImmutableRef>,
