@@ -6,11 +6,13 @@ use std::sync::Arc;
 use lazyblob_remote::provider::Origin;
 use oci_spec::image::Digest;
 
-use super::live::Live;
+use super::live::{Live, Table};
+use super::mutable::locked;
 use super::{GetOptions, Manager};
+use crate::content::Store;
 use crate::error::{Error, Missing, Result, What};
 use crate::handler::DescHandlers;
-use crate::metadata::Read;
+use crate::metadata::{Read, Transaction};
 use crate::record::{LayerBlob, Record, RecordId, Rows};
 use crate::refs::ImmutableRef;
 use crate::root::{Pin, Pinned};
@@ -82,32 +84,31 @@ impl Manager {
         self.read(move |rows| Rows::get(rows, &id)).await
     }
 
-    /// The record called `id` in use, with all that it stands on.
+    /// The record called `id` in use, with all that it stands on. [`Error::Locked`] for a mutable one that another process
+    /// has in use.
     pub(crate) async fn live(&self, id: &RecordId) -> Result<Arc<Live>> {
         if let Some(live) = self.0.table.get(id) {
             return Ok(live);
         }
         let (wanted, root) = (id.clone(), self.0.root.clone());
-        let loaded = self.write(move |rows| load(rows, &wanted, |pin| root.live().pin(&[pin]))).await?;
+        let load = move |rows: &mut Transaction<'_>| {
+            let loaded = load(rows, &wanted, |pin| root.live().pin(&[pin]))?;
+            let is_mutable = loaded.iter().flatten().last().is_some_and(|(record, _)| record.mutable);
+            let pin = Pin::Record(wanted.as_str().into());
+            // A tree that may change is one process's, and in that one handle's: who pins it has it.
+            if is_mutable && root.live().pinned_by_others()?.contains(&pin) {
+                return Err(locked(&wanted, "another process has it"));
+            }
+            Ok(loaded)
+        };
+        let loaded = self.write(load).await?;
         let loaded = loaded.ok_or_else(|| Error::not_found("find record", id, "there is none"))?;
         self.enter(loaded, id)
     }
 
     /// Enters records that stand in the order of what stands on what. The one called `id` is among them.
     pub(crate) fn enter(&self, loaded: Vec<Loaded>, id: &RecordId) -> Result<Arc<Live>> {
-        let mut entered: HashMap<RecordId, Arc<Live>> = HashMap::with_capacity(loaded.len());
-        for (record, pin) in loaded {
-            let parents = record.kind.parents().filter_map(|parent| entered.get(parent).cloned()).collect();
-            let id = record.id.clone();
-            if let Some(blob) = &record.blob
-                && self.0.table.get(&id).is_none()
-            {
-                // Until it was pinned another process may have removed it.
-                self.0.store.lost(blob.descriptor.digest());
-            }
-            entered.insert(id, self.0.table.enter(record, parents, pin));
-        }
-        entered.remove(id).ok_or_else(|| Error::not_found("find record", id, "it was not read"))
+        enter(&self.0.table, &self.0.store, loaded, id)
     }
 
     /// Blobs below `live` that are needed, are not here, and nobody in `handlers` brings.
@@ -178,6 +179,29 @@ impl Manager {
         })
         .await
     }
+}
+
+/// As [`Manager::enter`], for who does it in the turn in which they were read: those who change them in later turns find
+/// them in use.
+pub(super) fn enter(
+    table: &Arc<Table>,
+    store: &Store,
+    loaded: Vec<Loaded>,
+    id: &RecordId,
+) -> Result<Arc<Live>> {
+    let mut entered: HashMap<RecordId, Arc<Live>> = HashMap::with_capacity(loaded.len());
+    for (record, pin) in loaded {
+        let parents = record.kind.parents().filter_map(|parent| entered.get(parent).cloned()).collect();
+        let id = record.id.clone();
+        if let Some(blob) = &record.blob
+            && table.get(&id).is_none()
+        {
+            // Until it was pinned another process may have removed it.
+            store.lost(blob.descriptor.digest());
+        }
+        entered.insert(id, table.enter(record, parents, pin));
+    }
+    entered.remove(id).ok_or_else(|| Error::not_found("find record", id, "it was not read"))
 }
 
 /// `id` and all that it stands on, what is stood on first, each once; nothing where one of them is missing. A chain of

@@ -1,19 +1,20 @@
 //! What dropped handles leave to be written: dropping one only counts.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::live::Table;
 use crate::error::Result;
 use crate::metadata::Transaction;
 use crate::record::{RecordId, Retention, Rows};
+use crate::root::{Live, Pin};
 
 /// Collects until somebody writes.
 #[derive(Debug, Default)]
 pub(super) struct Keeper(Mutex<Kept>);
 
 /// What is to be written.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Kept {
     /// When records were used last, in milliseconds since 1970, and how often since it was written down.
     uses: HashMap<RecordId, (u64, u64)>,
@@ -39,9 +40,9 @@ impl Keeper {
         first
     }
 
-    /// Takes what there is.
-    pub(super) fn take(&self) -> Kept {
-        std::mem::take(&mut *self.kept())
+    /// Takes what there is, to write it in the turn that is at hand.
+    pub(super) fn take(self: &Arc<Self>) -> Taken {
+        Taken { keeper: Arc::clone(self), kept: std::mem::take(&mut *self.kept()) }
     }
 
     /// Takes back what could not be written.
@@ -59,28 +60,67 @@ impl Keeper {
     }
 }
 
+/// What was taken, and is given back unless it is [written](Taken::written).
+#[derive(Debug)]
+pub(super) struct Taken {
+    keeper: Arc<Keeper>,
+    kept: Kept,
+}
+
+impl Taken {
+    /// Writes it. Returns whether something is left for another turn.
+    pub(super) fn write(&self, rows: &mut Transaction<'_>, table: &Table, live: &Live) -> Result<bool> {
+        for (id, (at, times)) in &self.kept.uses {
+            // It may have been removed meanwhile.
+            if Rows::get(rows, id)?.is_some() {
+                Rows::touch(rows, id, *at, *times)?;
+            }
+        }
+        let mut is_left = false;
+        let mut elsewhere = None;
+        for id in &self.kept.idle {
+            let Some(record) = Rows::get(rows, id)? else { continue };
+            // Somebody may have taken it up again.
+            let taken = table.get(id).is_some_and(|live| live.handles() > 0);
+            let disposable =
+                !taken && record.mutable && record.retention == Retention::Drop && record.twin.is_none();
+            if !disposable || !Rows::children(rows, id)?.is_empty() {
+                continue;
+            }
+            let pin = Pin::Record(id.as_str().into());
+            if live.is_pinned_here(&pin) {
+                // It is being dropped, or taken up, at this moment: which of the two is known later.
+                self.keeper.idle(id);
+                is_left = true;
+                continue;
+            }
+            let others = match elsewhere.take() {
+                Some(others) => others,
+                None => live.pinned_by_others()?,
+            };
+            // Who has taken it up in another process leaves it there when its handle goes.
+            if !others.contains(&pin) {
+                Rows::delete(rows, &record);
+            }
+            elsewhere = Some(others);
+        }
+        Ok(is_left)
+    }
+
+    /// Says that it is written as soon as the turn is committed. What is returned is to be given back if it is not.
+    pub(super) fn written(mut self) -> Kept {
+        std::mem::take(&mut self.kept)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.keeper.give_back(std::mem::take(&mut self.kept));
+    }
+}
+
 impl Kept {
     fn is_empty(&self) -> bool {
         self.uses.is_empty() && self.idle.is_empty()
-    }
-
-    pub(super) fn write(self, rows: &mut Transaction<'_>, table: &Table) -> Result<()> {
-        for (id, (at, times)) in self.uses {
-            // It may have been removed meanwhile.
-            if Rows::get(rows, &id)?.is_some() {
-                Rows::touch(rows, &id, at, times)?;
-            }
-        }
-        for id in self.idle {
-            let Some(record) = Rows::get(rows, &id)? else { continue };
-            // Somebody may have taken it up again.
-            let taken = table.get(&id).is_some_and(|live| live.handles() > 0);
-            let disposable =
-                !taken && record.mutable && record.retention == Retention::Drop && record.twin.is_none();
-            if disposable && Rows::children(rows, &id)?.is_empty() {
-                Rows::delete(rows, &record);
-            }
-        }
-        Ok(())
     }
 }

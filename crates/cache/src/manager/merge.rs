@@ -3,14 +3,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::get::{enter, load};
 use super::get_by_blob::describe;
 use super::live::Live;
 use super::{GetOptions, Manager};
 use crate::chain::Chains;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handler::DescHandlers;
+use crate::metadata::Read;
 use crate::record::{Kind, Record, RecordId, Rows};
 use crate::refs::{ImmutableRef, stack};
+use crate::root::Pin;
 use crate::snapshot::SnapshotKey;
 
 impl Manager {
@@ -18,7 +21,7 @@ impl Manager {
     /// pulled or copied: the layers of all are the layers of the merge, and their blobs stay what they are.
     ///
     /// # Errors
-    /// [`Error::Metadata`](crate::Error::Metadata), [`Error::Io`](crate::Error::Io).
+    /// [`Error::Metadata`], [`Error::Io`].
     pub async fn merge(&self, refs: &[ImmutableRef], options: GetOptions) -> Result<Option<ImmutableRef>> {
         let mut handlers = options.handlers.clone();
         let mut parents: Vec<RecordId> = Vec::new();
@@ -41,7 +44,7 @@ impl Manager {
     /// what they are.
     ///
     /// # Errors
-    /// [`Error::Metadata`](crate::Error::Metadata), [`Error::Io`](crate::Error::Io).
+    /// [`Error::Metadata`], [`Error::Io`].
     pub async fn diff(
         &self,
         lower: Option<&ImmutableRef>,
@@ -64,7 +67,7 @@ impl Manager {
                 diffs.push(self.find_or_write(record, handlers.clone(), &GetOptions::default()).await?);
             }
             let merged = self.merge(&diffs, GetOptions { handlers, ..options }).await?;
-            return merged.ok_or_else(|| crate::Error::not_found("diff", "layers", "there are none"));
+            return merged.ok_or_else(|| Error::not_found("diff", "layers", "there are none"));
         }
         let kind = Kind::Diff { lower: lower.map(ImmutableRef::id), upper: upper.map(ImmutableRef::id) };
         let is_nothing = lower.map(ImmutableRef::id) == upper.map(ImmutableRef::id);
@@ -87,35 +90,47 @@ impl Manager {
         record
     }
 
-    /// The record of the same kind on the same parents, or this one.
+    /// The record of the same kind on the same parents, which is told where it is seen now; or this one. Both in one turn:
+    /// of several who ask at once one writes it.
     async fn find_or_write(
         &self,
         record: Record,
         handlers: DescHandlers,
         options: &GetOptions,
     ) -> Result<ImmutableRef> {
-        let (kind, parent) = (record.kind.clone(), record.kind.parents().next().cloned());
-        let found = self
-            .read(move |rows| {
-                let siblings = parent.map(|parent| Rows::children(rows, &parent)).transpose()?;
-                for id in siblings.unwrap_or_default() {
-                    if Rows::get(rows, &id)?.is_some_and(|sibling| sibling.kind == kind && !sibling.mutable) {
-                        return Ok(Some(id));
+        let (root, store, table) = (self.root().clone(), self.0.store.clone(), Arc::clone(&self.0.table));
+        let (image_ref, sources) = (options.image_ref.clone(), options.sources.clone());
+        let live = self
+            .write(move |rows| {
+                let mut record = sibling(rows, &record.kind)?.unwrap_or(record);
+                let id = record.id.clone();
+                if record.seen(image_ref.as_deref(), &sources) || Rows::get(rows, &id)?.is_none() {
+                    Rows::put(rows, &record)?;
+                    // In this turn, so that changes are seen in the order in which they are written.
+                    if let Some(live) = table.get(&id) {
+                        live.update(record);
                     }
                 }
-                Ok(None)
+                let loaded = load(rows, &id, |pin: Pin| root.live().pin(&[pin]))?;
+                let loaded = loaded
+                    .ok_or_else(|| Error::not_found("make record", &id, "what it stands on is gone"))?;
+                enter(&table, &store, loaded, &id)
             })
             .await?;
-        let live = match found {
-            // It may be pruned between the two.
-            Some(id) => match self.live(&id).await {
-                Err(error) if error.is_not_found() => self.write_new(record).await?,
-                found => found?,
-            },
-            None => self.write_new(record).await?,
-        };
         Ok(ImmutableRef::open(self, live, handlers, !options.unused))
     }
+}
+
+/// A record that is of this kind on the same parents.
+fn sibling(rows: &dyn Read, kind: &Kind) -> Result<Option<Record>> {
+    let Some(parent) = kind.parents().next() else { return Ok(None) };
+    for id in Rows::children(rows, parent)? {
+        let found = Rows::get(rows, &id)?;
+        if found.as_ref().is_some_and(|sibling| sibling.kind == *kind && !sibling.mutable) {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// The layers that `upper` has on top of `lower`, where it stands on it.

@@ -29,7 +29,7 @@ mod options;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lazyblob_flightcontrol::Group;
 use lazyblob_remote::Registry;
@@ -99,7 +99,7 @@ pub(crate) struct Inner {
     pub(crate) syncs: Syncs,
     /// Layers that are inflated and applied at once.
     pub(crate) cores: Cores,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     pub(crate) tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -126,25 +126,23 @@ impl Manager {
             unpacks: Group::new(),
             syncs: Syncs::default(),
             cores: Cores::new(settings.cpus.max(1)),
-            keeper: Keeper::default(),
+            keeper: Arc::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             settings,
             root,
         };
         let manager = Self(Arc::new(inner));
-        if manager.0.root.check_writable("open cache").is_ok() {
-            match manager.write(|_| Ok(())).await {
-                // What was put away is what can be given up at once: without it nothing could be pruned any more.
-                Err(error) if is_full(&error) => {
-                    let emptied = manager.0.root.trash().empty(None, &manager.0.closing).await?;
-                    tracing::info!(bytes = emptied.bytes, "the disk is full; the trash is emptied");
-                    manager.write(|_| Ok(())).await?;
-                }
-                written => written?,
+        match manager.write(|_| Ok(())).await {
+            // What was put away is what can be given up at once: without it nothing could be pruned any more.
+            Err(error) if is_full(&error) => {
+                let emptied = manager.0.root.trash().empty(None, &manager.0.closing).await?;
+                tracing::info!(bytes = emptied.bytes, "the disk is full; the trash is emptied");
+                manager.write(|_| Ok(())).await?;
             }
-            manager.clear().await?;
+            written => written?,
         }
+        manager.clear().await?;
         Ok(manager)
     }
 
@@ -308,23 +306,37 @@ impl Manager {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let kept = self.0.keeper.take();
+        let (keeper, table, live) =
+            (Arc::clone(&self.0.keeper), Arc::clone(&self.0.table), Arc::clone(self.0.root.live()));
+        // What was written in the turn, until it is committed.
+        let slot = Arc::new(Mutex::new(None));
+        let uncommitted = Arc::clone(&slot);
         let written = self
             .0
             .db
-            .write({
-                let (kept, table) = (kept.clone(), Arc::clone(&self.0.table));
-                move |rows| {
-                    Rows::complete(rows)?;
-                    kept.write(rows, &table)?;
-                    work(rows)
-                }
+            .write(move |rows| {
+                Rows::complete(rows)?;
+                // Not before its turn: one that nobody waits for any more never has it.
+                let taken = keeper.take();
+                let is_left = taken.write(rows, &table, &live)?;
+                let value = work(rows)?;
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken.written());
+                Ok((value, is_left))
             })
             .await;
-        if written.is_err() {
-            self.0.keeper.give_back(kept);
+        match written {
+            Ok((value, is_left)) => {
+                if is_left {
+                    self.write_later();
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                let kept = uncommitted.lock().unwrap_or_else(PoisonError::into_inner).take();
+                self.0.keeper.give_back(kept.unwrap_or_default());
+                Err(error)
+            }
         }
-        written
     }
 }
 

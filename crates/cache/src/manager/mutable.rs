@@ -45,46 +45,49 @@ impl Manager {
         let key = SnapshotKey::record(record.id.as_str())?;
         record.snapshot = Some(key.clone());
         describe(&mut record, &options);
-        // The tree before the row that speaks of it. Until then nobody else has an eye on either.
-        let pin = self.root().live().pin(&[Pin::Record(record.id.as_str().into())])?;
-        self.prepare(&record.id, key.clone(), parent).await?;
-        match self.write_new(record).await {
-            Ok(live) => {
-                drop(pin);
-                MutableRef::open(self, live, handlers)
+        let (manager, parent) = (self.clone(), parent.cloned());
+        self.see_through(|cancel| async move {
+            let below = parent.as_ref().map(|parent| keys(parent.live())).transpose()?.unwrap_or_default();
+            // The tree before the row that speaks of it. Until then nobody else has an eye on either.
+            let _pin = manager.root().live().pin(&[Pin::Record(record.id.as_str().into())])?;
+            manager.prepare(key.clone(), below, cancel).await?;
+            match manager.write_new(record).await {
+                // If nobody waits for it any more it goes the way of any other handle.
+                Ok(live) => MutableRef::open(&manager, live, handlers),
+                Err(error) => {
+                    let snapshots = Arc::clone(manager.snapshots());
+                    let what = What::new("remove snapshot", &key);
+                    blocking(|| what, move || snapshots.remove_active(&key)).await?;
+                    Err(error)
+                }
             }
-            Err(error) => {
-                let snapshots = Arc::clone(self.snapshots());
-                let what = What::new("remove snapshot", &key);
-                blocking(|| what, move || snapshots.remove_active(&key)).await?;
-                Err(error)
-            }
-        }
+        })
+        .await
     }
 
-    /// Makes the tree of a mutable ref, which holds what `parent` does.
-    async fn prepare(&self, id: &RecordId, key: SnapshotKey, parent: Option<&ImmutableRef>) -> Result<()> {
-        let below = parent.map(|parent| keys(parent.live())).transpose()?.unwrap_or_default();
-        let (snapshots, token) = (Arc::clone(self.snapshots()), CancellationToken::new());
-        let guard = token.clone().drop_guard();
+    /// Makes the tree of a mutable ref, which holds what those `below` do.
+    async fn prepare(
+        &self,
+        key: SnapshotKey,
+        below: Vec<SnapshotKey>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
+        let snapshots = Arc::clone(self.snapshots());
         // It is made in staging, where whoever sweeps takes what nobody claims.
-        let claim = self.root().staging_locks().claim(&key.file_name(), &Silent, &token).await?;
+        let claim = self.root().staging_locks().claim(&key.file_name(), &Silent, &cancel).await?;
+        let what = What::new("prepare snapshot", &key);
         let prepare = move || {
-            let prepared = snapshots.prepare(&key, &below, &token).map(drop);
-            // Not before, even if nobody waits for it any more.
-            drop(claim);
-            prepared
+            let _claim = claim;
+            snapshots.prepare(&key, &below, &cancel).map(drop)
         };
-        blocking(|| What::new("prepare snapshot", id), prepare).await?;
-        guard.disarm();
-        Ok(())
+        blocking(|| what, prepare).await
     }
 
     /// Takes up a mutable ref again. Its immutable twin is removed, if it has one that nobody has a handle on.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`] for a ref that is not mutable; [`Error::Locked`] where somebody has a
-    /// handle on it or on its twin.
+    /// [`Error::NotFound`]; [`Error::Invalid`] for a ref that is not mutable; [`Error::Locked`] where somebody, in whichever
+    /// process, has a handle on it or on its twin.
     pub async fn get_mutable(&self, id: &RecordId, options: GetOptions) -> Result<MutableRef> {
         let live = self.live(id).await?;
         let record = live.record();
@@ -94,23 +97,37 @@ impl Manager {
         let opened = MutableRef::open(self, Arc::clone(&live), options.handlers)?;
         if let Some(twin) = record.twin.clone() {
             self.not_finalized(id, &twin).await?;
-            if self.0.table.get(&twin).is_some_and(|twin| twin.handles() > 0) {
-                return Err(locked(id, "somebody has what was committed of it"));
-            }
-            let id = id.clone();
-            self.write(move |rows| {
-                if let Some(immutable) = Rows::get(rows, &twin)? {
-                    if !Rows::children(rows, &twin)?.is_empty() {
-                        return Err(locked(&id, "something stands on what was committed of it"));
-                    }
-                    Rows::delete(rows, &immutable);
-                }
-                Ok(())
-            })
-            .await?;
-            self.change(&live, |record| record.twin.take().is_some()).await?;
+            self.take_back(&live, twin).await?;
         }
         Ok(opened)
+    }
+
+    /// Removes what was committed of a mutable record, if nobody needs it.
+    async fn take_back(&self, live: &Arc<Live>, twin: RecordId) -> Result<()> {
+        let (id, live, pins) = (live.record().id.clone(), Arc::clone(live), Arc::clone(self.root().live()));
+        self.write(move |rows| {
+            let mut mutable =
+                Rows::get(rows, &id)?.ok_or_else(|| Error::not_found("get mutable", &id, "it is gone"))?;
+            if let Some(immutable) = Rows::get(rows, &twin)? {
+                // Whoever opens it pins it in a turn, so that it is pinned now or not found later.
+                let pin = Pin::Record(twin.as_str().into());
+                if pins.is_pinned_here(&pin) {
+                    return Err(locked(&id, "somebody has what was committed of it"));
+                }
+                if pins.pinned_by_others()?.contains(&pin) {
+                    return Err(locked(&id, "another process has what was committed of it"));
+                }
+                if !Rows::children(rows, &twin)?.is_empty() {
+                    return Err(locked(&id, "something stands on what was committed of it"));
+                }
+                Rows::delete(rows, &immutable);
+            }
+            mutable.twin = None;
+            Rows::put(rows, &mutable)?;
+            live.update(mutable);
+            Ok(())
+        })
+        .await
     }
 
     /// A handle on a mutable record that somebody asked for as if it were none.
@@ -130,13 +147,11 @@ impl Manager {
     /// Ends what a crash has left of a finalization: where the snapshot of `twin` has its name, the tree of the mutable ref
     /// called `id` is that snapshot, and is not taken back.
     async fn not_finalized(&self, id: &RecordId, twin: &RecordId) -> Result<()> {
-        let twin = match self.live(twin).await {
-            Err(error) if error.is_not_found() => return Ok(()),
-            twin => twin?,
-        };
-        if !self.has_snapshot(&twin.record()).await? {
+        let Some(record) = self.record(twin).await? else { return Ok(()) };
+        if !self.has_snapshot(&record).await? {
             return Ok(());
         }
+        let twin = self.live(twin).await?;
         ImmutableRef::open(self, twin, DescHandlers::none(), false).finalize().await?;
         Err(Error::not_found("get mutable", id, "it was finalized"))
     }
@@ -160,6 +175,9 @@ impl Manager {
 impl MutableRef {
     /// Makes a ref of the tree as it is. Nothing is copied, and this may be had back with [`Manager::get_mutable`] until
     /// the ref is finalized.
+    ///
+    /// When this returns the record is durable, and that its tree is this one. What was written into the tree is when the
+    /// ref is [finalized](ImmutableRef::finalize): until then a power cut may take of it what the kernel had not written.
     ///
     /// # Errors
     /// [`Error::Metadata`], [`Error::Io`].
@@ -200,57 +218,57 @@ impl MutableRef {
 }
 
 impl ImmutableRef {
-    /// Makes a snapshot of a tree that was committed and may be had back as a mutable one until now. Nothing is to do for
-    /// any other ref.
+    /// Makes a snapshot of a tree that was committed and may be had back as a mutable one until now, and waits until all of
+    /// it is durable. Nothing is to do for any other ref.
     ///
     /// # Errors
-    /// [`Error::Locked`] where somebody has it mounted; [`Error::Lost`] where its tree is gone.
+    /// [`Error::Locked`] where somebody has it mounted; [`Error::Lost`] where its tree is gone;
+    /// [`Error::Cancelled`] where the manager is closed meanwhile: it may be finalized later.
     pub async fn finalize(&self) -> Result<()> {
         let record = self.record();
         let (Some(twin), Some(key)) = (record.twin.clone(), record.snapshot.clone()) else { return Ok(()) };
-        let manager = self.manager();
-        let own = manager.clone();
-        let (active, id) = (SnapshotKey::record(twin.as_str())?, record.id.clone());
-        let claim = manager
-            .root()
-            .staging_locks()
-            .claim(&key.file_name(), &Silent, &CancellationToken::new())
-            .await?;
-        let what = || What::new("finalize", &record.id);
-        blocking(what, move || {
-            let snapshots = own.snapshots();
-            // A crash between the snapshot and the row below leaves a twin whose tree is a snapshot already.
-            if snapshots.info(&key)?.is_some() {
-                return snapshots.remove_active(&active);
-            }
-            let Some(active) = snapshots.active(&active)? else {
-                let reason = "its tree is gone".to_owned();
-                return Err(Error::Lost { what: What::new("finalize", &id), reason });
-            };
-            let unmounted = own.mounter().keep_unmounted(&active)?;
-            let committed = snapshots.commit(&active, &key, &CancellationToken::new()).map(drop);
-            // Not before, even if nobody waits for it any more.
-            drop((unmounted, claim));
-            committed
-        })
-        .await?;
-        let id = record.id.clone();
-        let removed = manager
-            .write(move |rows| {
-                if let Some(mutable) = Rows::get(rows, &twin)? {
-                    Rows::delete(rows, &mutable);
-                }
-                let Some(mut record) = Rows::get(rows, &id)? else { return Ok(None) };
-                record.twin = None;
-                Rows::put(rows, &record)?;
-                Ok(Some(record))
-            })
-            .await?;
-        if let Some(record) = removed {
-            self.live().update(record);
-        }
-        Ok(())
+        let (manager, live) = (self.manager().clone(), Arc::clone(self.live()));
+        let work = |cancel| async move { finalize(&manager, live, twin, key, cancel).await };
+        self.manager().see_through(work).await
     }
+}
+
+async fn finalize(
+    manager: &Manager,
+    live: Arc<Live>,
+    twin: RecordId,
+    key: SnapshotKey,
+    cancel: CancellationToken,
+) -> Result<()> {
+    let id = live.record().id.clone();
+    let active = SnapshotKey::record(twin.as_str())?;
+    let claim = manager.root().staging_locks().claim(&key.file_name(), &Silent, &cancel).await?;
+    let (what, snapshots) = (What::new("finalize", &id), Arc::clone(manager.snapshots()));
+    let own = manager.clone();
+    let lost = Error::Lost { what: what.clone(), reason: "its tree is gone".to_owned() };
+    let commit = move || {
+        let _claim = claim;
+        // A crash between the snapshot and the row below leaves a twin whose tree is a snapshot already.
+        if snapshots.info(&key)?.is_some() {
+            return snapshots.remove_active(&active);
+        }
+        let active = snapshots.active(&active)?.ok_or(lost)?;
+        let _unmounted = own.mounter().keep_unmounted(&active)?;
+        snapshots.commit(&active, &key, &cancel).map(drop)
+    };
+    blocking(|| what, commit).await?;
+    manager
+        .write(move |rows| {
+            if let Some(mutable) = Rows::get(rows, &twin)? {
+                Rows::delete(rows, &mutable);
+            }
+            let Some(mut record) = Rows::get(rows, &id)? else { return Ok(()) };
+            record.twin = None;
+            Rows::put(rows, &record)?;
+            live.update(record);
+            Ok(())
+        })
+        .await
 }
 
 /// What the snapshots of a ref's layers are called, the bottom one first.

@@ -49,10 +49,9 @@ impl Manager {
     /// works on. Nothing that a living process, a name or a mount needs is removed.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a root open for reading; [`Error::Metadata`], [`Error::Io`]; [`Error::Cancelled`] between two
+    /// [`Error::Metadata`], [`Error::Io`]; [`Error::Cancelled`] between two
     /// turns: what is gone is gone.
     pub async fn prune(&self, options: &PruneOptions, cancel: &CancellationToken) -> Result<Pruned> {
-        self.root().check_writable("prune")?;
         let survey = Survey::of(self).await?;
         let entries = survey.entries();
         let total = survey.blobs.values().sum::<u64>()

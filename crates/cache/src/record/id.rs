@@ -6,14 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Names a record in one root: 128 random bits, in hex.
+/// Names a record in one root: 128 random bits of the system, in hex. Processes that share the root do not ask each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RecordId(String);
 
 impl RecordId {
     pub(crate) fn random() -> Self {
-        Self(format!("{:032x}", fastrand::u128(..)))
+        let mut bytes = [0; 16];
+        let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+        // Refused by a sandbox at most: what takes its place was seeded by the system as well.
+        let bits = if filled == Ok(bytes.len()) { u128::from_ne_bytes(bytes) } else { fastrand::u128(..) };
+        Self(format!("{bits:032x}"))
     }
 
     /// Reads one as it is written.
@@ -39,5 +43,20 @@ impl RecordId {
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two processes whose generators happen to be seeded alike do not give two records one name.
+    #[test]
+    fn names_do_not_follow_from_a_seed() {
+        let of_seed = || {
+            fastrand::seed(7);
+            RecordId::random()
+        };
+        assert_ne!(of_seed(), of_seed());
     }
 }

@@ -91,17 +91,19 @@ impl Manager {
         let key =
             key.ok_or_else(|| Error::invalid("make blob", &record.id, "it has no snapshot of its own"))?;
         let (snapshots, options, scratch) = (Arc::clone(self.snapshots()), *options, self.root().staging());
-        let cancel = CancellationToken::new();
-        let guard = cancel.clone().drop_guard();
-        let what = || What::new("make blob", &record.id);
-        let made = blocking(what, move || {
-            let file = scratch_file(&scratch)?;
-            let mut out = Compressor::new(file, options.layer, options.compression, options.threads)?;
-            layer::tar_of(&snapshots.directory(&key)?, snapshots.form(), &mut out, &cancel)?;
-            out.finish()
-        })
-        .await?;
-        guard.disarm();
+        let what = What::new("make blob", &record.id);
+        let make = move |cancel: CancellationToken| {
+            blocking(
+                || what,
+                move || {
+                    let file = scratch_file(&scratch)?;
+                    let mut out = Compressor::new(file, options.layer, options.compression, options.threads)?;
+                    layer::tar_of(&snapshots.directory(&key)?, snapshots.form(), &mut out, &cancel)?;
+                    out.finish()
+                },
+            )
+        };
+        let made = self.see_through(make).await?;
         let (blob, pin) = self.store_made(made).await?;
         self.change(layer.live(), move |record| {
             let news = record.blob.is_none();
@@ -115,23 +117,18 @@ impl Manager {
     /// Compresses a blob that is here anew.
     async fn convert(&self, blob: LayerBlob, options: &BlobOptions) -> Result<(LayerBlob, Pinned)> {
         let (store, options, scratch) = (self.store().clone(), *options, self.root().staging());
-        let cancel = CancellationToken::new();
-        let guard = cancel.clone().drop_guard();
-        let digest = blob.descriptor.digest().clone();
-        let made = blocking(
-            || What::new("convert", digest),
-            move || {
-                let out = Compressor::new(
-                    scratch_file(&scratch)?,
-                    options.layer,
-                    options.compression,
-                    options.threads,
-                )?;
-                layer::convert(store.open_file(&blob.descriptor)?, &blob.diff_id, out, &cancel)
-            },
-        )
-        .await?;
-        guard.disarm();
+        let what = What::new("convert", blob.descriptor.digest());
+        let convert = move |cancel: CancellationToken| {
+            blocking(
+                || what,
+                move || {
+                    let file = scratch_file(&scratch)?;
+                    let out = Compressor::new(file, options.layer, options.compression, options.threads)?;
+                    layer::convert(store.open_file(&blob.descriptor)?, &blob.diff_id, out, &cancel)
+                },
+            )
+        };
+        let made = self.see_through(convert).await?;
         self.store_made(made).await
     }
 

@@ -31,7 +31,7 @@ use lazyblob_remote::layout::{Layout, Removed};
 
 pub use dirs::Dir;
 pub use lazyblob_remote::layout::flock::Pauses;
-pub use live::{Live, Pinned, Process};
+pub use live::{Live, Pinned};
 pub use open::VERSION;
 pub use pin::Pin;
 pub use settings::{Pace, RootSettings};
@@ -51,7 +51,6 @@ pub struct Root {
 struct Inner {
     path: PathBuf,
     settings: RootSettings,
-    writable: bool,
     store: Layout,
     live: Arc<Live>,
     staging: StagingLocks,
@@ -60,7 +59,8 @@ struct Inner {
 }
 
 impl Root {
-    /// Opens the root at `path` for reading and writing; creates what is missing of it, readable by its owner alone. An
+    /// Opens the root at `path`; also who only looks at it writes: locks, pins, and what the database does when it changes
+    /// hands. Creates what is missing of it, readable by its owner alone. An
     /// empty directory becomes a root, one with other things in it does not. Removes unfinished blobs that nobody has
     /// gone on with for [`IngestSettings::keep`](lazyblob_remote::layout::IngestSettings::keep).
     ///
@@ -70,33 +70,18 @@ impl Root {
     pub async fn open(path: impl Into<PathBuf>, settings: RootSettings) -> Result<Self> {
         let path = path.into();
         let path = blocking(What::new("open root", path.display()), move || open::writable(&path)).await?;
-        Self::at(path, settings, true).await
-    }
-
-    /// Opens the root at `path` for reading alone: nothing of it is changed, and it may be on a read-only file system.
-    /// [`Root::check_writable`] refuses then.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] where there is none; otherwise those of [`Root::open`].
-    pub async fn open_read_only(path: impl Into<PathBuf>, settings: RootSettings) -> Result<Self> {
-        let path = path.into();
-        let path = blocking(What::new("open root", path.display()), move || open::read_only(&path)).await?;
-        Self::at(path, settings, false).await
-    }
-
-    async fn at(path: PathBuf, settings: RootSettings, writable: bool) -> Result<Self> {
         let ingest = settings.ingest();
         let store = Layout::create_or_open_with(Dir::Store.of(&path), ingest).await?;
         let store = store.with_ingest_dir(Dir::Ingest.of(&path));
         // Names that are lost are told by whoever needs them: an empty index would be taken for a wish to have none.
-        if writable && !has_lost_its_names(store.root()) {
+        if !has_lost_its_names(store.root()) {
             store.create().await?;
         }
-        let removed = if writable { store.ingests().sweep().await? } else { Vec::new() };
+        let removed = store.ingests().sweep().await?;
         let live = Arc::new(Live::new(Dir::Live.of(&path), settings.holder));
         let staging = StagingLocks::new(Dir::Staging.of(&path), settings);
         let trash = Trash::new(Dir::Trash.of(&path), settings.trash);
-        let inner = Inner { path, settings, writable, store, live, staging, trash, removed };
+        let inner = Inner { path, settings, store, live, staging, trash, removed };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -148,17 +133,6 @@ impl Root {
         &self.inner.removed
     }
 
-    /// Whether something may be changed.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] where it was opened for reading alone; `operation` is a verb phrase.
-    pub fn check_writable(&self, operation: &'static str) -> Result<()> {
-        if self.inner.writable {
-            return Ok(());
-        }
-        Err(Error::refused(operation, self.inner.path.display(), "the root is open for reading only"))
-    }
-
     /// `snapshots/`: trees that are whole.
     #[must_use]
     pub fn snapshots(&self) -> PathBuf {
@@ -187,12 +161,6 @@ impl Root {
     #[must_use]
     pub fn meta(&self) -> PathBuf {
         self.dir(Dir::Meta)
-    }
-
-    /// `jobs/`.
-    #[must_use]
-    pub fn jobs(&self) -> PathBuf {
-        self.dir(Dir::Jobs)
     }
 }
 

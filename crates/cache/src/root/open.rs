@@ -43,19 +43,6 @@ pub(super) fn writable(path: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Opens the root at `path`, which must be there.
-pub(super) fn read_only(path: &Path) -> Result<PathBuf> {
-    let root = ours(path)?;
-    if version(&root)?.is_none() {
-        return Err(match vacant(&root)? {
-            true => Error::not_found(OPERATION, path.display(), "the directory is empty"),
-            false => foreign(&root),
-        });
-    }
-    check_file_system(&root)?;
-    Ok(root)
-}
-
 /// Whether `path` is a directory of this user; returns where it really is.
 fn ours(path: &Path) -> Result<PathBuf> {
     let root = match fs::canonicalize(path) {
@@ -193,7 +180,9 @@ fn foreign(root: &Path) -> Error {
 fn unwritable(root: &Path, path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => {
-            Error::refused(OPERATION, root.display(), "it is on a read-only file system")
+            let reason = "it is on a read-only file system, and also who only looks at a root writes there: locks and \
+                          pins. Make it writable, or use a copy";
+            Error::refused(OPERATION, root.display(), reason)
         }
         io::ErrorKind::PermissionDenied => {
             let reason = format!("{} may not be written: {error}", path.display());

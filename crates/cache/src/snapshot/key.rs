@@ -54,7 +54,8 @@ impl SnapshotKey {
         if let Some(id) = name.strip_prefix("record-") {
             return Self::record(id).ok();
         }
-        let (algorithm, hex) = name.split_once('-')?;
+        // What may still be changed has a name that begins with `active-`.
+        let (algorithm, hex) = name.split_once('-').filter(|(algorithm, _)| *algorithm != "active")?;
         format!("{algorithm}:{hex}").parse::<Digest>().ok().map(|digest| Self(digest.to_string()))
     }
 

@@ -77,9 +77,6 @@ impl Manager {
     /// [`Error::Refused`](crate::Error::Refused) where something is to be mended in a root that is open for reading;
     /// [`Error::Metadata`](crate::Error::Metadata), [`Error::Io`](crate::Error::Io) where it cannot be looked at all.
     pub async fn verify(&self, options: VerifyOptions, access: &Access) -> Result<Verified> {
-        if options.repair {
-            self.root().check_writable("repair")?;
-        }
         let (manager, access) = (self.clone(), access.clone());
         let work = move |cancel: CancellationToken| async move {
             let facts = Facts::of(&manager).await?;

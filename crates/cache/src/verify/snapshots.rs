@@ -1,6 +1,5 @@
 //! Snapshots are whole.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -59,7 +58,7 @@ impl Check<'_> {
                 for entry in entries {
                     let name = entry.file_name();
                     if entry.file_type().is_ok_and(|kind| kind.is_dir())
-                        && let Some(key) = key_of(&name)
+                        && let Some(key) = name.to_str().and_then(SnapshotKey::of_file_name)
                         && snapshots.info(&key)?.is_none()
                         && entry.path().exists()
                     {
@@ -123,17 +122,4 @@ impl Check<'_> {
     pub(super) fn what(&self) -> What {
         What::new("verify", self.manager.root().path().display())
     }
-}
-
-/// The key that a file name is of; nothing for what is no snapshot's.
-pub(super) fn key_of(name: &OsStr) -> Option<SnapshotKey> {
-    let name = name.to_str()?;
-    let key = match name.strip_prefix("record-") {
-        Some(id) => id.to_owned(),
-        None => name
-            .split_once('-')
-            .filter(|(algorithm, _)| *algorithm != "active")
-            .map(|(algorithm, hex)| format!("{algorithm}:{hex}"))?,
-    };
-    SnapshotKey::try_from(key).ok()
 }

@@ -1,12 +1,16 @@
 //! Merges, diffs, and how often something was used.
 
+use std::time::Duration;
+
+use lazyblob_cache::manager::Settings;
 use lazyblob_cache::prune::PruneOptions;
+use lazyblob_cache::record::RecordId;
 use lazyblob_cache::{BlobChainId, ChainId, GetOptions, ImmutableRef, Manager};
 use lazyblob_remote::Access;
 use lazyblob_remote::testing::TestRegistry;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Made, World, assert_tree_of, kinds, layers, made, stack, tree};
+use crate::support::{Made, World, assert_tree_of, kinds, layers, made, source, stack, task, tree};
 
 async fn merge(manager: &Manager, refs: &[ImmutableRef]) -> Option<ImmutableRef> {
     manager.merge(refs, GetOptions::default()).await.unwrap()
@@ -91,6 +95,84 @@ async fn a_merge_is_the_chain_of_its_layers() {
     assert_ne!((back.id(), back.chain()), (merged.id(), merged.chain()), "the order counts");
     assert!(world.registry.lines().is_empty());
     drop((one, other, merged, flat, back));
+    manager.close().await.unwrap();
+}
+
+/// Of several who merge the same at once one writes it, and all of them say where they saw it.
+#[tokio::test]
+async fn the_same_merge_asked_for_at_once_is_one_record() {
+    let world = World::new().await;
+    let manager = world.manager().await;
+    let all = made(["a", "b"]);
+    let [a, b] = &all;
+    let handlers = world.handlers("app", &[a, b]);
+    let refs = [stack(&manager, &[a], &handlers).await, stack(&manager, &[b], &handlers).await];
+    let options = |name: &str| GetOptions {
+        image_ref: Some(format!("registry.test/{name}:1")),
+        sources: vec![source(name)],
+        ..GetOptions::default()
+    };
+    let merged = tokio::join!(
+        manager.merge(&refs, options("one")),
+        manager.merge(&refs, options("two")),
+        manager.merge(&refs, options("three")),
+    );
+    let merged = [merged.0, merged.1, merged.2].map(|merged| merged.unwrap().unwrap());
+    assert!(merged.iter().all(|each| each.id() == merged[0].id()));
+    assert_eq!(counts(&manager).await, (3, 0));
+    let written = manager.usage(&[]).await.unwrap().entries;
+    let written = &written.iter().find(|entry| entry.record.id == merged[0].id()).unwrap().record;
+    for record in [written, &*merged[0].record()] {
+        for name in ["one", "two", "three"] {
+            assert!(record.sources.contains(&source(name)), "{name}: {record:?}");
+            assert!(record.image_refs.contains(&format!("registry.test/{name}:1")), "{name}: {record:?}");
+        }
+    }
+    let diffs = tokio::join!(
+        manager.diff(Some(&refs[0]), Some(&refs[1]), GetOptions::default()),
+        manager.diff(Some(&refs[0]), Some(&refs[1]), GetOptions::default()),
+    );
+    let diffs = [diffs.0.unwrap(), diffs.1.unwrap()];
+    assert_eq!(diffs[0].id(), diffs[1].id());
+    drop((refs, merged, diffs));
+    manager.close().await.unwrap();
+}
+
+/// What dropped handles have left is written though one who was to write it was not waited for.
+#[tokio::test]
+async fn a_write_that_is_given_up_loses_nothing_of_what_was_left() {
+    let world = World::new().await;
+    let settings = Settings { linger: Duration::from_secs(3600), ..Settings::default() };
+    let manager = world.manager_with(&world.client, settings).await;
+    let [a] = made(["a"]);
+    let used = stack(&manager, &[&a], &world.handlers("app", &[&a])).await;
+    let idle = manager.new_mutable(None, &Access::anonymous(), GetOptions::default()).await.unwrap();
+    let (used_id, idle_id) = (used.id(), idle.id());
+    drop((used, idle));
+    // The database is busy, so that who asks has to wait.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let busy = task({
+        let database = manager.database().clone();
+        async move {
+            let wait = move |_: &mut lazyblob_cache::metadata::Transaction<'_>| {
+                gone.recv().unwrap();
+                Ok(())
+            };
+            database.write(wait).await
+        }
+    });
+    let unknown = RecordId::parse("0123456789abcdef0123456789abcdef").unwrap();
+    tokio::task::yield_now().await;
+    {
+        let mut asked = std::pin::pin!(manager.get(&unknown, GetOptions::default()));
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+    }
+    go.send(()).unwrap();
+    busy.await.unwrap().unwrap();
+    let usage = manager.usage(&[]).await.unwrap();
+    let entries: Vec<_> =
+        usage.entries.iter().map(|entry| (&entry.record.id, entry.last_use.count)).collect();
+    assert_eq!(entries, [(&used_id, 1)], "and not {idle_id}");
     manager.close().await.unwrap();
 }
 

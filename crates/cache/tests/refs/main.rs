@@ -3,6 +3,7 @@
 
 mod blobs;
 mod by_blob;
+mod closing;
 mod composed;
 mod full;
 mod handlers;

@@ -1,7 +1,8 @@
 //! Several processes on one root, as managers that share nothing in memory.
 
-use lazyblob_cache::GetOptions;
 use lazyblob_cache::prune::PruneOptions;
+use lazyblob_cache::record::Retention;
+use lazyblob_cache::{Error, GetOptions};
 use lazyblob_remote::Access;
 use lazyblob_remote::testing::TestRegistry;
 use tokio_util::sync::CancellationToken;
@@ -95,4 +96,51 @@ async fn what_is_unpacked_is_so_for_the_next_process() {
         drop(manager);
         assert_idle(world.root());
     }
+}
+
+/// BuildKit row 29, between processes: a tree that may change has one owner.
+#[tokio::test]
+async fn a_mutable_ref_has_one_owner_in_all_processes() {
+    let world = World::new().await;
+    let (one, other) = (world.process().await, world.process().await);
+    let options = || GetOptions { retention: Retention::Retain, ..GetOptions::default() };
+    let active = one.new_mutable(None, &Access::anonymous(), options()).await.unwrap();
+    let id = active.id();
+    let error = other.get_mutable(&id, options()).await.unwrap_err();
+    assert!(matches!(error.root(), Error::Locked { .. }), "{error}");
+    let error = other.get(&id, GetOptions::default()).await.unwrap_err();
+    assert!(matches!(error.root(), Error::Locked { .. }), "{error}");
+    drop(active);
+    let taken = other.get_mutable(&id, options()).await.unwrap();
+    let error = one.get_mutable(&id, options()).await.unwrap_err();
+    assert!(matches!(error.root(), Error::Locked { .. }), "{error}");
+    let committed = taken.commit().await.unwrap();
+    let error = one.get_mutable(&id, options()).await.unwrap_err();
+    assert!(matches!(error.root(), Error::Locked { .. }), "{error}");
+    drop(committed);
+    drop(one.get_mutable(&id, options()).await.unwrap());
+    one.close().await.unwrap();
+    other.close().await.unwrap();
+}
+
+/// What is not retained goes with its handle, but not the tree that another process has taken up meanwhile.
+#[tokio::test]
+async fn a_tree_that_another_process_has_taken_up_is_not_removed() {
+    let world = World::new().await;
+    let (one, other) = (world.process().await, world.process().await);
+    let active = one.new_mutable(None, &Access::anonymous(), GetOptions::default()).await.unwrap();
+    let id = active.id();
+    drop(active);
+    let taken = other.get_mutable(&id, GetOptions::default()).await.unwrap();
+    // Writes what the first handle has left.
+    one.close().await.unwrap();
+    let third = world.process().await;
+    let error = third.get_mutable(&id, GetOptions::default()).await.unwrap_err();
+    assert!(matches!(error.root(), Error::Locked { .. }), "{error}");
+    assert!(taken.directory().await.unwrap().is_dir());
+    drop(taken);
+    other.close().await.unwrap();
+    let error = third.get_mutable(&id, GetOptions::default()).await.unwrap_err();
+    assert!(error.is_not_found(), "it went with its last handle: {error}");
+    third.close().await.unwrap();
 }

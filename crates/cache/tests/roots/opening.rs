@@ -40,7 +40,6 @@ async fn what_is_made_is_for_its_owner_alone_and_opens_again() {
     assert_eq!(names(root).len(), Dir::ALL.len() + 1, "{:?}", names(root));
     let again = bench.again().await;
     assert_eq!(again.path(), root);
-    again.check_writable("test").unwrap();
     assert!(names(&bench.root.dir(Dir::Live)).is_empty(), "who pins nothing leaves no file");
 }
 
@@ -93,7 +92,6 @@ async fn what_is_no_root_is_left_alone() {
     fs::write(foreign.join("mine"), "mine").unwrap();
     let error = Root::open(&foreign, settings()).await.unwrap_err();
     assert_eq!(invalid(&error), "it is not empty and not a root: it has no file version");
-    assert!(invalid(&Root::open_read_only(&foreign, settings()).await.unwrap_err()).contains("not a root"));
     assert_eq!(names(&foreign), ["mine"]);
     for garbage in ["", "one", "-1", "1 2", &"9".repeat(100)] {
         fs::write(foreign.join("version"), garbage).unwrap();
@@ -120,13 +118,9 @@ async fn a_root_that_was_begun_is_finished() {
 async fn a_newer_root_is_refused_with_both_versions() {
     let bench = Bench::new().await;
     fs::write(bench.root.path().join("version"), "17\n").unwrap();
-    for error in [
-        Root::open(bench.root.path(), settings()).await.unwrap_err(),
-        Root::open_read_only(bench.root.path(), settings()).await.unwrap_err(),
-    ] {
-        let reason = refused(&error);
-        assert!(reason.contains("version 17") && reason.contains("up to 1"), "{reason}");
-    }
+    let error = Root::open(bench.root.path(), settings()).await.unwrap_err();
+    let reason = refused(&error);
+    assert!(reason.contains("version 17") && reason.contains("up to 1"), "{reason}");
 }
 
 #[tokio::test]
@@ -140,13 +134,9 @@ async fn a_root_of_another_user_is_refused() {
     } else {
         "/".into()
     };
-    for error in [
-        Root::open(&path, settings()).await.unwrap_err(),
-        Root::open_read_only(&path, settings()).await.unwrap_err(),
-    ] {
-        let owner = if is_root { "user 65534" } else { "user 0" };
-        assert!(refused(&error).contains(owner), "{error}");
-    }
+    let error = Root::open(&path, settings()).await.unwrap_err();
+    let owner = if is_root { "user 65534" } else { "user 0" };
+    assert!(refused(&error).contains(owner), "{error}");
     assert!(!path.join("version").exists());
 }
 
@@ -163,22 +153,6 @@ async fn a_link_in_the_place_of_a_directory_is_refused() {
     symlink(bench.root.path(), bench.outside("link")).unwrap();
     let root = Root::open(bench.outside("link"), settings()).await.unwrap();
     assert_eq!(root.path(), bench.root.path());
-}
-
-#[tokio::test]
-async fn reading_alone_makes_nothing_and_may_change_nothing() {
-    let temp = tempfile::tempdir().unwrap();
-    for missing in [temp.path().join("none"), temp.path().to_owned()] {
-        let error = Root::open_read_only(&missing, settings()).await.unwrap_err();
-        assert!(error.is_not_found(), "{error}");
-    }
-    assert!(names(temp.path()).is_empty());
-    let bench = Bench::new().await;
-    let root = Root::open_read_only(bench.root.path(), settings()).await.unwrap();
-    let error = root.check_writable("remove blob").unwrap_err();
-    assert!(error.to_string().starts_with("remove blob "), "{error}");
-    assert!(refused(&error).contains("reading only"));
-    assert!(root.live().pinned().unwrap().is_empty());
 }
 
 /// A file system of its own, in memory, that is gone with this. Nothing where that is not allowed.
@@ -204,7 +178,7 @@ impl Drop for Mounted {
 
 /// Where nothing may be mounted there is nothing to refuse: the same is shown by a directory that may not be written.
 #[tokio::test]
-async fn a_root_that_may_not_be_written_is_refused_to_writers_alone() {
+async fn a_root_that_may_not_be_written_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("root");
     fs::create_dir(&path).unwrap();
@@ -216,12 +190,8 @@ async fn a_root_that_may_not_be_written_is_refused_to_writers_alone() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();
     }
     let error = Root::open(&path, settings()).await.unwrap_err();
-    let reason = if mounted.is_some() { "it is on a read-only file system" } else { "may not be written" };
+    let reason = if mounted.is_some() { "Make it writable, or use a copy" } else { "may not be written" };
     assert!(refused(&error).contains(reason), "{error}");
-    let root = Root::open_read_only(&path, settings()).await.unwrap();
-    assert!(root.live().pinned().unwrap().is_empty());
-    assert!(root.store().ingests().list().await.unwrap().is_empty());
-    root.check_writable("write").unwrap_err();
     if mounted.is_none() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     }

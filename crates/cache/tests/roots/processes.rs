@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use lazyblob_cache::root::{Dir, Pin, Root};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,14 @@ async fn the_other_process() {
             told_to_go();
             drop(second);
         }
+        "churn" => {
+            let _kept = root.live().pin(&[record("kept")]).unwrap();
+            say("pinned");
+            // Until it is killed.
+            for turn in 0_u64.. {
+                drop(root.live().pin(&[record(&format!("turn {turn}"))]).unwrap());
+            }
+        }
         "make" => {
             let token = CancellationToken::new();
             let claim = root.staging_locks().claim("name", &Notes::default(), &token).await.unwrap();
@@ -49,9 +58,7 @@ async fn what_a_living_process_pins_is_known_and_a_dead_one_pins_nothing() {
     other.wait_for("pinned");
     let all = ["mine", "first", "both"].map(record);
     assert_eq!(live.pinned().unwrap(), HashSet::from(all));
-    let processes = live.processes().unwrap();
-    let pids: HashSet<_> = processes.iter().map(|process| process.pid).collect();
-    assert_eq!(pids, HashSet::from([std::process::id(), other.pid()]));
+    assert_eq!(live.pinned_by_others().unwrap(), HashSet::from(["first", "both"].map(record)));
     other.go();
     other.wait_for("let go");
     assert_eq!(live.pinned().unwrap(), HashSet::from(["mine", "both"].map(record)));
@@ -59,12 +66,35 @@ async fn what_a_living_process_pins_is_known_and_a_dead_one_pins_nothing() {
     assert_eq!(names(&bench.root.dir(Dir::Live)).len(), 2, "its file is left");
     assert_eq!(live.pinned().unwrap(), HashSet::from([record("mine")]));
     assert_eq!(names(&bench.root.dir(Dir::Live)).len(), 1);
-    assert_eq!(live.processes().unwrap().len(), 1);
     drop(mine);
     let mut other = Other::start("pin", &bench.root);
     other.wait_for("pinned");
     other.end();
     assert_eq!(names(&bench.root.dir(Dir::Live)).len(), 1, "who ends well takes its file along");
+}
+
+/// A process that is stopped wherever it is keeps nobody from seeing what it pins.
+#[tokio::test]
+async fn who_is_stopped_while_it_writes_keeps_nobody_waiting() {
+    let bench = Bench::new().await;
+    let mut other = Other::start("churn", &bench.root);
+    other.wait_for("pinned");
+    for round in 0..300 {
+        let state = other.stop();
+        let since = Instant::now();
+        let pinned = bench.root.live().pinned().unwrap();
+        assert!(pinned.contains(&record("kept")), "round {round}: {pinned:?}");
+        assert!(pinned.len() <= 2, "round {round}: {pinned:?}");
+        // Nobody waits for it: so long takes a look at most, on any machine.
+        assert!(since.elapsed() < Duration::from_secs(1), "round {round}: {:?}", since.elapsed());
+        state.resume();
+        // It gets on for a while, each time for another.
+        let until = Instant::now() + Duration::from_micros(round * 7 % 500);
+        while Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+    other.kill();
 }
 
 #[tokio::test]

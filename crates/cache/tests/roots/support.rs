@@ -1,5 +1,6 @@
 //! Roots in temporary directories, blobs to put there, and another process.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -55,7 +56,7 @@ pub(crate) fn blob(bytes: &[u8]) -> Descriptor {
 
 /// The names in a directory, in order.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap();
+    let entries = fs::read_dir(dir).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
@@ -127,6 +128,23 @@ impl Other {
         writeln!(self.process.stdin.as_mut().unwrap()).unwrap();
     }
 
+    /// Stops it wherever it is, and waits until it is.
+    pub(crate) fn stop(&self) -> Stopped {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        let stat = format!("/proc/{}/task", self.pid());
+        let is_stopped = || {
+            fs::read_dir(&stat).unwrap().all(|thread| {
+                let text = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+                text.rsplit_once(") ").unwrap().1.starts_with('T')
+            })
+        };
+        while !is_stopped() {
+            std::thread::yield_now();
+        }
+        Stopped(pid)
+    }
+
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         let status = self.process.wait().unwrap();
@@ -136,6 +154,15 @@ impl Other {
     pub(crate) fn end(mut self) {
         drop(self.process.stdin.take());
         assert!(self.process.wait().unwrap().success());
+    }
+}
+
+/// A process that does nothing for now.
+pub(crate) struct Stopped(rustix::process::Pid);
+
+impl Stopped {
+    pub(crate) fn resume(self) {
+        rustix::process::kill_process(self.0, rustix::process::Signal::CONT).unwrap();
     }
 }
 

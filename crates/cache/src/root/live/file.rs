@@ -9,40 +9,57 @@ use lazyblob_remote::layout::flock::Holder;
 
 /// Files that have no name of their own yet begin with this.
 pub(super) const NEW: &str = ".new-";
-/// So many digits the edition has at the beginning of the file.
-pub(super) const EDITION: usize = 20;
 /// So few lines are not worth writing anew.
 const FEW: usize = 128;
+
+/// Whose files they are.
+#[derive(Debug)]
+pub(super) struct Owner {
+    /// What the names of all of them begin with.
+    prefix: String,
+    holder: Option<&'static str>,
+}
+
+impl Owner {
+    pub(super) fn new(holder: Option<&'static str>) -> Self {
+        Self { prefix: format!("{}-{:016x}-", std::process::id(), fastrand::u64(..)), holder }
+    }
+
+    /// Whether a file of this name is one of them, named or not yet.
+    pub(super) fn has(&self, name: &str) -> bool {
+        name.strip_prefix(NEW).unwrap_or(name).starts_with(&self.prefix)
+    }
+}
 
 /// A file that says what this process pins, and that it lives.
 #[derive(Debug)]
 pub(super) struct LiveFile {
     path: PathBuf,
     file: File,
-    edition: u64,
-    /// Where the first line about a pin begins.
-    begin: u64,
+    number: u64,
     /// Where the last line ends that was written whole.
     end: u64,
     lines: usize,
 }
 
 impl LiveFile {
-    /// Makes the file of this process in `dir`, so that nobody ever sees it unlocked under its name.
-    pub(super) fn create(dir: &Path, holder: Option<&str>) -> io::Result<Self> {
-        let name = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
-        let header = format!("{} {}\n", digits(0), serde_json::to_string(&Holder::this_process(holder))?);
-        let (path, new, begin) = (dir.join(&name), dir.join(format!("{NEW}{name}")), header.len() as u64);
+    /// Makes a file of this process in `dir`, so that nobody ever sees it unlocked, or without all of `lines`, under its
+    /// name.
+    pub(super) fn create(dir: &Path, owner: &Owner, number: u64, lines: &[String]) -> io::Result<Self> {
+        let name = format!("{}{number}", owner.prefix);
+        let holder = Holder::this_process(owner.holder);
+        let text = format!("{}\n{}", serde_json::to_string(&holder)?, lines.concat());
+        let (path, new, end) = (dir.join(&name), dir.join(format!("{NEW}{name}")), text.len() as u64);
         loop {
             let mut options = File::options();
             let file = options.read(true).write(true).create_new(true).mode(0o600).open(&new)?;
             let put = || {
                 file.lock()?;
-                file.write_all_at(header.as_bytes(), 0)?;
+                file.write_all_at(text.as_bytes(), 0)?;
                 fs::rename(&new, &path)
             };
             match put() {
-                Ok(()) => return Ok(Self { path, file, edition: 0, begin, end: begin, lines: 0 }),
+                Ok(()) => return Ok(Self { path, file, number, end, lines: lines.len() }),
                 // Somebody took it for a dead process's before it was locked.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && file.metadata()?.nlink() == 0 => {}
                 Err(error) => {
@@ -70,26 +87,13 @@ impl LiveFile {
         self.lines > FEW && self.lines / 4 > live
     }
 
-    /// Has these lines instead of those it has. In its place: who lists a directory while a file of it is exchanged for
-    /// another of the same name sees neither of them on some file systems.
-    pub(super) fn replace(&mut self, lines: &[String]) -> io::Result<()> {
-        let text = lines.concat();
-        let odd = self.edition + 1;
-        self.file.write_all_at(digits(odd).as_bytes(), 0)?;
-        // Longer than what it had it is never: what a failure leaves is a beginning of what is to be there, and after
-        // it what was. Of that the next attempt makes a whole again, and until then readers wait.
-        self.file.write_all_at(text.as_bytes(), self.begin)?;
-        self.end = self.begin + text.len() as u64;
-        self.file.set_len(self.end)?;
-        self.file.write_all_at(digits(odd + 1).as_bytes(), 0)?;
-        (self.edition, self.lines) = (odd + 1, lines.len());
+    /// Has these lines instead of those it has, in another file. Not one of the same name: who lists a directory while a
+    /// file of it is exchanged for another sees neither of them on some file systems. This way a reader sees that the old
+    /// one has gone.
+    pub(super) fn replace(&mut self, dir: &Path, owner: &Owner, lines: &[String]) -> io::Result<()> {
+        *self = Self::create(dir, owner, self.number + 1, lines)?;
         Ok(())
     }
-}
-
-/// An edition as it is written: an odd one is being written.
-fn digits(edition: u64) -> String {
-    format!("{edition:0EDITION$}")
 }
 
 impl Drop for LiveFile {

@@ -1,16 +1,18 @@
-//! Who lives, and what they pin: `live/<pid>-<nonce>`.
+//! Who lives, and what they pin: `live/<pid>-<nonce>-<number>`.
 //!
 //! ```text
-//! 00000000000000000000 {"pid":17,"command":"lazyblob pull","started":1790000000000}
+//! {"pid":17,"command":"lazyblob pull","started":1790000000000}
 //! + blob sha256:…
 //! + chain sha256:…
 //! - blob sha256:…
 //! ```
 //!
 //! A file is flocked by its process from before it has its name until the process ends, however it ends. Who gets the
-//! lock of another's file may remove it. A line counts when its line break is there; the lines are a history, and are
-//! written anew when most of them are about what is over: the number at the beginning is odd while that is done, and
-//! another one after it. They need not survive a power cut: no process does.
+//! lock of another's file may remove it. A line counts when its line break is there; the lines are a history. When most
+//! of them are about what is over there is another file instead, of the next number, which has its name before the old one
+//! loses it. Of a file that has a name everything holds at any moment, so nobody who reads waits for its process, which may
+//! have been stopped; who finds that one has gone while it was read looks again. They need not survive a power cut: no
+//! process does.
 //!
 //! **What a pin promises.** What is pinned when a prune looks is not removed by it. Who pins something that may be there
 //! already pins first and looks then.
@@ -25,9 +27,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-pub use others::Process;
-
-use self::file::LiveFile;
+use self::file::{LiveFile, Owner};
 use super::Pin;
 use crate::error::{Error, IoContext as _, Result};
 
@@ -37,7 +37,7 @@ const OPERATION: &str = "pin";
 #[derive(Debug)]
 pub struct Live {
     dir: PathBuf,
-    holder: Option<&'static str>,
+    owner: Owner,
     table: Mutex<Table>,
     /// Made with the first pin.
     file: Mutex<Option<LiveFile>>,
@@ -60,7 +60,7 @@ pub struct Pinned {
 
 impl Live {
     pub(super) fn new(dir: PathBuf, holder: Option<&'static str>) -> Self {
-        Self { dir, holder, table: Mutex::default(), file: Mutex::default() }
+        Self { dir, owner: Owner::new(holder), table: Mutex::default(), file: Mutex::default() }
     }
 
     /// Pins things until what is returned is dropped. What others of this process pin as well is pinned until the last
@@ -97,15 +97,15 @@ impl Live {
     /// # Errors
     /// [`Error::Io`] if the directory or a file of it cannot be read: then nobody knows what is pinned.
     pub fn pinned(&self) -> Result<HashSet<Pin>> {
-        others::pinned(&self.dir)
+        others::pinned(&self.dir, None)
     }
 
-    /// The living processes that pin something or have done so, this one among them, in the order of their start.
+    /// The same without what this process pins.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn processes(&self) -> Result<Vec<Process>> {
-        others::processes(&self.dir)
+    /// Those of [`Live::pinned`].
+    pub fn pinned_by_others(&self) -> Result<HashSet<Pin>> {
+        others::pinned(&self.dir, Some(&self.owner))
     }
 
     /// Whether this process pins it.
@@ -126,9 +126,8 @@ impl Live {
         }
         let written = match file {
             Some(file) => file.append(&pending),
-            None => {
-                LiveFile::create(&self.dir, self.holder).and_then(|new| file.insert(new).append(&pending))
-            }
+            None => LiveFile::create(&self.dir, &self.owner, 0, &[])
+                .and_then(|new| file.insert(new).append(&pending)),
         };
         if let Err(error) = written {
             let mut table = self.table();
@@ -149,7 +148,7 @@ impl Live {
         // What is pending may be among them, and is repeated after them: that says the same.
         let lines: Vec<_> = table.counts.keys().map(|pin| format!("+ {pin}\n")).collect();
         drop(table);
-        if let Err(error) = file.replace(&lines) {
+        if let Err(error) = file.replace(&self.dir, &self.owner, &lines) {
             tracing::debug!(%error, path = %self.dir.display(), "a list of pins stays long");
         }
     }
