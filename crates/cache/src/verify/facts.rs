@@ -22,6 +22,8 @@ pub(super) struct Facts {
     pub(super) wrong_rows: (usize, usize),
     /// Blobs on disk.
     pub(super) stored: Vec<Stored>,
+    /// Those that were read and are what their digest says, in bytes.
+    pub(super) good: HashMap<Digest, u64>,
     /// Those that proved wrong and are still there.
     pub(super) bad: HashSet<Digest>,
     pub(super) snapshots: HashMap<SnapshotKey, SnapshotInfo>,
@@ -40,6 +42,7 @@ impl Facts {
             wrong_rows: (stray, lacking),
             stored,
             bad: HashSet::new(),
+            good: HashMap::new(),
             snapshots: snapshots.into_iter().map(|info| (info.key.clone(), info)).collect(),
         })
     }

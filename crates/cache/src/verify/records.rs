@@ -44,7 +44,7 @@ impl Check<'_> {
             let absent = record.kind.parents().find(|parent| !self.facts.records.contains_key(*parent));
             if let Some(parent) = absent {
                 wrong.push((record.id.clone(), format!("what it stands on, {parent}, is gone")));
-            } else if let Some(reason) = self.wrong_chain(record) {
+            } else if let Some(reason) = self.wrong_chain(record).or_else(|| self.wrong_size(record)) {
                 wrong.push((record.id.clone(), reason));
             }
         }
@@ -58,6 +58,15 @@ impl Check<'_> {
             self.facts.records.remove(id);
         }
         self.lost_trees().await
+    }
+
+    /// What its blob is known to have, where that is something else than it says.
+    fn wrong_size(&self, record: &Record) -> Option<String> {
+        let blob = &record.blob.as_ref()?.descriptor;
+        let size = self.facts.good.get(blob.digest())?;
+        (*size != blob.size()).then(|| {
+            format!("it says that its blob {} has {} bytes, and it has {size}", blob.digest(), blob.size())
+        })
     }
 
     /// What its chains should be.
