@@ -72,7 +72,8 @@ fn text(verified: &Verified) -> String {
         text += &format!("{}\n", printable(&problem.to_string()));
     }
     text += &format!(
-        "{blobs} blobs ({}), {names} names, {records} records, {snapshots} snapshots, {partials} unfinished blobs: ",
+        "{blobs} blobs ({}), {names} names, {records} records, {snapshots} snapshots ({compared} \
+         held against their layers), {partials} unfinished blobs: ",
         HumanBytes(*bytes)
     );
     let damaged = problems.iter().filter(|problem| !problem.is_leftover).count();

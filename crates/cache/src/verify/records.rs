@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::facts::{Facts, TURN};
 use super::{Check, Object, Repair};
 use crate::chain::{BlobChainId, ChainId};
 use crate::error::{Result, What};
-use crate::record::{Kind, Record, RecordId, Rows};
+use crate::record::{Audit, Kind, Pointer, Record, RecordId, Rows};
 use crate::root::Pin;
 use crate::snapshot::SnapshotKey;
 use crate::unlazy::blocking;
@@ -15,11 +16,11 @@ impl Check<'_> {
     /// What is wrong with the rows themselves. Reading them has shown that the database opens.
     pub(super) async fn rows(&mut self) -> Result<()> {
         self.found.records = self.facts.records.len();
-        let (stray, lacking) = self.facts.wrong_rows;
+        let (stray, lacking) = (self.facts.stray.len(), self.facts.lacking.len());
         let is_wrong = stray + lacking > 0;
         let broken = std::mem::take(&mut self.facts.broken);
-        if self.repairs() && (is_wrong || !broken.is_empty()) {
-            self.manager.write(Rows::reindex).await?;
+        if self.repairs() {
+            self.mend_rows(&broken).await?;
         }
         let repair = |how: &str| match self.options.repair {
             true => Repair::Done(how.to_owned()),
@@ -33,6 +34,26 @@ impl Check<'_> {
         if is_wrong {
             let reason = format!("{stray} rows find records that are not there, and {lacking} are missing");
             self.problem(Object::Database, reason, anew);
+        }
+        Ok(())
+    }
+
+    /// Removes records that cannot be read, and puts right what records are found by.
+    async fn mend_rows(&self, broken: &[(String, String)]) -> Result<()> {
+        for part in broken.chunks(TURN) {
+            let ids: Vec<String> = part.iter().map(|(id, _)| id.clone()).collect();
+            let write =
+                self.manager.write(move |rows| ids.iter().try_for_each(|id| Audit::remove_broken(rows, id)));
+            write.await?;
+        }
+        let Facts { stray, lacking, of_broken, .. } = &self.facts;
+        let pointers: Vec<Pointer> = [stray, lacking, of_broken].into_iter().flatten().cloned().collect();
+        for part in pointers.chunks(TURN) {
+            let part = part.to_vec();
+            let write = self
+                .manager
+                .write(move |rows| part.iter().try_for_each(|pointer| Audit::mend(rows, pointer)));
+            write.await?;
         }
         Ok(())
     }

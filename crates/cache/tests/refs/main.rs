@@ -11,6 +11,7 @@ mod mutable;
 mod once;
 mod processes;
 mod pruning;
+mod pruning_told;
 mod resuming;
 mod support;
 mod told;
