@@ -23,6 +23,8 @@ use crate::unlazy::blocking;
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) records: HashMap<RecordId, Record>,
+    /// Records that others stand on which cannot be read.
+    pub(super) held: HashSet<RecordId>,
     pub(super) uses: HashMap<RecordId, LastUse>,
     /// Blobs on disk, in bytes.
     pub(super) blobs: HashMap<Digest, u64>,
@@ -57,9 +59,11 @@ impl Survey {
         let named = Names::of(manager).await?;
         // What handles have left to be written is part of it.
         manager.write(|_| Ok(())).await?;
-        let records = all(manager, Rows::page, Rows::parse).await?;
-        let records = records.into_iter().map(|record| (record.id.clone(), record)).collect();
-        let uses = all(manager, Rows::page_of_uses, Rows::parse_use).await?.into_iter().collect();
+        let (records, unreadable) = all(manager, Rows::page, Rows::parse).await?;
+        let records: HashMap<RecordId, Record> =
+            records.into_iter().map(|record| (record.id.clone(), record)).collect();
+        let held = held(manager, &records, &unreadable).await?;
+        let uses = all(manager, Rows::page_of_uses, Rows::parse_use).await?.0.into_iter().collect();
         let (store, snapshots) = (manager.store().clone(), Arc::clone(manager.snapshots()));
         let what = || What::new("list what is stored", manager.root().path().display());
         let (mounts, trash) = (manager.root().mounts(), manager.root().dir(Dir::Trash));
@@ -77,10 +81,23 @@ impl Survey {
         })
         .await?;
         let partials = manager.store().ingests().list().await?;
-        Ok(Self { records, uses, blobs, snapshots, actives, partials, mounts, trash, pins, mounted, named })
+        Ok(Self {
+            records,
+            held,
+            uses,
+            blobs,
+            snapshots,
+            actives,
+            partials,
+            mounts,
+            trash,
+            pins,
+            mounted,
+            named,
+        })
     }
 
-    /// Records that are in use, with all that they stand on.
+    /// Records that are in use, with all that they stand on. What stands on one and cannot be read may be in use.
     pub(super) fn in_use(&self) -> HashSet<RecordId> {
         let pinned = self.pins.iter().filter_map(|pin| match pin {
             Pin::Record(id) => RecordId::parse(id).ok(),
@@ -90,7 +107,8 @@ impl Survey {
             .records
             .values()
             .filter(|record| record.snapshot.as_ref().is_some_and(|key| self.mounted.contains(key)));
-        let mut waiting: Vec<RecordId> = pinned.chain(mounted.map(|record| record.id.clone())).collect();
+        let mounted = mounted.map(|record| record.id.clone());
+        let mut waiting: Vec<RecordId> = pinned.chain(mounted).chain(self.held.iter().cloned()).collect();
         let mut in_use = HashSet::new();
         while let Some(id) = waiting.pop() {
             let Some(record) = self.records.get(&id) else { continue };
@@ -143,25 +161,54 @@ pub(crate) async fn pages(
     }
 }
 
-/// All rows of a kind that can be read. Of one that cannot, nobody knows what it is: it is left alone, and so is all that
-/// is found by it.
+/// All rows of a kind that can be read, and the keys of those that cannot. Of one of these nobody knows what it is: it is
+/// left alone, and so is all that is found by it.
 async fn all<T>(
     manager: &Manager,
     page: impl Fn(&dyn Read, Option<&str>) -> Result<Vec<Entry>> + Copy + Send + 'static,
     parse: fn(&Entry) -> Result<T>,
-) -> Result<Vec<T>> {
-    let mut all = Vec::new();
+) -> Result<(Vec<T>, HashSet<String>)> {
+    let (mut all, mut unreadable) = (Vec::new(), HashSet::new());
     let page = move |view: &dyn Read, after: Option<&[u8]>| {
         page(view, after.map(String::from_utf8_lossy).as_deref())
     };
     pages(manager, page, |row| match parse(&row) {
         Ok(parsed) => all.push(parsed),
         Err(error) => {
-            tracing::warn!(%error, "left alone, for it cannot be read: `verify` says what can be done")
+            tracing::warn!(%error, "left alone, for it cannot be read: `verify` says what can be done");
+            unreadable.insert(String::from_utf8_lossy(&row.0).into_owned());
         }
     })
     .await?;
-    Ok(all)
+    Ok((all, unreadable))
+}
+
+/// Records that something unreadable stands on.
+async fn held(
+    manager: &Manager,
+    records: &HashMap<RecordId, Record>,
+    unreadable: &HashSet<String>,
+) -> Result<HashSet<RecordId>> {
+    let mut held = HashSet::new();
+    if unreadable.is_empty() {
+        return Ok(held);
+    }
+    let ids: Vec<RecordId> = records.keys().cloned().collect();
+    for part in ids.chunks(256) {
+        let (part, unreadable) = (part.to_vec(), unreadable.clone());
+        let found = manager.read(move |view| {
+            let mut found = Vec::new();
+            for id in part {
+                let children = Rows::children(view, &id)?;
+                if children.iter().any(|child| unreadable.contains(child.as_str())) {
+                    found.push(id);
+                }
+            }
+            Ok(found)
+        });
+        held.extend(found.await?);
+    }
+    Ok(held)
 }
 
 impl Names {

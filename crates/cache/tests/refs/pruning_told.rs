@@ -137,6 +137,8 @@ async fn a_record_that_cannot_be_read_is_left_alone() {
     top.extract(&Access::anonymous()).await.unwrap();
     let id = top.id();
     drop((top, other));
+    // What the handles have left is written.
+    assert_eq!(manager.usage(&[]).await.unwrap().entries.len(), 3);
     let key = id.to_string();
     let broken = manager.database().write(move |rows| {
         rows.put(&Rows::recoverable("record"), key.as_bytes(), b"{ not a record".to_vec())
