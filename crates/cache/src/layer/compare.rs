@@ -10,7 +10,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lazyblob_remote::What;
 use lazyblob_remote::digest::Hasher;
@@ -89,14 +89,14 @@ pub(crate) fn compare(
         let mismatch = Mismatch::DiffId { expected: diff_id.to_string(), actual };
         return Err(Error::Integrity { what, mismatch });
     }
-    let Some((mut plain, elsewhere)) = layer.places(dir, &what, cancel)? else { return Ok(None) };
+    let Some(mut plain) = layer.places(dir, &what, cancel)? else { return Ok(None) };
     let mut wrong = Vec::new();
     for (path, said) in &layer.said {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled { what });
         }
         let mut names = said.via.iter().chain([path]);
-        if names.any(|name| elsewhere.contains(name::last(name)) || !plain.has(name::parent(name))) {
+        if names.any(|name| plain.elsewhere.contains(name::last(name)) || !plain.has(name::parent(name))) {
             continue;
         }
         if let Some(reason) = said.differs(&dir.join(OsStr::from_bytes(path)), lacks_setuid)? {
@@ -149,15 +149,20 @@ impl Layer {
         Some(said)
     }
 
-    /// Which directories of the tree are what their names say, and the last parts of all names that lead elsewhere.
+    /// Which directories of the tree are what their names say; nothing where that cannot be told.
     fn places<'a>(
         &'a self,
         dir: &'a Path,
         what: &What,
         cancel: &CancellationToken,
-    ) -> Result<Option<(Plain<'a>, HashSet<&'a [u8]>)>> {
-        let mut plain = Plain { dir, links: &self.links, astray: HashSet::new(), known: HashMap::new() };
-        let mut elsewhere = HashSet::new();
+    ) -> Result<Option<Plain<'a>>> {
+        let mut plain = Plain {
+            dir,
+            links: &self.links,
+            astray: HashSet::new(),
+            known: HashMap::new(),
+            elsewhere: HashSet::new(),
+        };
         for _ in 0..LOOKS {
             let before = plain.astray.len();
             plain.known.clear();
@@ -168,14 +173,14 @@ impl Layer {
                 if plain.has(name::parent(path)) {
                     continue;
                 }
-                elsewhere.insert(name::last(path));
+                plain.elsewhere.insert(name::last(path));
                 // Wherever it is: what has a part of this name may have gone through it.
                 if *is_link {
                     plain.astray.insert(name::last(path));
                 }
             }
             if plain.astray.len() == before {
-                return Ok(Some((plain, elsewhere)));
+                return Ok(Some(plain));
             }
         }
         Ok(None)
@@ -211,6 +216,8 @@ struct Plain<'a> {
     /// Last parts of links that are not where their names say.
     astray: HashSet<&'a [u8]>,
     known: HashMap<Vec<u8>, bool>,
+    /// Last parts of all names that lead elsewhere.
+    elsewhere: HashSet<&'a [u8]>,
 }
 
 impl Plain<'_> {
@@ -268,7 +275,7 @@ impl Said {
             Content::Directory if found.is_dir() => None,
             Content::Link(target) if found.is_symlink() => {
                 let leads = fs::read_link(path)?;
-                (leads != PathBuf::from(OsStr::from_bytes(target)))
+                (leads.as_os_str() != OsStr::from_bytes(target))
                     .then(|| "it leads elsewhere than its layer says".to_owned())
             }
             _ => Some("it is of another kind than its layer says".to_owned()),

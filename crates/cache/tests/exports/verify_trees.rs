@@ -4,6 +4,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
+use lazyblob_cache::GetOptions;
+use lazyblob_cache::layer::{Algorithm, Compression, Family, LayerType};
+use lazyblob_cache::record::Retention;
+use lazyblob_cache::refs::BlobOptions;
 use lazyblob_cache::testing::{Tar, adversarial};
 use lazyblob_cache::verify::{Object, Repair};
 use lazyblob_remote::Access;
@@ -11,6 +15,12 @@ use lazyblob_remote::Access;
 use crate::support::{Cache, kinds};
 use crate::trees::layers;
 use crate::verify::{only, repair, verify};
+
+const GZIP: BlobOptions = BlobOptions {
+    layer: LayerType { family: Family::Oci, algorithm: Algorithm::Gzip, foreign: false },
+    compression: Compression::GZIP,
+    threads: 1,
+};
 
 /// A cache with all snapshots and blobs of one image.
 async fn unpacked(wanted: lazyblob_cache::snapshot::Wanted, tars: &[Vec<u8>]) -> Cache {
@@ -45,6 +55,34 @@ async fn what_was_settled_is_no_damage() {
             cache.manager.store().remove(&blob.digest).unwrap();
         }
         assert_eq!(verify(&cache.manager).await.compared, 0);
+    }
+}
+
+/// What was made here is held against the blob that was made of it.
+#[tokio::test]
+async fn what_was_made_here_is_no_damage() {
+    for wanted in kinds() {
+        let cache = unpacked(wanted, &layers()).await;
+        let image = cache.pull_seeded().await;
+        let options = GetOptions { retention: Retention::Retain, ..GetOptions::default() };
+        let access = Access::anonymous();
+        let mutable = cache.manager.new_mutable(image.top.as_ref(), &access, options).await.unwrap();
+        let tree = mutable.directory().await.unwrap();
+        fs::create_dir(tree.join("new")).unwrap();
+        fs::write(tree.join("new/tool"), vec![3; 300_000]).unwrap();
+        fs::set_permissions(tree.join("new/tool"), Permissions::from_mode(0o4711)).unwrap();
+        fs::hard_link(tree.join("new/tool"), tree.join("new/again")).unwrap();
+        symlink("tool", tree.join("new/link")).unwrap();
+        let made = mutable.commit().await.unwrap();
+        made.finalize().await.unwrap();
+        made.make_blobs(&GZIP, &access).await.unwrap();
+        let verified = verify(&cache.manager).await;
+        assert_eq!((verified.problems.as_slice(), verified.compared), (&[][..], 4), "{wanted:?}");
+        let key = made.record().snapshot.clone().unwrap();
+        let tree = cache.manager.snapshots().directory(&key).unwrap();
+        crate::verify::flip(&tree.join("new/tool"), 299_999);
+        let verified = verify(&cache.manager).await;
+        assert_eq!(only(&verified).object, Object::Snapshot(key.to_string()));
     }
 }
 
