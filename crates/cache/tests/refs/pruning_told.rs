@@ -5,7 +5,7 @@ use std::fs;
 use lazyblob_cache::metadata::Space as Rows;
 use lazyblob_cache::prune::{PruneOptions, Pruned, Space};
 use lazyblob_cache::record::Retention;
-use lazyblob_cache::verify::{Object, VerifyOptions};
+use lazyblob_cache::verify::{Object, Problem, VerifyOptions};
 use lazyblob_cache::{GetOptions, Manager};
 use lazyblob_remote::testing::TestRegistry;
 use lazyblob_remote::{Access, Reference, digest};
@@ -161,7 +161,7 @@ async fn a_record_that_cannot_be_read_is_left_alone() {
     let [problem] = problems.as_slice() else { panic!("{problems:#?}") };
     assert_eq!(problem.object, Object::Record(id.to_string()));
     let problems = verify(true).await;
-    assert!(problems.iter().all(|problem| problem.is_repaired()), "{problems:#?}");
+    assert!(problems.iter().all(Problem::is_repaired), "{problems:#?}");
     assert_eq!(verify(false).await, []);
     let pruned = prune(&manager, &all()).await;
     assert_eq!((pruned.records.len(), pruned.blobs, pruned.snapshots), (1, 2, 2));
