@@ -23,12 +23,15 @@ pub(super) async fn run(args: DuArgs, context: &Context) -> Result<(), Failure> 
     if args.records {
         return table::show(RECORDS, &usage.entries.iter().map(row).collect::<Vec<_>>());
     }
-    let Totals { blobs, snapshots, partials, reclaimable, lazy, .. } = usage.totals;
+    let Totals { blobs, snapshots, mutable, mounts, trash, partials, reclaimable, lazy, .. } = usage.totals;
     let sum = |what: &str, bytes: u64| [what.to_owned(), HumanBytes(bytes).to_string()];
     let rows = [
         sum("blobs", blobs),
         sum("snapshots", snapshots),
+        sum("mutable", mutable),
         sum("unfinished", partials),
+        sum("mounts", mounts),
+        sum("trash", trash),
         sum("reclaimable", reclaimable),
         sum("lazy", lazy),
     ];
@@ -39,7 +42,10 @@ fn sums(totals: &Totals) -> Value {
     json!({
         "blobs": totals.blobs,
         "snapshots": totals.snapshots,
+        "mutable": totals.mutable,
         "unfinished": totals.partials,
+        "mounts": totals.mounts,
+        "trash": totals.trash,
         "reclaimable": totals.reclaimable,
         "lazy": totals.lazy,
     })

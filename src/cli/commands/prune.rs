@@ -49,12 +49,13 @@ fn document(pruned: &Pruned, dry_run: bool) -> Value {
         "snapshots": pruned.snapshots,
         "partials": pruned.partials,
         "bytes": pruned.bytes,
+        "trash": pruned.trash,
     })
 }
 
 fn text(pruned: &Pruned, dry_run: bool) -> String {
     let would = if dry_run { "would remove" } else { "removed" };
-    let Pruned { records, lightened, blobs, snapshots, partials, bytes, .. } = pruned;
+    let Pruned { records, lightened, blobs, snapshots, partials, bytes, trash, .. } = pruned;
     let mut text = format!(
         "{would} {} records, {blobs} blobs, {snapshots} snapshots, {partials} unfinished blobs: {}",
         records.len(),
@@ -63,6 +64,9 @@ fn text(pruned: &Pruned, dry_run: bool) -> String {
     if !lightened.is_empty() {
         text +=
             &format!("\n{} layers {} lazy", lightened.len(), if dry_run { "would become" } else { "became" });
+    }
+    if *trash > 0 {
+        text += &format!("\n{} of what was removed before", HumanBytes(*trash));
     }
     text
 }

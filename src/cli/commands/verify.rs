@@ -36,11 +36,11 @@ fn outcome(verified: &Verified) -> Result<(), Failure> {
 }
 
 fn document(verified: &Verified) -> Value {
-    let Verified { blobs, bytes, names, records, snapshots, partials, problems } = verified;
+    let Verified { blobs, bytes, names, records, snapshots, compared, partials, problems } = verified;
     json!({
         "checked": {
             "blobs": blobs, "bytes": bytes, "names": names, "records": records,
-            "snapshots": snapshots, "partials": partials,
+            "snapshots": snapshots, "compared": compared, "partials": partials,
         },
         "clean": !problems.iter().any(Problem::remains),
         "problems": problems.iter().map(problem).collect::<Vec<_>>(),
@@ -66,13 +66,14 @@ fn problem(problem: &Problem) -> Value {
 }
 
 fn text(verified: &Verified) -> String {
-    let Verified { blobs, bytes, names, records, snapshots, partials, problems } = verified;
+    let Verified { blobs, bytes, names, records, snapshots, compared, partials, problems } = verified;
     let mut text = String::new();
     for problem in problems {
         text += &format!("{}\n", printable(&problem.to_string()));
     }
     text += &format!(
-        "{blobs} blobs ({}), {names} names, {records} records, {snapshots} snapshots, {partials} unfinished blobs: ",
+        "{blobs} blobs ({}), {names} names, {records} records, {snapshots} snapshots ({compared} \
+         held against their layers), {partials} unfinished blobs: ",
         HumanBytes(*bytes)
     );
     let damaged = problems.iter().filter(|problem| !problem.is_leftover).count();

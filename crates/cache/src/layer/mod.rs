@@ -5,6 +5,7 @@
 
 mod applied;
 mod apply;
+mod compare;
 mod compress;
 mod compression;
 mod convert;
@@ -20,6 +21,7 @@ pub(crate) mod xattr;
 
 pub use applied::{Applied, Link, Pending, Skipped, Usage};
 pub use apply::apply;
+pub(crate) use compare::compare;
 pub use compress::{Compressed, Compressor};
 pub use compression::{Algorithm, Compression, Family, LayerType};
 pub use convert::convert;

@@ -15,6 +15,7 @@
 //! the next prune finds. Files go by rename in a turn of the database, in which it is looked once more that nobody refers
 //! to them: who makes a record pins it in a turn, too.
 
+mod forecast;
 mod options;
 mod run;
 mod select;
@@ -23,4 +24,5 @@ mod usage;
 
 pub use options::{Filter, PruneOptions, Space};
 pub use run::Pruned;
+pub(crate) use survey::pages;
 pub use usage::{Entry, Totals, Usage};

@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use oci_spec::image::Digest;
 use tokio_util::sync::CancellationToken;
 
+use super::forecast::{forecast, is_free};
 use super::options::PruneOptions;
 use super::select::{Selection, select};
 use super::survey::Survey;
@@ -18,7 +19,7 @@ use crate::manager::Manager;
 use crate::metadata::Transaction;
 use crate::record::{Record, RecordId, Rows, now};
 use crate::root::Pin;
-use crate::snapshot::SnapshotKey;
+use crate::snapshot::{SnapshotKey, measure_any};
 use crate::unlazy::blocking;
 
 /// So much is done in one turn of the database: others come in between.
@@ -40,8 +41,10 @@ pub struct Pruned {
     pub snapshots: u64,
     /// Unfinished blobs removed.
     pub partials: u64,
-    /// Bytes of all that: with [`PruneOptions::dry_run`], what would be freed of records.
+    /// Bytes of all that, each counted once.
     pub bytes: u64,
+    /// Bytes of what had been removed before, by whomever, and waited to be deleted: they are freed as well.
+    pub trash: u64,
 }
 
 impl Manager {
@@ -54,18 +57,19 @@ impl Manager {
     pub async fn prune(&self, options: &PruneOptions, cancel: &CancellationToken) -> Result<Pruned> {
         let survey = Survey::of(self).await?;
         let entries = survey.entries();
-        let total = survey.blobs.values().sum::<u64>()
-            + survey.snapshots.values().map(|usage| usage.bytes).sum::<u64>();
-        let keep = options.space.keep(total, self.free().await?);
+        let keep = options.space.keep(survey.total(), self.free().await?);
         let selection = select(&survey, &entries, options, keep, now());
         let by_id: HashMap<&RecordId, &Entry> =
             entries.iter().map(|entry| (&entry.record.id, entry)).collect();
         let entry_of = |id: &RecordId| by_id.get(id).map(|entry| (*entry).clone());
         if options.dry_run {
+            let forecast = forecast(self, &survey, &selection, options).await?;
             let records = selection.delete.iter().filter_map(entry_of).collect();
-            let lightened = selection.lighten.iter().filter_map(entry_of).collect();
-            return Ok(Pruned { records, lightened, bytes: selection.bytes, ..Pruned::default() });
+            let lightened = forecast.lightened.iter().filter_map(entry_of).collect();
+            return Ok(Pruned { records, lightened, ..forecast.pruned });
         }
+        // First of all, so that what others have removed is not taken for what is removed now.
+        let before = self.root().trash().empty(None, cancel).await?;
         let run = Run { manager: self, cancel };
         let Selection { delete, lighten, .. } = selection;
         let deleted = run.delete(delete).await?;
@@ -73,6 +77,7 @@ impl Manager {
         let mut pruned = Pruned {
             records: deleted.iter().filter_map(entry_of).collect(),
             lightened: lightened.ids.iter().filter_map(entry_of).collect(),
+            trash: before.bytes,
             ..lightened.pruned
         };
         run.sweep(&mut pruned).await?;
@@ -81,7 +86,6 @@ impl Manager {
             run.staging(&mut pruned).await?;
         }
         let swept = self.root().trash().empty(None, cancel).await?;
-        pruned.bytes += swept.bytes;
         for left in swept.left {
             tracing::warn!(path = %left.path.display(), error = %left.cause, "this could not be deleted");
         }
@@ -126,7 +130,11 @@ impl Needed {
     /// Whether none of these records is in use, and all of them know where to get their blob again.
     fn spares(&self, rows: &Transaction<'_>, owners: Vec<RecordId>) -> Result<bool> {
         for id in owners {
-            let record: Option<Record> = Rows::get(rows, &id)?;
+            let record: Option<Record> = match Rows::get(rows, &id) {
+                // Nobody knows whether it can be had again.
+                Err(Error::Metadata { .. }) if Rows::has(rows, &id)? => return Ok(false),
+                record => record?,
+            };
             if self.has_record(&id) || record.is_some_and(|record| record.sources.is_empty()) {
                 return Ok(false);
             }
@@ -197,7 +205,7 @@ impl Run<'_> {
             }
             // What was committed of it and is still there has no tree but this one.
             if let Some(twin) = record.twin.as_ref().filter(|_| record.mutable)
-                && Rows::get(rows, twin)?.is_some()
+                && Rows::has(rows, twin)?
             {
                 return Ok(None);
             }
@@ -213,32 +221,38 @@ impl Run<'_> {
         let removed = self
             .turns(ids, move |rows, needed, id| {
                 let Some(record) = Rows::get(rows, &id)? else { return Ok(None) };
-                let (mut blobs, mut trees) = (0, 0);
+                let (mut blobs, mut trees, mut bytes) = (0, 0, 0);
                 if let Some(blob) = &record.blob {
                     let digest = blob.descriptor.digest();
                     let owners = Rows::of_blob(rows, digest.as_ref())?;
-                    if needed.spares(rows, owners)? && !needed.has_blob(digest) {
-                        blobs += u64::from(store.remove(digest)?.is_some());
+                    if needed.spares(rows, owners)?
+                        && !needed.has_blob(digest)
+                        && store.remove(digest)?.is_some()
+                    {
+                        blobs += 1;
+                        bytes += blob.descriptor.size();
                     }
                 }
                 if let Some(key) = &record.snapshot {
                     let owners = Rows::of_snapshot(rows, key.as_str())?;
                     if needed.spares(rows, owners)?
                         && !needed.mounted.contains(key)
-                        && snapshots.info(key)?.is_some()
+                        && let Some(info) = snapshots.info(key)?
                     {
                         snapshots.remove(key)?;
                         trees += 1;
+                        bytes += info.usage.bytes;
                     }
                 }
-                Ok((blobs + trees > 0).then_some((id, blobs, trees)))
+                Ok((blobs + trees > 0).then_some((id, blobs, trees, bytes)))
             })
             .await?;
         let mut lightened = Lightened::default();
-        for (id, blobs, snapshots) in removed {
+        for (id, blobs, snapshots, bytes) in removed {
             lightened.ids.push(id);
             lightened.pruned.blobs += blobs;
             lightened.pruned.snapshots += snapshots;
+            lightened.pruned.bytes += bytes;
         }
         Ok(lightened)
     }
@@ -264,12 +278,13 @@ impl Run<'_> {
                         return Ok(None);
                     }
                     Origins::forget(rows, &digest);
-                    Ok(store.remove(&digest)?.map(drop))
+                    Ok(store.remove(&digest)?.map(|_| digest))
                 })
                 .await?;
             pruned.blobs += u64::try_from(removed.len()).unwrap_or_default();
+            pruned.bytes += removed.iter().filter_map(|digest| survey.blobs.get(digest)).sum::<u64>();
             let snapshots = Arc::clone(self.manager.snapshots());
-            let keys: Vec<SnapshotKey> = survey.snapshots.into_keys().collect();
+            let keys: Vec<SnapshotKey> = survey.snapshots.keys().cloned().collect();
             let removed = self
                 .turns(keys, move |rows, needed, key| {
                     let chain = key.as_chain().map(Pin::Chain);
@@ -279,11 +294,13 @@ impl Run<'_> {
                     {
                         return Ok(None);
                     }
-                    snapshots.remove(&key).map(Some)
+                    snapshots.remove(&key).map(|()| Some(key))
                 })
                 .await?;
             pruned.snapshots += u64::try_from(removed.len()).unwrap_or_default();
-            self.actives(pruned).await?;
+            let freed = removed.iter().filter_map(|key| survey.snapshots.get(key));
+            pruned.bytes += freed.map(|usage| usage.bytes).sum::<u64>();
+            self.actives(&survey, pruned).await?;
             if read_index(&index)? == before {
                 return Ok(());
             }
@@ -292,21 +309,20 @@ impl Run<'_> {
     }
 
     /// Removes trees that were to be changed, and whose record is gone.
-    async fn actives(&self, pruned: &mut Pruned) -> Result<()> {
-        let snapshots = Arc::clone(self.manager.snapshots());
-        let what = || What::new("list snapshots", "that may be changed");
-        let actives = blocking(what, move || snapshots.actives()).await?;
+    async fn actives(&self, survey: &Survey, pruned: &mut Pruned) -> Result<()> {
+        let actives: Vec<SnapshotKey> = survey.actives.keys().cloned().collect();
         let snapshots = Arc::clone(self.manager.snapshots());
         let removed = self
             .turns(actives, move |rows, needed, key| {
                 let id = RecordId::parse(key.as_str())?;
-                if Rows::get(rows, &id)?.is_some() || needed.has_record(&id) || needed.mounted.contains(&key)
-                {
+                if Rows::has(rows, &id)? || needed.has_record(&id) || needed.mounted.contains(&key) {
                     return Ok(None);
                 }
-                snapshots.remove_active(&key).map(Some)
+                snapshots.remove_active(&key).map(|()| Some(key))
             })
             .await?;
+        let freed = removed.iter().filter_map(|key| survey.actives.get(key));
+        pruned.bytes += freed.map(|usage| usage.bytes).sum::<u64>();
         pruned.snapshots += u64::try_from(removed.len()).unwrap_or_default();
         Ok(())
     }
@@ -314,8 +330,7 @@ impl Run<'_> {
     async fn partials(&self, older_than: Option<Duration>, pruned: &mut Pruned) -> Result<()> {
         let ingests = self.manager.store().ingests();
         for partial in ingests.list().await? {
-            let age = SystemTime::now().duration_since(partial.updated).unwrap_or_default();
-            if partial.in_use || older_than.is_some_and(|limit| age < limit) {
+            if !is_free(&partial, older_than) {
                 continue;
             }
             match ingests.abort(&partial.digest).await {
@@ -334,7 +349,12 @@ impl Run<'_> {
         let (locks, trash) =
             (self.manager.root().staging_locks().clone(), self.manager.root().trash().clone());
         let what = || What::new("clear staging", self.manager.root().path().display());
-        let removed = blocking(what, move || locks.sweep(&trash)).await?;
+        let (removed, bytes) = blocking(what, move || {
+            let bytes: u64 = locks.left()?.iter().map(|path| measure_any(path)).sum();
+            Ok((locks.sweep(&trash)?, bytes))
+        })
+        .await?;
+        pruned.bytes += bytes;
         pruned.snapshots += u64::try_from(removed).unwrap_or_default();
         Ok(())
     }

@@ -43,8 +43,7 @@ pub(super) fn select(
     keep: Option<u64>,
     now: u64,
 ) -> Selection {
-    let total: u64 =
-        survey.blobs.values().sum::<u64>() + survey.snapshots.values().map(|usage| usage.bytes).sum::<u64>();
+    let total = survey.total();
     let (blobs, snapshots) = survey.owners();
     let mut children: HashMap<&RecordId, usize> = HashMap::new();
     for entry in entries {
@@ -133,7 +132,7 @@ impl<'a> Pass<'a> {
         if let Some(key) = &entry.record.snapshot
             && last(&mut self.snapshots, key)
         {
-            freed += self.survey.snapshots.get(key).map_or(0, |usage| usage.bytes);
+            freed += self.survey.tree(key);
         }
         self.selection.bytes += freed;
         freed

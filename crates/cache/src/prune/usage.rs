@@ -37,9 +37,15 @@ pub struct Totals {
     pub blobs: u64,
     /// Unpacked layers.
     pub snapshots: u64,
+    /// Trees that may be changed.
+    pub mutable: u64,
+    /// Copies that are mounted, where snapshots cannot be shown as they are.
+    pub mounts: u64,
+    /// What was removed and waits to be deleted.
+    pub trash: u64,
     /// Unfinished blobs.
     pub partials: u64,
-    /// What of blobs and snapshots belongs to no name and is not in use.
+    /// What of blobs, snapshots and trees that may be changed belongs to no name and is not in use.
     pub reclaimable: u64,
     /// Layers that are not here.
     pub lazy: u64,
@@ -119,6 +125,9 @@ impl Survey {
         let mut totals = Totals {
             blobs: self.blobs.values().sum(),
             snapshots: self.snapshots.values().map(|usage| usage.bytes).sum(),
+            mutable: self.actives.values().map(|usage| usage.bytes).sum(),
+            mounts: self.mounts,
+            trash: self.trash,
             partials: self.partials.iter().map(|partial| partial.offset).sum(),
             ..Totals::default()
         };
@@ -146,12 +155,12 @@ impl Survey {
                 kept += size;
             }
         }
-        for (key, usage) in &self.snapshots {
+        for (key, usage) in self.snapshots.iter().chain(&self.actives) {
             if seen_snapshots.get(key).copied().unwrap_or_default() {
                 kept_snapshots += usage.bytes;
             }
         }
-        totals.reclaimable = (totals.blobs + totals.snapshots).saturating_sub(kept + kept_snapshots);
+        totals.reclaimable = self.total().saturating_sub(kept + kept_snapshots);
         totals
     }
 }

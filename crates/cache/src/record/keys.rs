@@ -11,8 +11,6 @@
 //! use/<id>                     when and how often it was used
 //! ```
 
-use std::collections::BTreeSet;
-
 use crate::error::{Error, Result};
 use crate::metadata::{Entry, Read, Space, Transaction};
 use crate::record::{LastUse, Record, RecordId};
@@ -33,20 +31,7 @@ const SNAPSHOTS: Space = Space::new("snapshot");
 const CHILDREN: Space = Space::new("child");
 
 /// All that is made of records.
-const INDEXES: [Space; 6] = [BLOB_CHAINS, CHAINS, BLOBS, SNAPSHOTS, CHILDREN, USED];
-
-/// What is in the database.
-#[derive(Debug, Default)]
-pub(crate) struct Audit {
-    /// The records that can be read.
-    pub(crate) records: Vec<Record>,
-    /// Those that cannot, and why.
-    pub(crate) broken: Vec<(String, String)>,
-    /// Rows that find what is not there.
-    pub(crate) stray: usize,
-    /// Rows that are not there.
-    pub(crate) lacking: usize,
-}
+pub(super) const INDEXES: [Space; 6] = [BLOB_CHAINS, CHAINS, BLOBS, SNAPSHOTS, CHILDREN, USED];
 
 /// Rows of records in a transaction or a view of the database.
 pub(crate) struct Rows;
@@ -57,20 +42,19 @@ impl Rows {
         view.get(&RECORDS, id.as_str().as_bytes())?.map(|row| parse(id.as_str(), &row)).transpose()
     }
 
-    /// All records.
-    pub(crate) fn all(view: &dyn Read) -> Result<Vec<Record>> {
-        let rows = view.scan_prefix(&RECORDS, b"", usize::MAX)?;
-        rows.into_iter().map(|(key, row)| parse(&String::from_utf8_lossy(&key), &row)).collect()
+    /// Whether there is a record called `id`, be its row readable or not.
+    pub(crate) fn has(view: &dyn Read, id: &RecordId) -> Result<bool> {
+        Ok(view.get(&RECORDS, id.as_str().as_bytes())?.is_some())
     }
 
     /// A page of records, after the one called `after`: rows to be parsed where nobody waits.
     pub(crate) fn page(view: &dyn Read, after: Option<&str>) -> Result<Vec<Entry>> {
-        page(view, &RECORDS, after)
+        page(view, &RECORDS, after.map(str::as_bytes))
     }
 
     /// The same of when and how often they were used.
     pub(crate) fn page_of_uses(view: &dyn Read, after: Option<&str>) -> Result<Vec<Entry>> {
-        page(view, &USED, after)
+        page(view, &USED, after.map(str::as_bytes))
     }
 
     /// A row of [`Rows::page`].
@@ -131,8 +115,7 @@ impl Rows {
         if let Some(before) = &before {
             unindex(rows, before);
         } else {
-            let first = LastUse { at: record.created, count: 0 };
-            rows.put(&USED, record.id.as_str().as_bytes(), write(&first)?)?;
+            rows.put(&USED, record.id.as_str().as_bytes(), first_use(record)?)?;
         }
         rows.put(&RECORDS, record.id.as_str().as_bytes(), write(record)?)?;
         index(rows, record)
@@ -145,64 +128,29 @@ impl Rows {
         rows.delete(&USED, record.id.as_str().as_bytes());
     }
 
-    /// Reads all rows of records and holds those that they are found by against them.
-    pub(crate) fn audit(view: &dyn Read) -> Result<Audit> {
-        let mut audit = Audit::default();
-        for (key, row) in view.scan_prefix(&RECORDS, b"", usize::MAX)? {
-            let id = String::from_utf8_lossy(&key).into_owned();
-            match parse(&id, &row) {
-                Ok(record) if record.id.as_str() == id => audit.records.push(record),
-                Ok(record) => audit.broken.push((id, format!("its row is that of {}", record.id))),
-                Err(error) => audit.broken.push((id, error.to_string())),
-            }
-        }
-        let mut expected: BTreeSet<(&'static str, Vec<u8>)> = BTreeSet::new();
-        for record in &audit.records {
-            let key =
-                |(space, key): (Space, String)| (space.name(), format!("{key}/{}", record.id).into_bytes());
-            expected.extend(pointers(record).into_iter().map(key));
-            expected.insert((USED.name(), record.id.as_str().as_bytes().to_vec()));
-        }
-        for space in INDEXES {
-            for (key, _) in view.scan_prefix(&space, b"", usize::MAX)? {
-                if !expected.remove(&(space.name(), key)) {
-                    audit.stray += 1;
-                }
-            }
-        }
-        audit.lacking = expected.len();
-        Ok(audit)
-    }
-
-    /// Makes all rows anew that records are found by. Rows of records that cannot be read go.
-    pub(crate) fn reindex(rows: &mut Transaction<'_>) -> Result<()> {
-        let Audit { records, broken, .. } = Self::audit(rows)?;
-        let known: BTreeSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
-        for space in INDEXES {
-            for (key, _) in rows.scan_prefix(&space, b"", usize::MAX)? {
-                let is_use = space == USED;
-                if !is_use || !known.contains(&*String::from_utf8_lossy(&key)) {
-                    rows.delete(&space, &key);
-                }
-            }
-        }
-        for (id, _) in broken {
-            rows.delete(&RECORDS, id.as_bytes());
-        }
-        rows.delete(&WHOLE, b"whole");
-        Self::complete(rows)
-    }
-
-    /// Makes the indexes of a database that has lost them. Costs one look where there is nothing to do.
+    /// Makes the indexes of a database that has lost them. Costs one look where there is nothing to do. A record that
+    /// cannot be read is found by nothing, and told by `verify`.
     pub(crate) fn complete(rows: &mut Transaction<'_>) -> Result<()> {
         if rows.get(&WHOLE, b"whole")?.is_some() {
             return Ok(());
         }
-        for record in Self::all(rows)? {
-            index(rows, &record)?;
-            if Self::last_use(rows, &record.id)?.is_none() {
-                let first = LastUse { at: record.created, count: 0 };
-                rows.put(&USED, record.id.as_str().as_bytes(), write(&first)?)?;
+        let mut after: Option<String> = None;
+        loop {
+            let page = Self::page(rows, after.as_deref())?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(String::from_utf8_lossy(last).into_owned());
+            for row in &page {
+                let record = match Self::parse(row) {
+                    Ok(record) => record,
+                    Err(error) => {
+                        tracing::warn!(%error, "a record that cannot be read: `verify` mends it");
+                        continue;
+                    }
+                };
+                index(rows, &record)?;
+                if rows.get(&USED, record.id.as_str().as_bytes())?.is_none() {
+                    rows.put(&USED, record.id.as_str().as_bytes(), first_use(&record)?)?;
+                }
             }
         }
         rows.put(&WHOLE, b"whole", b"1")?;
@@ -210,9 +158,9 @@ impl Rows {
     }
 }
 
-fn page(view: &dyn Read, space: &Space, after: Option<&str>) -> Result<Vec<Entry>> {
+pub(super) fn page(view: &dyn Read, space: &Space, after: Option<&[u8]>) -> Result<Vec<Entry>> {
     // The first key after that one.
-    let from = after.map_or_else(Vec::new, |after| [after.as_bytes(), &[0]].concat());
+    let from = after.map_or_else(Vec::new, |after| [after, &[0]].concat());
     view.scan(space, &from, None, PAGE)
 }
 
@@ -222,8 +170,13 @@ fn found(view: &dyn Read, space: Space, key: &str) -> Result<Vec<RecordId>> {
     rows.iter().map(|(key, _)| RecordId::parse(&String::from_utf8_lossy(&key[prefix.len()..]))).collect()
 }
 
+/// The row of a record that nobody has used yet.
+pub(super) fn first_use(record: &Record) -> Result<Vec<u8>> {
+    write(&LastUse { at: record.created, count: 0 })
+}
+
 /// The rows that `record` is found by.
-fn pointers(record: &Record) -> Vec<(Space, String)> {
+pub(super) fn pointers(record: &Record) -> Vec<(Space, String)> {
     let mut pointers = Vec::new();
     if let Some(chain) = &record.blob_chain {
         pointers.push((BLOB_CHAINS, chain.to_string()));

@@ -3,6 +3,7 @@
 //! A record says what a ref *is* (its parents, its blob, what it unpacks to), never whether that is here: blobs and
 //! snapshots say so themselves, by being there. So a record is lazy or local without being written.
 
+mod audit;
 mod id;
 mod keys;
 
@@ -13,8 +14,9 @@ use lazyblob_remote::provider::Origin;
 use oci_spec::image::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use audit::{Audit, Pointer, Wrong};
 pub use id::RecordId;
-pub(crate) use keys::{Audit, Rows};
+pub(crate) use keys::Rows;
 
 use crate::chain::{BlobChainId, ChainId};
 use crate::snapshot::SnapshotKey;

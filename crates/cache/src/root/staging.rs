@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lazyblob_remote::layout::flock::{self, Attempt, FileLock, Holder, PerKey};
@@ -103,6 +103,28 @@ impl StagingLocks {
     /// [`Error::Io`].
     pub fn sweep(&self, trash: &Trash) -> Result<usize> {
         let mut removed = 0;
+        self.each_left(|path| {
+            removed += usize::from(trash.put(path)?.is_some());
+            Ok(())
+        })?;
+        Ok(removed)
+    }
+
+    /// What [`StagingLocks::sweep`] would remove. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn left(&self) -> Result<Vec<PathBuf>> {
+        let mut left = Vec::new();
+        self.each_left(|path| {
+            left.push(path.to_owned());
+            Ok(())
+        })?;
+        Ok(left)
+    }
+
+    /// Shows `each` what nobody makes any more, while nobody can begin to.
+    fn each_left(&self, mut each: impl FnMut(&Path) -> Result<()>) -> Result<()> {
         let entries = fs::read_dir(&self.dir).during(SWEEP, self.dir.display(), &self.dir)?;
         for entry in entries {
             let entry = entry.during(SWEEP, self.dir.display(), &self.dir)?;
@@ -117,10 +139,10 @@ impl StagingLocks {
             let Attempt::Held(_claim) = claim.during(SWEEP, name, &self.dir)? else { continue };
             // The lock goes with the claim.
             if file.to_str() != Some(&format!("{name}{LOCK}")) {
-                removed += usize::from(trash.put(&entry.path())?.is_some());
+                each(&entry.path())?;
             }
         }
-        Ok(removed)
+        Ok(())
     }
 }
 

@@ -47,7 +47,7 @@ pub use places::Places;
 pub use plain::Plain;
 pub use staged::{Active, Staged, Synced};
 pub(crate) use store::dress_root;
-pub(crate) use usage::measure;
+pub(crate) use usage::{measure, measure_any, measure_changing, measure_in};
 
 use crate::error::Result;
 use crate::layer::{Applied, Form};

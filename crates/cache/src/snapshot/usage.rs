@@ -30,3 +30,43 @@ pub(crate) fn measure(root: &Path) -> io::Result<Usage> {
     }
     Ok(usage)
 }
+
+/// The same of a tree that somebody changes or deletes meanwhile: what cannot be looked at is not counted.
+pub(crate) fn measure_changing(root: &Path) -> Usage {
+    let mut usage = Usage::default();
+    let mut seen = HashSet::new();
+    let mut waiting = vec![PathBuf::new()];
+    while let Some(directory) = waiting.pop() {
+        let Ok(open) = file::open_dir(root, &directory) else { continue };
+        if let Ok(own) = file::facts_of(&open) {
+            usage.bytes += own.allocated();
+            usage.inodes += 1;
+        }
+        for (name, _) in file::list(&open).unwrap_or_default() {
+            let Ok(Some(facts)) = file::facts(&open, OsStr::new(&name)) else { continue };
+            if facts.is_dir() {
+                waiting.push(directory.join(&name));
+            } else if facts.names() == 1 || seen.insert(facts.inode()) {
+                usage.bytes += facts.allocated();
+                usage.inodes += 1;
+            }
+        }
+    }
+    usage
+}
+
+/// Bytes of all that is in a directory, without the directory itself.
+pub(crate) fn measure_in(directory: &Path) -> u64 {
+    let own = file::open_dir(directory, Path::new("")).and_then(file::facts_of);
+    measure_changing(directory).bytes.saturating_sub(own.map_or(0, |own| own.allocated()))
+}
+
+/// Bytes of a file or a tree that somebody may remove meanwhile.
+pub(crate) fn measure_any(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => measure_changing(path).bytes,
+        Ok(found) => found.blocks().saturating_mul(512),
+        Err(_) => 0,
+    }
+}

@@ -4,7 +4,7 @@
 //! rows      records readable ▸ found by what they should be found by ▸ what they stand on is there ▸ chains recomputed
 //! store     every blob's size and digest, two at a time
 //! names     manifest ▸ children ▸ config: here, or known where ▸ layers: blob, tree, or known where
-//! snapshots whole, with as many files as were made
+//! snapshots whole, with as many files as were made, each as its layer says where the layer's blob is here
 //! ingest    the beginning of every unfinished blob against its saved hash state
 //! staging   what killed makers left        mounts   what they show is here
 //! ```
@@ -52,6 +52,9 @@ pub struct Verified {
     pub records: usize,
     /// Snapshots.
     pub snapshots: usize,
+    /// So many of those were held against the blob of their layer: of the others it is not here, or links lead where it
+    /// cannot be told, and their files were counted.
+    pub compared: usize,
     /// Unfinished blobs that were read.
     pub partials: usize,
     /// What is not as it should be.

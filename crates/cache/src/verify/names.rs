@@ -83,6 +83,9 @@ impl Check<'_> {
         if self.facts.bad.contains(config.digest()) {
             return Ok(());
         }
+        if self.tells_other_size(named, &config) {
+            return Ok(());
+        }
         if !self.manager.store().holds(&config).await? {
             if !self.is_known(named, config.digest()).await? {
                 let lost = Repair::Impossible("nothing is known of where else it is".to_owned());
@@ -106,6 +109,9 @@ impl Check<'_> {
         };
         for layer in layers {
             let digest = layer.descriptor.digest();
+            if self.tells_other_size(named, &layer.descriptor) {
+                continue;
+            }
             let has_tree = self.facts.of_blob(digest).any(|record| {
                 record.snapshot.as_ref().is_some_and(|key| self.facts.snapshots.contains_key(key))
             });
@@ -121,6 +127,23 @@ impl Check<'_> {
             self.problem(object(named), format!("its layer {digest} is lost"), repair);
         }
         Ok(())
+    }
+
+    /// Whether a manifest says another size of a blob than that which has its digest: then the manifest is wrong.
+    fn tells_other_size(&mut self, named: &Named, blob: &Descriptor) -> bool {
+        let Some(size) = self.facts.good.get(blob.digest()).copied().filter(|size| *size != blob.size())
+        else {
+            return false;
+        };
+        let lost = Repair::Impossible("its manifest was made so: remove the name".to_owned());
+        let repair = if self.repairs() { lost } else { Repair::NotAsked };
+        let (digest, said) = (blob.digest(), blob.size());
+        self.problem(
+            object(named),
+            format!("it says that {digest} has {said} bytes, and it has {size}"),
+            repair,
+        );
+        true
     }
 
     /// Whether it is known where `digest` is.

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::facts::{Facts, TURN};
 use super::{Check, Object, Repair};
 use crate::chain::{BlobChainId, ChainId};
 use crate::error::{Result, What};
-use crate::record::{Kind, Record, RecordId, Rows};
+use crate::record::{Audit, Kind, Pointer, Record, RecordId, Rows};
 use crate::root::Pin;
 use crate::snapshot::SnapshotKey;
 use crate::unlazy::blocking;
@@ -15,11 +16,11 @@ impl Check<'_> {
     /// What is wrong with the rows themselves. Reading them has shown that the database opens.
     pub(super) async fn rows(&mut self) -> Result<()> {
         self.found.records = self.facts.records.len();
-        let (stray, lacking) = self.facts.wrong_rows;
+        let (stray, lacking) = (self.facts.stray.len(), self.facts.lacking.len());
         let is_wrong = stray + lacking > 0;
         let broken = std::mem::take(&mut self.facts.broken);
-        if self.repairs() && (is_wrong || !broken.is_empty()) {
-            self.manager.write(Rows::reindex).await?;
+        if self.repairs() {
+            self.mend_rows(&broken).await?;
         }
         let repair = |how: &str| match self.options.repair {
             true => Repair::Done(how.to_owned()),
@@ -37,6 +38,26 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Removes records that cannot be read, and puts right what records are found by.
+    async fn mend_rows(&self, broken: &[(String, String)]) -> Result<()> {
+        for part in broken.chunks(TURN) {
+            let ids: Vec<String> = part.iter().map(|(id, _)| id.clone()).collect();
+            let write =
+                self.manager.write(move |rows| ids.iter().try_for_each(|id| Audit::remove_broken(rows, id)));
+            write.await?;
+        }
+        let Facts { stray, lacking, of_broken, .. } = &self.facts;
+        let pointers: Vec<Pointer> = [stray, lacking, of_broken].into_iter().flatten().cloned().collect();
+        for part in pointers.chunks(TURN) {
+            let part = part.to_vec();
+            let write = self
+                .manager
+                .write(move |rows| part.iter().try_for_each(|pointer| Audit::mend(rows, pointer)));
+            write.await?;
+        }
+        Ok(())
+    }
+
     /// What records say of each other, and of what is here.
     pub(super) async fn records(&mut self) -> Result<()> {
         let mut wrong: Vec<(RecordId, String)> = Vec::new();
@@ -44,7 +65,7 @@ impl Check<'_> {
             let absent = record.kind.parents().find(|parent| !self.facts.records.contains_key(*parent));
             if let Some(parent) = absent {
                 wrong.push((record.id.clone(), format!("what it stands on, {parent}, is gone")));
-            } else if let Some(reason) = self.wrong_chain(record) {
+            } else if let Some(reason) = self.wrong_chain(record).or_else(|| self.wrong_size(record)) {
                 wrong.push((record.id.clone(), reason));
             }
         }
@@ -58,6 +79,15 @@ impl Check<'_> {
             self.facts.records.remove(id);
         }
         self.lost_trees().await
+    }
+
+    /// What its blob is known to have, where that is something else than it says.
+    fn wrong_size(&self, record: &Record) -> Option<String> {
+        let blob = &record.blob.as_ref()?.descriptor;
+        let size = self.facts.good.get(blob.digest())?;
+        (*size != blob.size()).then(|| {
+            format!("it says that its blob {} has {} bytes, and it has {size}", blob.digest(), blob.size())
+        })
     }
 
     /// What its chains should be.

@@ -1,4 +1,4 @@
-//! Snapshots are whole.
+//! Snapshots are whole: as many files as were made, and each as the layer says, where its blob is here.
 
 use std::fs;
 use std::io;
@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::{Check, Object, Repair};
 use crate::error::{Error, IoContext as _, Result, What};
+use crate::layer::compare;
+use crate::record::Kind;
 use crate::snapshot::{SnapshotInfo, SnapshotKey, measure};
 use crate::unlazy::blocking;
 
@@ -29,7 +31,10 @@ impl Check<'_> {
                 },
             );
             let reason = match measured.await {
-                Ok(usage) if usage.inodes == info.usage.inodes => continue,
+                Ok(usage) if usage.inodes == info.usage.inodes => match self.compared(&info).await? {
+                    Some(wrong) if !wrong.is_empty() => told(&wrong),
+                    _ => continue,
+                },
                 Ok(usage) => {
                     format!(
                         "it has {} files and directories, and should have {}",
@@ -44,6 +49,46 @@ impl Check<'_> {
             self.problem(Object::from(&info.key), reason, repair);
         }
         self.not_whole().await
+    }
+
+    /// What differs from the layer it was unpacked of; nothing where it cannot be told.
+    async fn compared(&mut self, info: &SnapshotInfo) -> Result<Option<Vec<String>>> {
+        let mut layer = None;
+        for record in self.facts.of_snapshot(&info.key) {
+            // What was merged or compared is no layer's tree.
+            let Some(blob) = record.blob.as_ref().filter(|_| matches!(record.kind, Kind::Layer { .. }))
+            else {
+                continue;
+            };
+            let is_good = !self.facts.bad.contains(blob.descriptor.digest());
+            if is_good && self.manager.store().holds(&blob.descriptor).await? {
+                layer = Some(blob.clone());
+                break;
+            }
+        }
+        let Some(layer) = layer else { return Ok(None) };
+        let (store, snapshots) = (self.manager.store().clone(), Arc::clone(self.manager.snapshots()));
+        let (key, lacks_setuid, cancel) = (info.key.clone(), info.skipped.setuid > 0, self.cancel.clone());
+        let compared = blocking(
+            || self.what(),
+            move || {
+                let directory = snapshots.directory(&key)?;
+                let blob = store.open_file(&layer.descriptor)?;
+                compare(blob, &layer.diff_id, &directory, lacks_setuid, &cancel)
+            },
+        );
+        match compared.await {
+            Ok(compared) => {
+                self.found.compared += usize::from(compared.is_some());
+                Ok(compared)
+            }
+            Err(error @ Error::Cancelled { .. }) => Err(error),
+            // Pruned meanwhile, or a layer that is no longer taken: the tree is not to blame.
+            Err(error) => {
+                tracing::debug!(snapshot = %info.key, %error, "it cannot be compared with its layer");
+                Ok(None)
+            }
+        }
     }
 
     /// Directories that have the name of a snapshot and do not say what they are.
@@ -121,5 +166,14 @@ impl Check<'_> {
 
     pub(super) fn what(&self) -> What {
         What::new("verify", self.manager.root().path().display())
+    }
+}
+
+/// The first of what differs, and how much more there is.
+fn told(wrong: &[String]) -> String {
+    let first = wrong.first().cloned().unwrap_or_default();
+    match wrong.len() {
+        0 | 1 => first,
+        more => format!("{first}; and {} more", more - 1),
     }
 }

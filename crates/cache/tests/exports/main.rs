@@ -5,3 +5,5 @@ mod places;
 mod support;
 mod trees;
 mod verify;
+mod verify_sizes;
+mod verify_trees;

@@ -39,6 +39,15 @@ impl Cache {
         Self { dir, registry, manager }
     }
 
+    /// One whose snapshots are of this kind.
+    pub(crate) async fn kept_as(wanted: Wanted) -> Self {
+        let registry = TestRegistry::in_memory(HOST).await;
+        let dir = tempfile::tempdir().unwrap();
+        let settings = manager::Settings::default();
+        let manager = open_as(&dir.path().join("root"), &registry, settings, wanted).await;
+        Self { dir, registry, manager }
+    }
+
     /// A path beside nothing else.
     pub(crate) fn out(&self, name: &str) -> PathBuf {
         self.dir.path().join("out").join(name)
@@ -105,8 +114,24 @@ pub(crate) fn is_root() -> bool {
 
 /// Opens a cache on plain directories: these tests are about what is made of snapshots, not about their kinds.
 pub(crate) async fn open(path: &Path, registry: &TestRegistry, settings: manager::Settings) -> Manager {
+    open_as(path, registry, settings, Wanted::Plain).await
+}
+
+/// The kinds of snapshots that can be had here.
+pub(crate) fn kinds() -> Vec<Wanted> {
+    let dir = tempfile::tempdir().unwrap();
+    let is_any = snapshot::open(Places::below(dir.path()), Wanted::Overlay).is_ok();
+    if is_any { vec![Wanted::Plain, Wanted::Overlay] } else { vec![Wanted::Plain] }
+}
+
+async fn open_as(
+    path: &Path,
+    registry: &TestRegistry,
+    settings: manager::Settings,
+    wanted: Wanted,
+) -> Manager {
     let root = Root::open(path, RootSettings::default()).await.unwrap();
-    let snapshots = snapshot::open(Places::below(root.path()), Wanted::Plain).unwrap();
+    let snapshots = snapshot::open(Places::below(root.path()), wanted).unwrap();
     let client = client(registry);
     let components = Components {
         transfers: client.transfers().clone(),

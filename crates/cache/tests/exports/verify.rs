@@ -17,23 +17,23 @@ use oci_spec::image::Digest;
 use crate::support::{Cache, names};
 use crate::trees::layers;
 
-async fn verify(manager: &Manager) -> Verified {
+pub(crate) async fn verify(manager: &Manager) -> Verified {
     manager.verify(VerifyOptions::default(), &Access::anonymous()).await.unwrap()
 }
 
-async fn repair(manager: &Manager) -> Verified {
+pub(crate) async fn repair(manager: &Manager) -> Verified {
     manager.verify(VerifyOptions { repair: true }, &Access::anonymous()).await.unwrap()
 }
 
 /// The one problem there is.
 #[track_caller]
-fn only(verified: &Verified) -> &Problem {
+pub(crate) fn only(verified: &Verified) -> &Problem {
     let [problem] = verified.problems.as_slice() else { panic!("{:#?}", verified.problems) };
     problem
 }
 
 /// A cache with one image: blobs, and trees if `unpacked`.
-async fn filled(unpacked: bool) -> (Cache, Image) {
+pub(crate) async fn filled(unpacked: bool) -> (Cache, Image) {
     let cache = Cache::new().await;
     let image = cache.pull(&layers()).await;
     let top = image.top.as_ref().unwrap();
@@ -48,11 +48,11 @@ async fn filled(unpacked: bool) -> (Cache, Image) {
     (cache, image)
 }
 
-fn blob(cache: &Cache, digest: &Digest) -> PathBuf {
+pub(crate) fn blob(cache: &Cache, digest: &Digest) -> PathBuf {
     cache.manager.store().path(digest).unwrap()
 }
 
-fn flip(path: &Path, at: usize) {
+pub(crate) fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 1;
     fs::write(path, bytes).unwrap();
@@ -147,6 +147,35 @@ async fn a_manifest_that_is_gone_is_fetched_again() {
         assert!(verified.problems.iter().all(Problem::is_repaired), "{damage}: {:#?}", verified.problems);
         assert_eq!(cache.registry.lines().len(), 1, "the manifest, and nothing else");
         assert_eq!(verify(&cache.manager).await.problems, [], "{damage}");
+    }
+}
+
+/// A config is told as the blob that it is, and not as an image that makes no sense; it comes back with its image.
+#[tokio::test]
+async fn a_damaged_config_is_told_as_a_blob() {
+    for damage in ["flipped", "cut"] {
+        let (cache, image) = filled(false).await;
+        let layers: Vec<Digest> =
+            image.layers.iter().map(|layer| layer.descriptor.digest().clone()).collect();
+        let stored = cache.manager.store().list().unwrap().into_iter().map(|stored| stored.digest);
+        let config = stored.filter(|digest| digest != image.root.digest() && !layers.contains(digest)).last();
+        let config = config.unwrap();
+        drop(image);
+        let path = blob(&cache, &config);
+        match damage {
+            "flipped" => flip(&path, 5),
+            _ => fs::write(&path, &fs::read(&path).unwrap()[..20]).unwrap(),
+        }
+        let verified = verify(&cache.manager).await;
+        assert_eq!(only(&verified).object, Object::Blob(config.clone()), "{damage}");
+        cache.registry.reset();
+        let verified = repair(&cache.manager).await;
+        assert!(only(&verified).is_repaired(), "{damage}: {:#?}", verified.problems);
+        assert_eq!(verify(&cache.manager).await.problems, [], "{damage}");
+        cache.registry.reset();
+        let image = cache.pull_seeded().await;
+        cache.extract(&image, "tree").await.unwrap();
+        assert_eq!(cache.registry.requests(Kind::BlobGet), 1, "{damage}: the config alone");
     }
 }
 

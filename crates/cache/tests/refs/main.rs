@@ -14,6 +14,7 @@ mod mutable;
 mod once;
 mod processes;
 mod pruning;
+mod pruning_told;
 mod resuming;
 mod support;
 mod told;

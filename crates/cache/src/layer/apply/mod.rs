@@ -10,7 +10,7 @@ mod finish;
 mod links;
 mod make;
 mod meta;
-mod name;
+pub(super) mod name;
 mod parents;
 mod remove;
 mod whiteout;

@@ -2,7 +2,7 @@
 
 /// What a name asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(in crate::layer) enum Asked {
     /// The root itself.
     Root,
     /// A file of this name.
@@ -17,16 +17,16 @@ pub(super) enum Asked {
 
 /// A name below the root, in two parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(in crate::layer) struct Name {
     /// The directory, without slashes around it; empty for the root.
-    pub(super) parent: Vec<u8>,
+    pub(in crate::layer) parent: Vec<u8>,
     /// The last part.
-    pub(super) last: Vec<u8>,
+    pub(in crate::layer) last: Vec<u8>,
 }
 
 /// What is wrong with a name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(in crate::layer) enum Wrong {
     /// A rule of ours is against it.
     Refused(&'static str),
     /// No file can be called that.
@@ -42,7 +42,7 @@ const LONGEST: usize = 255;
 const MOST: usize = 4096;
 
 /// Decides what a name asks for (image-spec layer.md, "Whiteouts").
-pub(super) fn asked(path: &[u8]) -> Result<Asked, Wrong> {
+pub(in crate::layer) fn asked(path: &[u8]) -> Result<Asked, Wrong> {
     let mut parts = parts(path)?;
     let Some(last) = parts.pop() else { return Ok(Asked::Root) };
     if parts.iter().any(|part| part.starts_with(META)) {
@@ -66,7 +66,7 @@ pub(super) fn asked(path: &[u8]) -> Result<Asked, Wrong> {
 }
 
 /// The target of a hard link, relative to the root.
-pub(super) fn target(path: &[u8]) -> Result<Name, Wrong> {
+pub(in crate::layer) fn target(path: &[u8]) -> Result<Name, Wrong> {
     let mut parts = parts(path)?;
     if parts.iter().any(|part| is_mark(part)) {
         return Err(Wrong::Invalid("it links to a whiteout"));
@@ -95,12 +95,12 @@ fn parts(path: &[u8]) -> Result<Vec<&[u8]>, Wrong> {
 }
 
 /// A name in a directory.
-pub(super) fn join(parent: &[u8], last: &[u8]) -> Vec<u8> {
+pub(in crate::layer) fn join(parent: &[u8], last: &[u8]) -> Vec<u8> {
     if parent.is_empty() { last.to_vec() } else { [parent, b"/", last].concat() }
 }
 
 /// The directory that has this; nothing for the root.
-pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
+pub(in crate::layer) fn parent(path: &[u8]) -> Option<&[u8]> {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => path.get(..slash),
         None => (!path.is_empty()).then_some(&[]),
@@ -108,7 +108,7 @@ pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
 }
 
 /// The last part of a name.
-pub(super) fn last(path: &[u8]) -> &[u8] {
+pub(in crate::layer) fn last(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
