@@ -46,10 +46,12 @@ impl Check<'_> {
         for Stored { digest, size, .. } in &self.facts.stored {
             let said = self.facts.of_blob(digest).filter_map(|record| record.blob.as_ref());
             let other = said.map(|blob| blob.descriptor.size()).find(|said| said != size);
-            if let Some(other) = other
-                && !wrong.iter().any(|(known, _)| known == digest)
-            {
-                wrong.push((digest.clone(), format!("it has {size} bytes, and a record says {other}")));
+            let Some(other) = other else { continue };
+            // It says more than another digest does: the blob was cut, or something was added.
+            let reason = format!("it has {size} bytes, and a record says {other}");
+            match wrong.iter_mut().find(|(known, _)| known == digest) {
+                Some((_, known)) => *known = reason,
+                None => wrong.push((digest.clone(), reason)),
             }
         }
         wrong.sort_by(|one, other| one.0.as_ref().cmp(other.0.as_ref()));
