@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use lazyblob::cache::prune::Filter;
 use lazyblob::remote::buildcache::Form;
 use lazyblob::remote::copy::Platform;
@@ -32,6 +32,7 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// How progress is shown on standard error.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "MODE")]
@@ -175,6 +176,7 @@ pub(crate) enum Command {
     /// Extracts the files of an image to a directory that is absent or empty.
     Extract(ExtractArgs),
     /// Mounts the files of an image; without arguments, lists the mounts.
+    #[command(override_usage = "lazyblob mount [OPTIONS] [REF DIR]")]
     Mount(MountArgs),
     /// Takes a mount away, and what was written there.
     Unmount(UnmountArgs),
@@ -199,6 +201,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct PullArgs {
     /// The image: HOST/REPO[:TAG][@DIGEST].
+    #[arg(value_parser = in_registry)]
     pub(crate) reference: Reference,
     /// The platform whose manifest and config come along; this machine's if not said.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
@@ -244,7 +247,8 @@ pub(crate) struct DuArgs {
     /// Lists records, the one used last in the first place.
     #[arg(long)]
     pub(crate) records: bool,
-    /// Only records that this is true of (several: all of them).
+    /// Only records that this is true of (several: all of them). Keys: id, parent, description (a part of it), type, and
+    /// mutable, inuse, shared (some name needs it), lazy, which are true or false.
     #[arg(long, value_name = "KEY=VALUE", value_parser = str::parse::<Filter>)]
     pub(crate) filter: Vec<Filter>,
 }
@@ -334,7 +338,7 @@ pub(crate) struct ServeArgs {
     /// Users and bcrypt passwords, as `htpasswd -B` writes them.
     #[arg(long, value_name = "FILE", conflicts_with = "anonymous")]
     pub(crate) htpasswd: Option<PathBuf>,
-    /// Lets anybody read and write.
+    /// Lets anybody read, and write unless it is the cache that is served (--store).
     #[arg(long)]
     pub(crate) anonymous: bool,
     /// Certificate chain, PEM.
@@ -362,6 +366,21 @@ pub(crate) struct LogoutArgs {
     pub(crate) host: String,
 }
 
+/// Parses the command line once more, to say of each command how it is used without the options that happen to have been
+/// given, or to come from the environment.
+pub(super) fn with_plain_usage() -> Result<Cli, clap::Error> {
+    let mut built = Cli::command();
+    built.build();
+    let mut command = Cli::command();
+    // The one for help is made by building, and is in `built` alone.
+    for each in built.get_subcommands_mut().filter(|each| each.get_name() != "help") {
+        let usage = each.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").trim_end().to_owned();
+        command = command.mut_subcommand(each.get_name(), |own| own.override_usage(usage));
+    }
+    Cli::from_arg_matches(&command.try_get_matches()?)
+}
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
@@ -386,8 +405,37 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// A name in the cache, with or without the word for it.
-pub(super) fn stored(text: &str) -> Result<Reference, lazyblob::remote::Error> {
-    text.strip_prefix("store:").unwrap_or(text).parse()
+pub(super) fn stored(text: &str) -> Result<Reference, String> {
+    if is_local(text) {
+        return Err(format!(
+            "`{text}` is not in the cache: `lazyblob copy {text} store:REF` brings it there"
+        ));
+    }
+    parsed(text.strip_prefix("store:").unwrap_or(text))
+}
+
+/// A name in a registry.
+fn in_registry(text: &str) -> Result<Reference, String> {
+    if let Some(name) = text.strip_prefix("store:") {
+        return Err(format!(
+            "`{name}` is named as one that is in the cache already, and pulls come from registries: `lazyblob pull {name}`"
+        ));
+    }
+    if is_local(text) {
+        return Err(format!(
+            "pulls come from registries: `lazyblob copy {text} store:REF` brings it into the cache"
+        ));
+    }
+    parsed(text)
+}
+
+/// Whether it is written as a layout or an archive.
+fn is_local(text: &str) -> bool {
+    ["oci:", "oci-archive:", "docker-archive:"].iter().any(|kind| text.starts_with(kind))
+}
+
+fn parsed(text: &str) -> Result<Reference, String> {
+    text.parse().map_err(|error: lazyblob::remote::Error| error.to_string())
 }
 
 pub(super) fn concurrency(text: &str) -> Result<usize, String> {
@@ -403,7 +451,6 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 

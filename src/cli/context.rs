@@ -1,5 +1,6 @@
 //! What every command works with, made of the global options.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -139,6 +140,20 @@ impl Context {
         self.root.manager(&self.registry, &self.watch).await
     }
 
+    /// Whether there is no cache yet: who only looks makes none, and is told.
+    pub(crate) fn has_no_cache(&self) -> Result<bool, Failure> {
+        let missing = self.root.missing()?;
+        if let Some(path) = &missing {
+            self.watch.tell(&format!("there is no cache at {}", path.display()));
+        }
+        Ok(missing.is_some())
+    }
+
+    /// Where the blobs of the cache are, if it was opened.
+    pub(crate) fn store(&self) -> Option<PathBuf> {
+        self.root.layout().map(|layout| layout.root().to_owned())
+    }
+
     /// On whose behalf blobs come into the cache on their way to somewhere else: they are counted, and shown there.
     pub(crate) fn in_passing(&self) -> Access {
         self.access.clone().watched_by(Arc::new(InPassing::new(&self.watch, self.ends().1)))
@@ -257,7 +272,7 @@ impl Context {
 
     /// Waits for all work to end, but not for ever.
     pub(crate) async fn close(&self) {
-        self.watch.end();
+        self.watch.close();
         let all = async {
             self.root.close(&self.watch).await;
             self.registry.close().await;

@@ -1,12 +1,22 @@
 //! How a run ends: the one place that makes exit codes and hints of errors.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use lazyblob::cache;
-use lazyblob::remote::Error;
+use lazyblob::remote::{Error, Mismatch};
 
 /// What to do about a host that was spoken to in the clear.
 const SPEAK_TLS: &str = "speak TLS to it with --tls HOST";
+
+/// What to do about damage in the cache.
+pub(crate) const REPAIR: &str = "the cache is damaged: `lazyblob verify --repair` mends what can be mended";
+
+/// What to do about a layer that cannot be unpacked.
+const TELL_APART: &str = "the image is malformed, or the cache is damaged: `lazyblob verify` says which, and mends it with --repair";
+
+/// What to do about what was in the cache and is nowhere any more.
+const AGAIN: &str = "`lazyblob verify` says what is missing; pull or copy the image into the cache again";
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -63,16 +73,20 @@ impl Failure {
         })
     }
 
-    /// What to do about it, where there is something.
-    pub(crate) fn hint(&self) -> Option<String> {
+    /// What to do about it, where there is something. `store` is where the blobs of the cache are, if it was opened.
+    pub(crate) fn hint(&self, store: Option<&Path>) -> Option<String> {
         let error = match self {
             Self::Remote(error) => error,
             Self::Cache(error) => match error.root() {
                 cache::Error::Remote(error) => error,
-                _ => return None,
+                error => return cache_hint(error),
             },
             _ => return None,
         };
+        let is_integrity = matches!(error.root(), Error::Integrity { .. });
+        if is_integrity && store.is_some_and(|store| error.to_string().contains(&*store.to_string_lossy())) {
+            return Some(REPAIR.to_owned());
+        }
         match error.root() {
             Error::RateLimited { quota: true, .. } => {
                 Some("a quota is used up: log in, wait, or use a mirror (--hosts-dir)".to_owned())
@@ -101,6 +115,20 @@ impl Failure {
             }
             _ => None,
         }
+    }
+}
+
+fn cache_hint(error: &cache::Error) -> Option<String> {
+    match error {
+        // A layer that comes from elsewhere was held against its digest on the way.
+        cache::Error::Integrity { mismatch: Mismatch::DiffId { .. }, .. } => Some(TELL_APART.to_owned()),
+        cache::Error::Invalid { what, .. } if what.operation == "unpack layer" => Some(TELL_APART.to_owned()),
+        cache::Error::Integrity { .. } => Some(REPAIR.to_owned()),
+        cache::Error::Lost { .. } => Some(AGAIN.to_owned()),
+        cache::Error::NotFound { reason, .. } if reason.contains("nothing is known of where it was") => {
+            Some(AGAIN.to_owned())
+        }
+        _ => None,
     }
 }
 

@@ -18,6 +18,7 @@ mod store_backend;
 mod table;
 mod unfinished;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -33,6 +34,8 @@ pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            let error =
+                if error.use_stderr() { args::with_plain_usage().err().unwrap_or(error) } else { error };
             // Help and version are asked for and go to standard output; clap knows which is which.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
@@ -53,7 +56,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) => failure.code(),
         Err(failure) => {
-            report(&failure, as_json);
+            report(&failure, as_json, None);
             failure.code()
         }
     }
@@ -81,7 +84,7 @@ async fn run(cli: Cli) -> Result<Result<(), Failure>, Failure> {
     context.close().await;
     if let Err(failure) = &outcome {
         let as_json = cli.global.progress == ProgressMode::Json;
-        report(failure, as_json);
+        report(failure, as_json, context.store().as_deref());
         for (layout, partials) in context.left_behind().await {
             context.watch().say(&unfinished::stays(&layout, &partials));
         }
@@ -93,18 +96,17 @@ async fn run(cli: Cli) -> Result<Result<(), Failure>, Failure> {
 }
 
 /// The last line of a run that failed.
-fn report(failure: &Failure, as_json: bool) {
+fn report(failure: &Failure, as_json: bool, store: Option<&Path>) {
     if matches!(failure, Failure::ClosedPipe) {
         return;
     }
+    let hint = failure.hint(store);
     if as_json {
-        output::note(
-            &json!({"type": "error", "message": failure.to_string(), "hint": failure.hint()}).to_string(),
-        );
+        output::note(&json!({"type": "error", "message": failure.to_string(), "hint": hint}).to_string());
         return;
     }
     output::note(&format!("lazyblob: {failure}"));
-    if let Some(hint) = failure.hint() {
+    if let Some(hint) = hint {
         output::note(&format!("  {hint}"));
     }
 }

@@ -35,3 +35,20 @@ pub(crate) fn note(line: &str) {
     let mut err = std::io::stderr().lock();
     let _ = writeln!(err, "{line}");
 }
+
+/// `1 name`, `2 names`.
+pub(crate) fn counted(count: impl TryInto<u64>, one: &str, many: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        let said = [0, 1, 2].map(|count| counted(count, "name", "names"));
+        assert_eq!(said, ["0 names", "1 name", "2 names"]);
+    }
+}

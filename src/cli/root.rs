@@ -49,11 +49,22 @@ impl Root {
         self.manager.get_or_try_init(|| self.open(registry, watch)).await
     }
 
+    /// Where the cache is to be, if there is nothing yet.
+    pub(super) fn missing(&self) -> Result<Option<PathBuf>, Failure> {
+        let path = self.path()?;
+        let looked = std::fs::symlink_metadata(&path);
+        Ok(looked.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound).then_some(path))
+    }
+
+    fn path(&self) -> Result<PathBuf, Failure> {
+        match &self.asked {
+            Some(path) => Ok(path.clone()),
+            None => default(),
+        }
+    }
+
     async fn open(&self, registry: &Registry, watch: &Watch) -> Result<Manager, Failure> {
-        let path = match &self.asked {
-            Some(path) => path.clone(),
-            None => default()?,
-        };
+        let path = self.path()?;
         let settings = RootSettings { holder: Some(self.holder), ..RootSettings::default() };
         let root = cache::Root::open(path, settings).await?;
         root.removed().iter().for_each(|removed| watch.say(&removed.to_string()));

@@ -46,7 +46,7 @@ pub(crate) struct MountArgs {
     /// The image in the cache; pulled lazily if it is not there.
     #[arg(value_name = "REF", value_parser = super::args::stored, requires = "dir")]
     pub(crate) reference: Option<Reference>,
-    /// Where; made if it does not exist.
+    /// Where: an empty directory, or made if it does not exist.
     pub(crate) dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) image: ImageArgs,
@@ -80,7 +80,8 @@ pub(crate) struct PruneArgs {
     /// Keeps so many bytes of what was used last: 500M, 10G.
     #[arg(long, value_name = "N", value_parser = bytes)]
     pub(crate) keep_bytes: Option<u64>,
-    /// Only what this is true of (several: all of them).
+    /// Only what this is true of (several: all of them). Keys: id, parent, description (a part of it), type, and mutable,
+    /// inuse, shared (some name needs it), lazy, which are true or false.
     #[arg(long, value_name = "KEY=VALUE", value_parser = str::parse::<Filter>)]
     pub(crate) filter: Vec<Filter>,
     /// Looks and tells, and removes nothing.

@@ -20,7 +20,9 @@ pub struct Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.host, self.repository)
+        // A local place is written as it is on the command line.
+        let between = if matches!(&*self.host, "oci" | "oci-archive" | "docker-archive") { ':' } else { '/' };
+        write!(f, "{}{between}{}", self.host, self.repository)
     }
 }
 
@@ -75,5 +77,20 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Repositories of registries that are known to have `blob`: where a target may mount it from. Costs nothing.
     fn seen_at(&self, _blob: &Descriptor) -> Vec<Origin> {
         self.host().map(|_| self.origin()).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_written_as_it_is_asked_for() {
+        let at = |host: &str, repository: &str| {
+            Origin { host: host.to_owned(), repository: repository.to_owned() }.to_string()
+        };
+        assert_eq!(at("h.test:5000", "team/app"), "h.test:5000/team/app");
+        assert_eq!(at("oci", "/a/b"), "oci:/a/b");
+        assert_eq!(at("docker-archive", "a.tar"), "docker-archive:a.tar");
     }
 }

@@ -1,7 +1,7 @@
 //! `lazyblob du`: what the cache takes.
 
 use indicatif::HumanBytes;
-use lazyblob::cache::prune::{Entry, Totals};
+use lazyblob::cache::prune::{Entry, Totals, Usage};
 use lazyblob::remote::error::printable;
 use serde_json::{Value, json};
 
@@ -15,7 +15,10 @@ const TOTALS: [&str; 2] = ["WHAT", "SIZE"];
 
 /// Sums, or a line for each record.
 pub(super) async fn run(args: DuArgs, context: &Context) -> Result<(), Failure> {
-    let usage = context.manager().await?.usage(&args.filter).await?;
+    let usage = match context.has_no_cache()? {
+        true => Usage::default(),
+        false => context.manager().await?.usage(&args.filter).await?,
+    };
     if context.json() {
         let records: Vec<Value> = usage.entries.iter().map(document).collect();
         return output::json(&json!({"total": sums(&usage.totals), "records": records}));

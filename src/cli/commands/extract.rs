@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::args::ExtractArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
+use crate::cli::output::counted;
 use crate::cli::{image, output};
 
 /// Extracts.
@@ -15,7 +16,9 @@ pub(super) async fn run(args: ExtractArgs, context: &Context) -> Result<(), Fail
     let image = image::files(context, &args.reference, args.image).await?;
     let options = ExtractOptions { keep_setuid: args.keep_setuid, ..ExtractOptions::default() };
     let manager = context.manager().await?;
-    let extracted = image.extract_to(manager, &args.dir, options, context.access()).await?;
+    let unpacking = format!("unpacking {}", counted(image.layers.len(), "layer", "layers"));
+    let extracted = image.extract_to(manager, &args.dir, options, context.access());
+    let extracted = context.watch().during(&unpacking, extracted).await?;
     context.watch().end();
     let Extracted { entries, bytes, skipped } = extracted;
     if context.json() {
@@ -31,11 +34,11 @@ pub(super) async fn run(args: ExtractArgs, context: &Context) -> Result<(), Fail
     }
     let (dir, size) = (args.dir.display(), HumanBytes(bytes));
     let left_out = left_out(skipped);
-    match &left_out {
-        None => context.watch().say(&format!("{dir}: {entries} files and directories, {size}")),
-        Some(what) => {
-            context.watch().say(&format!("{dir}: {entries} files and directories, {size}; left out: {what}"));
-        }
+    let made = counted(entries, "file or directory", "files and directories");
+    context.watch().tell(&format!("{dir}: {made}, {size}"));
+    // What is not as the image has it is a warning.
+    if let Some(what) = &left_out {
+        context.watch().say(&format!("{dir}: left out: {what}"));
     }
     match left_out {
         Some(what) if args.strict => Err(Failure::Incomplete(format!("{dir} lacks {what} (--strict)"))),
@@ -55,8 +58,7 @@ fn left_out(skipped: Skipped) -> Option<String> {
         (skipped.xattrs, "extended attribute", "extended attributes"),
     ];
     let some = counts.iter().filter(|(count, ..)| *count > 0);
-    let words: Vec<String> =
-        some.map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many })).collect();
+    let words: Vec<String> = some.map(|(count, one, many)| counted(*count, one, many)).collect();
     (!words.is_empty()).then(|| words.join(", "))
 }
 

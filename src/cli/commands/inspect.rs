@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use indicatif::HumanBytes;
+use lazyblob::cache;
 use lazyblob::remote::error::printable;
 use lazyblob::remote::{Descriptor, Location, Manifest};
 use serde_json::{Value, json};
@@ -15,6 +16,12 @@ use crate::cli::{output, unfinished};
 
 /// Shows a manifest.
 pub(super) async fn run(args: InspectArgs, context: &Context) -> Result<(), Failure> {
+    if let Location::Store(reference) = &args.location
+        && context.has_no_cache()?
+    {
+        let error = cache::Error::not_found("open image", reference, "there is no cache yet");
+        return Err(error.into());
+    }
     let (source, name) = context.source(&args.location, None).await?;
     let manifest = source.manifest(&name).await?;
     if args.raw {

@@ -25,6 +25,7 @@ fn image(image: &AboutImage) -> Value {
         "manifest": image.manifest.digest(),
         "platform": image.platform,
         "config": image.config.as_ref().map(blob),
+        "damage": image.damage,
         "layers": image.layers.iter().map(blob).collect::<Vec<_>>(),
         "created": image.created.map(|at| at / 1000),
         "used": image.used.map(|used| json!({"at": used.at / 1000, "count": used.count})),
@@ -65,6 +66,9 @@ pub(super) fn add(text: &mut String, about: &About) {
         {
             let _ = writeln!(text, "    {what:6} {} {}", blob.descriptor.digest(), state(blob));
         }
+    }
+    for damage in about.images.iter().filter_map(|image| image.damage.as_deref()) {
+        let _ = writeln!(text, "  damaged {}", printable(damage));
     }
     for manifest in &about.absent {
         let _ = writeln!(text, "  image   {} not pulled", manifest.digest());

@@ -34,7 +34,7 @@ pub(super) async fn login(args: LoginArgs, context: &Context) -> Result<(), Fail
     if !asked {
         context.watch().say(&format!("{} asks for no credentials; they are kept unchecked", args.host));
     }
-    context.watch().say(&format!("logged in to {} as {username}", args.host));
+    context.watch().tell(&format!("logged in to {} as {username}", args.host));
     Ok(())
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn logout(args: LogoutArgs, context: &Context) -> Result<(), Fa
         return output::json(&json!({"host": args.host, "removed": known}));
     }
     let said = if known { "logged out of" } else { "no credentials were kept for" };
-    context.watch().say(&format!("{said} {}", args.host));
+    context.watch().tell(&format!("{said} {}", args.host));
     Ok(())
 }
 

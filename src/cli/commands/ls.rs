@@ -9,17 +9,24 @@ use serde_json::{Value, json};
 
 use super::inspect::kind;
 use crate::cli::context::Context;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Failure, REPAIR};
 use crate::cli::{output, table};
 
 const HEAD: [&str; 7] = ["NAME", "DIGEST", "KIND", "SIZE", "LAZY", "CREATED", "USED"];
 
 /// A line for each name. An image that cannot be read has one that says so.
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+    if context.has_no_cache()? {
+        return if context.json() { output::json(&json!([])) } else { table::show(HEAD, &[]) };
+    }
     let manager = context.manager().await?;
     let (mut documents, mut rows) = (Vec::new(), Vec::new());
     for named in manager.names().await? {
         let about = manager.about(&named.reference).await;
+        if let Ok(about) = &about {
+            let damage = about.images.iter().filter_map(|image| image.damage.as_deref());
+            damage.for_each(|damage| say_damage(context, &named, damage));
+        }
         match about {
             Ok(about) if context.json() => documents.push(document(&about)),
             Ok(about) => rows.push(row(&about)),
@@ -27,7 +34,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
             Err(_) if is_gone(manager, &named).await => {}
             Err(error) => {
                 let name = named.reference.to_string();
-                context.watch().say(&format!("lazyblob: {error}"));
+                say_damage(context, &named, &error.to_string());
                 let digest = named.root.digest();
                 documents.push(json!({"reference": name, "digest": digest, "error": error.to_string()}));
                 let unknown = || "?".to_owned();
@@ -40,6 +47,11 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
         return output::json(&documents);
     }
     table::show(HEAD, &rows)
+}
+
+fn say_damage(context: &Context, named: &Named, damage: &str) {
+    let name = &named.reference;
+    context.watch().say(&format!("lazyblob: {name}: {damage}\n  {REPAIR}"));
 }
 
 async fn is_gone(manager: &Manager, named: &Named) -> bool {

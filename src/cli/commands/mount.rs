@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use crate::cli::args::MountArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
-use crate::cli::{image, output};
+use crate::cli::{image, output, table};
+
+const HEAD: [&str; 4] = ["DIRECTORY", "MODE", "STATE", "IMAGE"];
 
 /// Mounts, or lists.
 pub(super) async fn run(args: MountArgs, context: &Context) -> Result<(), Failure> {
@@ -31,7 +33,7 @@ pub(super) async fn run(args: MountArgs, context: &Context) -> Result<(), Failur
             "mode": mode(record.mode),
         }));
     }
-    context.watch().say(&format!("{reference} is at {} ({})", record.dir.display(), mode(record.mode)));
+    context.watch().tell(&format!("{reference} is at {} ({})", record.dir.display(), mode(record.mode)));
     Ok(())
 }
 
@@ -40,17 +42,24 @@ async fn list(context: &Context) -> Result<(), Failure> {
     if context.json() {
         return output::json(&mounts.iter().map(document).collect::<Vec<_>>());
     }
-    let mut text = String::new();
-    for Mounted { record, state } in &mounts {
-        let dir = record.dir.display().to_string();
-        text += &format!("{} {} {state}\n", printable(&dir), mode(record.mode));
-    }
-    output::lines(&text)
+    table::show(HEAD, &mounts.iter().map(row).collect::<Vec<_>>())
+}
+
+fn row(Mounted { record, state }: &Mounted) -> [String; 4] {
+    let dir = record.dir.display().to_string();
+    let image = record.image.as_deref().unwrap_or("-");
+    [
+        printable(&dir).into_owned(),
+        mode(record.mode).to_owned(),
+        state.to_string(),
+        printable(image).into_owned(),
+    ]
 }
 
 fn document(Mounted { record, state }: &Mounted) -> Value {
     json!({
         "directory": record.dir,
+        "reference": record.image,
         "mode": mode(record.mode),
         "state": state.to_string(),
         "live": state.is_live(),

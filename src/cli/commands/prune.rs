@@ -1,6 +1,7 @@
 //! `lazyblob prune`: what nobody needs goes.
 
 use indicatif::HumanBytes;
+use lazyblob::cache::Manager;
 use lazyblob::cache::prune::{PruneOptions, Pruned, Space};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -8,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::args::PruneArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
-use crate::cli::output;
+use crate::cli::output::{self, counted};
 
 /// Prunes.
 pub(super) async fn run(args: PruneArgs, context: &Context) -> Result<(), Failure> {
@@ -22,11 +23,51 @@ pub(super) async fn run(args: PruneArgs, context: &Context) -> Result<(), Failur
     let cancel = CancellationToken::new();
     // Who is interrupted lets the turn that has begun come to its end, and begins no other.
     let _interrupted = cancel.clone().drop_guard();
-    let pruned = context.manager().await?.prune(&options, &cancel).await?;
+    let manager = context.manager().await?;
+    let pruned = manager.prune(&options, &cancel).await?;
+    let kept = if args.all { Some(Kept::of(manager, &options).await?) } else { None };
     if context.json() {
-        return output::json(&document(&pruned, args.dry_run));
+        let mut document = document(&pruned, args.dry_run);
+        if let Some(Kept { mounts, in_use }) = kept {
+            document["kept"] = json!({"mounts": mounts, "inUse": in_use});
+        }
+        return output::json(&document);
     }
-    output::lines(&text(&pruned, args.dry_run))
+    output::lines(&text(&pruned, args.dry_run))?;
+    if let Some(Kept { mounts, in_use }) = kept {
+        if mounts > 0 {
+            let what = counted(mounts, "mount keeps what it shows", "mounts keep what they show");
+            context
+                .watch()
+                .tell(&format!("{what}: `lazyblob mount` lists them, `lazyblob unmount DIR` ends one"));
+        }
+        if in_use > 0 {
+            let what = counted(
+                in_use,
+                "record stays: a mount or another process uses it",
+                "records stay: mounts or other processes use them",
+            );
+            context.watch().tell(&what);
+        }
+    }
+    Ok(())
+}
+
+/// What stayed because of somebody.
+struct Kept {
+    /// Mounts that exist.
+    mounts: usize,
+    /// Records in use that would have been candidates.
+    in_use: usize,
+}
+
+impl Kept {
+    async fn of(manager: &Manager, options: &PruneOptions) -> Result<Self, Failure> {
+        let live = manager.mounts().await?.iter().filter(|mounted| mounted.state.is_live()).count();
+        let usage = manager.usage(&options.filters).await?;
+        let in_use = usage.entries.iter().filter(|entry| entry.in_use).count();
+        Ok(Self { mounts: live, in_use })
+    }
 }
 
 fn document(pruned: &Pruned, dry_run: bool) -> Value {
@@ -57,13 +98,16 @@ fn text(pruned: &Pruned, dry_run: bool) -> String {
     let would = if dry_run { "would remove" } else { "removed" };
     let Pruned { records, lightened, blobs, snapshots, partials, bytes, trash, .. } = pruned;
     let mut text = format!(
-        "{would} {} records, {blobs} blobs, {snapshots} snapshots, {partials} unfinished blobs: {}",
-        records.len(),
+        "{would} {}, {}, {}, {}: {}",
+        counted(records.len(), "record", "records"),
+        counted(*blobs, "blob", "blobs"),
+        counted(*snapshots, "snapshot", "snapshots"),
+        counted(*partials, "unfinished blob", "unfinished blobs"),
         HumanBytes(*bytes)
     );
     if !lightened.is_empty() {
-        text +=
-            &format!("\n{} layers {} lazy", lightened.len(), if dry_run { "would become" } else { "became" });
+        let layers = counted(lightened.len(), "layer", "layers");
+        text += &format!("\n{layers} {} lazy", if dry_run { "would become" } else { "became" });
     }
     if *trash > 0 {
         text += &format!("\n{} of what was removed before", HumanBytes(*trash));

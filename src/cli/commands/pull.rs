@@ -1,5 +1,7 @@
 //! `lazyblob pull REF`: manifest and config; the layers only if they are asked for.
 
+use std::time::Instant;
+
 use lazyblob::cache::Manager;
 use lazyblob::cache::image::{AboutBlob, Image, Pulled};
 use serde_json::{Value, json};
@@ -7,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::args::PullArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
+use crate::cli::output::counted;
 use crate::cli::{image, output};
 
 /// Pulls.
@@ -49,13 +52,15 @@ async fn unpack(context: &Context, manager: &Manager, image: &Image) -> Result<(
     let Some(top) = image.files()? else { return Ok(()) };
     let mut layers = layers(manager, image).await?;
     layers.retain(|layer| !layer.unpacked);
-    match layers.len() {
-        0 => {}
-        1 => context.watch().say("unpacking 1 layer"),
-        many => context.watch().say(&format!("unpacking {many} layers")),
-    }
     context.access().progress.expect(layers.iter().filter(|layer| !layer.local).count());
-    Ok(top.extract(context.access()).await?)
+    if layers.is_empty() {
+        return Ok(top.extract(context.access()).await?);
+    }
+    let (layers, began) = (counted(layers.len(), "layer", "layers"), Instant::now());
+    context.watch().during(&format!("unpacking {layers}"), top.extract(context.access())).await?;
+    context.watch().end();
+    context.watch().tell(&format!("{layers} unpacked in {:.1} s", began.elapsed().as_secs_f64()));
+    Ok(())
 }
 
 /// What there is of its layers now.

@@ -85,7 +85,7 @@ pub(super) fn finish(
                 output::json(&document)?;
             }
             for target in &done {
-                context.watch().say(&format!("lazyblob: {target} done"));
+                context.watch().tell(&format!("lazyblob: {target} done"));
             }
             Err(Failure::Partly { done: done.len(), all })
         }

@@ -15,7 +15,7 @@ pub(super) async fn run(args: RmArgs, context: &Context) -> Result<(), Failure> 
     for reference in &args.references {
         match manager.remove_name(reference).await {
             Ok(digest) => {
-                context.watch().say(&format!("{reference} removed"));
+                context.watch().tell(&format!("{reference} removed"));
                 removed.push(json!({"reference": reference.to_string(), "digest": digest}));
             }
             Err(error) => {
@@ -30,7 +30,7 @@ pub(super) async fn run(args: RmArgs, context: &Context) -> Result<(), Failure> 
     if let Some(error) = first.take_if(|_| removed.is_empty()) {
         return Err(error.into());
     }
-    context.watch().say("what no name needs any more takes space until `lazyblob prune`");
+    context.watch().tell("what no name needs any more takes space until `lazyblob prune`");
     let done = removed.len();
     if context.json() {
         let mut document = json!({"removed": removed});

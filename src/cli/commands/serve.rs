@@ -65,7 +65,7 @@ async fn listen(
     let signals = Signals::listen()?;
     // The address is what a script waits for; port 0 is any free one.
     output::lines(&format!("{scheme}://{}", front.address()))?;
-    context.watch().say(&format!("serving {place}; Ctrl-C ends it"));
+    context.watch().tell(&format!("serving {place}; Ctrl-C ends it"));
     let signal = signals.first().await;
     front.close(GRACE).await;
     Err(Failure::Interrupted(signal))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::args::VerifyArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
-use crate::cli::output;
+use crate::cli::output::{self, counted};
 
 /// Verifies.
 pub(super) async fn run(args: VerifyArgs, context: &Context) -> Result<(), Failure> {
@@ -20,17 +20,26 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Result<(), Failu
     } else {
         output::lines(&text(&verified))?;
     }
-    outcome(&verified)
+    outcome(&verified, args.repair)
 }
 
 /// Damage that remains is an error: 6, or 7 where some of it was mended.
-fn outcome(verified: &Verified) -> Result<(), Failure> {
+fn outcome(verified: &Verified, repaired: bool) -> Result<(), Failure> {
     let damage = || verified.problems.iter().filter(|problem| !problem.is_leftover);
     let remaining = damage().filter(|problem| problem.remains()).count();
     let mended = damage().count() - remaining;
     match (remaining, mended) {
         (0, _) => Ok(()),
-        (left, 0) => Err(Failure::Damaged(format!("{left} of the cache's things are damaged"))),
+        (left, 0) if !repaired => {
+            let left = counted(left, "thing in the cache is", "things in the cache are");
+            Err(Failure::Damaged(format!(
+                "{left} damaged: `lazyblob verify --repair` mends what can be mended"
+            )))
+        }
+        (left, 0) => Err(Failure::Damaged(format!(
+            "{} damaged",
+            counted(left, "thing in the cache is", "things in the cache are")
+        ))),
         (left, mended) => Err(Failure::Incomplete(format!("{mended} mended, {left} still damaged"))),
     }
 }
@@ -72,9 +81,13 @@ fn text(verified: &Verified) -> String {
         text += &format!("{}\n", printable(&problem.to_string()));
     }
     text += &format!(
-        "{blobs} blobs ({}), {names} names, {records} records, {snapshots} snapshots ({compared} \
-         held against their layers), {partials} unfinished blobs: ",
-        HumanBytes(*bytes)
+        "{} ({}), {}, {}, {} ({compared} held against their layers), {}: ",
+        counted(*blobs, "blob", "blobs"),
+        HumanBytes(*bytes),
+        counted(*names, "name", "names"),
+        counted(*records, "record", "records"),
+        counted(*snapshots, "snapshot", "snapshots"),
+        counted(*partials, "unfinished blob", "unfinished blobs"),
     );
     let damaged = problems.iter().filter(|problem| !problem.is_leftover).count();
     text + &if damaged == 0 { "clean".to_owned() } else { format!("{damaged} damaged") }

@@ -65,6 +65,11 @@ impl Show for Lines {
         output::note(message);
     }
 
+    fn doing(&self, what: Option<&str>) {
+        self.with(|tally, now| tally.doing(what, now));
+        self.speak_from_now_on();
+    }
+
     fn end(&self) {
         drop(self.ticker.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(line) = self.with(|tally, now| std::mem::take(tally).outcome(now)) {

@@ -10,7 +10,7 @@ mod ticker;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lazyblob::remote::progress::{State, retrying, seconds_left};
@@ -28,6 +28,12 @@ pub(crate) trait Show: Send + Sync + std::fmt::Debug {
     fn advance(&self, blob: &Descriptor, position: u64);
     fn finish(&self, blob: &Descriptor, state: State);
     fn note(&self, message: &str);
+    /// What is no more than worth knowing.
+    fn tell(&self, message: &str) {
+        self.note(message);
+    }
+    /// From now on this is done, beside whatever moves; it is over when nothing is said.
+    fn doing(&self, _what: Option<&str>) {}
     /// Everything has been shown; what is on the screen only while things move goes.
     fn end(&self) {}
 }
@@ -41,6 +47,10 @@ pub(crate) struct Watch {
     mounted: AtomicU64,
     moved: AtomicU64,
     passed: AtomicU64,
+    /// Whether programs read what is shown: they get every end.
+    for_programs: bool,
+    /// The run has ended, and said what it came to: what is stopped now has no line.
+    over: AtomicBool,
 }
 
 impl Watch {
@@ -56,7 +66,8 @@ impl Watch {
             ProgressMode::Quiet => Box::new(Quiet),
         };
         let [retries, present, mounted, moved, passed] = Default::default();
-        Arc::new(Self { show, retries, present, mounted, moved, passed })
+        let (for_programs, over) = (mode == ProgressMode::Json, AtomicBool::new(false));
+        Arc::new(Self { show, retries, present, mounted, moved, passed, for_programs, over })
     }
 
     /// Requests sent again.
@@ -74,9 +85,33 @@ impl Watch {
         self.passed.load(Ordering::Relaxed)
     }
 
-    /// A line for people.
+    /// A line for people that nobody misses who asked for quiet.
+    pub(crate) fn tell(&self, message: &str) {
+        self.show.tell(message);
+    }
+
+    /// Says that `what` is being done, and goes on to say so while `work` is at it: not every silence is a hang.
+    pub(crate) async fn during<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        self.show.tell(what);
+        self.show.doing(Some(what));
+        let done = work.await;
+        self.show.doing(None);
+        done
+    }
+
+    /// A line for people: a warning, or what they must know.
     pub(crate) fn say(&self, message: &str) {
         self.show.note(message);
+    }
+
+    /// Clears what is shown only while things move, and shows nothing of blobs from now on.
+    pub(crate) fn close(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.show.end();
+    }
+
+    fn is_over(&self) -> bool {
+        !self.for_programs && self.over.load(Ordering::Relaxed)
     }
 
     /// Clears what is shown only while things move.
@@ -91,7 +126,9 @@ impl Progress for Watch {
     }
 
     fn start(&self, blob: &Descriptor, state: State) {
-        self.show.start(blob, state);
+        if !self.is_over() {
+            self.show.start(blob, state);
+        }
     }
 
     fn advance(&self, blob: &Descriptor, position: u64) {
@@ -108,7 +145,9 @@ impl Progress for Watch {
         if let Some(count) = count {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.show.finish(blob, state);
+        if !self.is_over() {
+            self.show.finish(blob, state);
+        }
     }
 
     fn note(&self, message: &str) {
@@ -121,7 +160,7 @@ impl Progress for Watch {
     }
 }
 
-/// Shows nothing but what is said.
+/// Shows nothing but warnings.
 #[derive(Debug)]
 struct Quiet;
 
@@ -132,4 +171,5 @@ impl Show for Quiet {
     fn note(&self, message: &str) {
         output::note(message);
     }
+    fn tell(&self, _: &str) {}
 }

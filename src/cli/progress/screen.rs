@@ -99,6 +99,11 @@ impl Show for Screen {
         self.draw_from_now_on();
     }
 
+    fn doing(&self, what: Option<&str>) {
+        self.canvas.with(|tally, now| tally.doing(what, now));
+        self.draw_from_now_on();
+    }
+
     fn note(&self, message: &str) {
         // A screen that cannot be written to is no reason to stop.
         let _ = self.canvas.screen.println(message);

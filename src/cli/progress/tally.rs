@@ -20,6 +20,8 @@ pub(super) struct Tally {
     moved: u64,
     meter: Meter,
     began: Option<Instant>,
+    /// What is done beside whatever moves, and since when.
+    doing: Option<(String, Instant)>,
 }
 
 /// One blob of a run.
@@ -107,9 +109,14 @@ impl Tally {
         self.blobs.values()
     }
 
-    /// Whether some blob has begun and not ended.
+    /// From now on this is done, or nothing any more.
+    pub(super) fn doing(&mut self, what: Option<&str>, now: Instant) {
+        self.doing = what.map(|what| (what.to_owned(), now));
+    }
+
+    /// Whether some blob has begun and not ended, or something else is done.
     pub(super) fn is_busy(&self) -> bool {
-        self.ended_in_all() < self.known
+        self.ended_in_all() < self.known || self.doing.is_some()
     }
 
     /// The part of all bytes that is there, 0 to 1, where that is known.
@@ -140,12 +147,16 @@ impl Tally {
     /// Where things stand: `3 of 7 blobs, 30.00 MiB of 120.00 MiB, 25.00 MiB/s, 4s left, 2 waiting`. What is not known
     /// or nought is left out.
     pub(super) fn standing(&self, now: Instant) -> String {
-        let mut parts = vec![format!("{} {}", self.count(), blobs(self.all()))];
+        let mut parts = Vec::new();
+        if self.all() > 0 || self.doing.is_none() {
+            parts.push(format!("{} {}", self.count(), blobs(self.all())));
+        }
         let reading = self.meter.read(now);
         let position = HumanBytes(reading.position);
         match reading.total {
             Some(0) => {}
             Some(total) => parts.push(format!("{position} of {}", HumanBytes(total))),
+            None if parts.is_empty() => {}
             None => parts.push(position.to_string()),
         }
         if self.blobs.values().any(|blob| blob.state.is_moving()) {
@@ -157,6 +168,10 @@ impl Tally {
         let waiting = self.blobs.values().filter(|blob| blob.state == State::Waiting).count();
         if waiting > 0 {
             parts.push(format!("{waiting} waiting"));
+        }
+        if let Some((what, since)) = &self.doing {
+            let seconds = now.saturating_duration_since(*since).as_secs();
+            parts.push(if seconds == 0 { what.clone() } else { format!("{what} ({seconds} s)") });
         }
         parts.join(", ")
     }
@@ -233,6 +248,22 @@ mod tests {
         tally.start(&blob(1), State::Downloading, now);
         assert!(!tally.standing(now).contains("waiting"), "{}", tally.standing(now));
         assert!(tally.standing(now).starts_with("0 of 2 blobs"), "counted once, however it began");
+    }
+
+    /// Row 97: what is done when nothing moves is said, with how long it takes.
+    #[test]
+    fn what_is_done_beside_is_said() {
+        let (mut tally, now) = (Tally::default(), Instant::now());
+        tally.doing(Some("unpacking 3 layers"), now);
+        assert!(tally.is_busy());
+        assert_eq!(tally.standing(now), "unpacking 3 layers");
+        tally.start(&blob(0), State::Downloading, now);
+        tally.finish(&blob(0), State::Done, now);
+        let said = tally.standing(now + Duration::from_secs(7));
+        assert!(said.starts_with("1 of 1 blob, "), "{said}");
+        assert!(said.ends_with(", unpacking 3 layers (7 s)"), "{said}");
+        tally.doing(None, now);
+        assert!(!tally.is_busy() && !tally.standing(now).contains("unpacking"));
     }
 
     #[test]

@@ -36,6 +36,8 @@ async fn an_image_is_extracted_and_its_blobs_come_once() {
     registry.seed("app", "1", &image(3, "app")).await;
     let words = format!("--json extract {}/app:1 tree", registry.host());
     let run = desk.ok(&words).await;
+    assert!(run.stderr.contains("unpacking 3 layers\n"), "{}", run.stderr);
+    assert!(run.stderr.contains("tree: 4 files and directories"), "{}", run.stderr);
     let document = run.json();
     assert_eq!(document["entries"], 4, "a directory and three files: {document}");
     assert_eq!(std::fs::read_dir(desk.path("tree/srv")).unwrap().count(), 3);

@@ -344,3 +344,54 @@ async fn standard_output_that_is_full_is_an_error() {
         .exits(1);
     run.says(&["standard output", "No space left on device"]);
 }
+
+/// What is only worth knowing is not said to who asked for quiet.
+#[tokio::test]
+async fn quiet_is_silent_where_all_goes_well() {
+    let (desk, registry) = (Desk::new(), TestRegistry::start().await);
+    registry.seed("app", "1", &image(2, "app")).await;
+    let name = format!("{}/app:1", registry.host());
+    for words in [
+        "ls".to_owned(),
+        format!("pull --unpack {name}"),
+        format!("extract {name} tree"),
+        "prune --all".to_owned(),
+        format!("rm {name}"),
+    ] {
+        let run = desk.ok(&format!("--progress quiet {words}")).await;
+        assert_eq!(run.stderr, "", "{words}");
+    }
+    let run = desk.run("--progress quiet rm h.test/none:1").await.exits(4);
+    run.says(&["h.test/none:1"]);
+}
+
+#[tokio::test]
+async fn what_is_no_registrys_is_told_how_it_comes_into_the_cache() {
+    let desk = Desk::new();
+    for words in ["pull oci:a/b:1", "extract oci:a/b:1 tree", "push oci:a/b:1 h.test/b:1"] {
+        desk.run(words).await.exits(2).says(&["lazyblob copy oci:a/b:1 store:REF"]);
+    }
+    desk.run("pull docker-archive:a.tar").await.exits(2).says(&["copy docker-archive:a.tar store:REF"]);
+    desk.run("pull store:127.0.0.1:5000/b:1").await.exits(2).says(&["lazyblob pull 127.0.0.1:5000/b:1"]);
+}
+
+#[tokio::test]
+async fn usage_names_no_option_that_nobody_gave() {
+    let desk = Desk::new();
+    let run = desk.run("mount h.test/b:1").await.exits(2);
+    run.says(&["Usage: lazyblob mount [OPTIONS] [REF DIR]\n"]);
+    let run = desk.run("unmount").await.exits(2);
+    run.says(&["Usage: lazyblob unmount [OPTIONS] <DIR>\n"]);
+    let run = desk.run("extract h.test/b:1").await.exits(2);
+    run.says(&["Usage: lazyblob extract [OPTIONS] <REF> <DIR>\n"]);
+}
+
+#[tokio::test]
+async fn a_commands_own_options_come_first() {
+    let desk = Desk::new();
+    let help = desk.ok("prune --help").await.stdout;
+    let order = ["--all", "--dry-run", "Global options:", "--root", "Hosts and credentials:", "--creds"];
+    let at: Vec<_> = order.iter().map(|part| help.find(&format!(" {part}")).or(help.find(part))).collect();
+    assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{at:?}: {help}");
+    assert!(help.contains("inuse") && help.contains("parent"), "{help}");
+}

@@ -31,9 +31,9 @@ impl ImmutableRef {
     ///
     /// # Errors
     /// Those of [`ImmutableRef::extract`]; [`Error::Locked`]: one of ours is mounted there; [`Error::Refused`]: this
-    /// process may not mount, or there are too many layers; [`Error::Io`].
+    /// process may not mount, the directory has something in it, or there are too many layers; [`Error::Io`].
     pub async fn mount(&self, dir: &Path, options: MountOptions, access: &Access) -> Result<MountRecord> {
-        mount(self.manager(), Some(self.clone()), dir, options, access).await
+        mount(self.manager(), Some(self.clone()), None, dir, options, access).await
     }
 }
 
@@ -49,7 +49,8 @@ impl Image {
         options: MountOptions,
         access: &Access,
     ) -> Result<MountRecord> {
-        mount(manager, self.files()?.cloned(), dir, options, access).await
+        let name = Some(self.reference.to_string());
+        mount(manager, self.files()?.cloned(), name, dir, options, access).await
     }
 }
 
@@ -79,6 +80,7 @@ impl Manager {
 async fn mount(
     manager: &Manager,
     of: Option<ImmutableRef>,
+    image: Option<String>,
     dir: &Path,
     options: MountOptions,
     access: &Access,
@@ -96,7 +98,8 @@ async fn mount(
             || what.clone(),
             move || {
                 let MountOptions { mode, trusts, command } = options;
-                let request = Request { stack: &stack, upper: None, dir: &dir, mode, trusts, command };
+                let image = image.as_deref();
+                let request = Request { stack: &stack, upper: None, dir: &dir, mode, trusts, command, image };
                 own.mounter().mount(&request, &cancel)
             },
         )

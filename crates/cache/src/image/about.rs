@@ -43,6 +43,8 @@ pub struct AboutImage {
     pub platform: Option<String>,
     /// Its config, if it names one.
     pub config: Option<AboutBlob>,
+    /// Why its config, which is here, cannot be read.
+    pub damage: Option<String>,
     /// Its layers, or whatever else it names in their place, the bottom one first.
     pub layers: Vec<AboutBlob>,
     /// When the record of its top layer was made, in milliseconds since 1970; nothing where there is none.
@@ -134,10 +136,11 @@ impl Manager {
             Some(config) => Some(self.about_blob(config, None).await?),
             None => None,
         };
+        let mut damage = None;
         let read = match manifest.config().filter(|_| Config::belongs_to(&manifest)) {
             Some(descriptor) if config.as_ref().is_some_and(|config| config.local) => {
-                // One that cannot be read says nothing; `verify` is for that.
-                self.read_config(descriptor).await.ok()
+                let read = self.read_config(descriptor).await;
+                read.map_err(|error| damage = Some(error.to_string())).ok()
             }
             _ => None,
         };
@@ -169,7 +172,7 @@ impl Manager {
             Some(chains) => self.history(chains.blobs).await?,
             None => (None, None),
         };
-        Ok(AboutImage { manifest, platform, config, layers, created, used })
+        Ok(AboutImage { manifest, platform, config, damage, layers, created, used })
     }
 
     async fn about_blob(&self, blob: &Descriptor, chain: Option<&ChainId>) -> Result<AboutBlob> {

@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub trusts: Trusts,
     /// What this process was asked to do, for who finds the mount later.
     pub command: &'a str,
+    /// The name of the image, for who finds the mount later.
+    pub image: Option<&'a str>,
 }
 
 impl Mounter {
@@ -69,7 +71,7 @@ impl Mounter {
     ///
     /// # Errors
     /// * [`Error::Locked`]: one of ours is mounted there, or the active snapshot is being committed.
-    /// * [`Error::Refused`]: too many layers, or the process may not mount.
+    /// * [`Error::Refused`]: too many layers, the process may not mount, or the directory has something in it.
     /// * [`Error::NotFound`]: a snapshot.
     /// * [`Error::Cancelled`] while the tree is copied, which plain snapshots need.
     pub fn mount(&self, request: &Request<'_>, cancel: &CancellationToken) -> Result<MountRecord> {
@@ -95,6 +97,12 @@ impl Mounter {
         }
         let live: Vec<MountRecord> =
             there.into_iter().filter(|other| other.state == State::Live).map(|other| other.record).collect();
+        let mut entries = fs::read_dir(&dir).during(OPERATION, dir.display(), &dir)?;
+        if entries.next().is_some() {
+            let reason = "the directory has something in it, which the mount would hide: \
+                          name an empty one, or one that does not exist";
+            return Err(Error::refused(OPERATION, dir.display(), reason));
+        }
         let id = nonce();
         let shared = upper.and_then(|upper| {
             let is_same = |other: &&MountRecord| {
@@ -117,6 +125,7 @@ impl Mounter {
             upper: upper.map(|active| active.key.clone()),
             pid: std::process::id(),
             command: request.command.to_owned(),
+            image: request.image.map(str::to_owned),
             since: now(),
             made_directory,
             is_made: false,

@@ -50,6 +50,9 @@ pub struct MountRecord {
     pub pid: u32,
     /// What that process was asked to do.
     pub command: String,
+    /// The name of the image it shows, where it was one with a name.
+    #[serde(default)]
+    pub image: Option<String>,
     /// When, in seconds since 1970.
     pub since: u64,
     /// Whether the directory was made for it, and goes with it.

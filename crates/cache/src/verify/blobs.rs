@@ -43,6 +43,18 @@ impl Check<'_> {
             }
         }
         drop(outcomes);
+        // Of bytes that are not the digest's it says more that some are missing, or too many.
+        for (digest, reason) in &mut wrong {
+            let Some(size) =
+                self.facts.stored.iter().find(|stored| stored.digest == *digest).map(|stored| stored.size)
+            else {
+                continue;
+            };
+            let said = self.facts.of_blob(digest).filter_map(|record| record.blob.as_ref());
+            if let Some(other) = said.map(|blob| blob.descriptor.size()).find(|said| *said != size) {
+                *reason = format!("it has {size} bytes, and a record says {other}");
+            }
+        }
         wrong.sort_by(|one, other| one.0.as_ref().cmp(other.0.as_ref()));
         for (digest, reason) in wrong {
             let repair = self.repair_blob(&digest).await?;

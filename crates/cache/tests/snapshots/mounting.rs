@@ -47,7 +47,7 @@ impl Root {
 
     fn request<'a>(&'a self, dir: &'a Path, mode: Mode) -> Request<'a> {
         let (stack, trusts) = (self.keys.as_slice(), Trusts::default());
-        Request { stack, upper: None, dir, mode, trusts, command: "mount an image" }
+        Request { stack, upper: None, dir, mode, trusts, command: "mount an image", image: None }
     }
 
     fn mount(&self, name: &str, mode: Mode) -> PathBuf {

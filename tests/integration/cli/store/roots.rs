@@ -9,6 +9,22 @@ async fn ls(desk: &Desk, root: &str) -> Ran {
     desk.run(&format!("--root {} ls", desk.path(root).display())).await
 }
 
+/// Makes a root by a command that does more than to look.
+async fn make(desk: &Desk, root: &str) -> Ran {
+    desk.run(&format!("--root {} prune", desk.path(root).display())).await
+}
+
+#[tokio::test]
+async fn who_only_looks_makes_no_root() {
+    let desk = Desk::new();
+    let run = ls(&desk, "root").await.exits(0);
+    assert!(run.stdout.is_empty() && run.stderr.contains("there is no cache at"), "{run:?}");
+    assert_eq!(desk.ok("--json ls").await.stdout, "[]\n");
+    assert!(desk.ok("du").await.stdout.starts_with("blobs\t0 B\n"));
+    desk.run("inspect store:h.test/app:1").await.exits(4).says(&["h.test/app:1", "no cache"]);
+    assert!(!desk.path("root").exists());
+}
+
 #[tokio::test]
 async fn what_is_no_root_is_said_to_be_none() {
     let desk = Desk::new();
@@ -27,11 +43,11 @@ async fn what_is_no_root_is_said_to_be_none() {
 #[tokio::test]
 async fn a_root_is_made_for_its_owner_alone_and_where_it_is_asked_for() {
     let desk = Desk::new();
-    ls(&desk, "a/b/c").await.exits(0);
+    make(&desk, "a/b/c").await.exits(0);
     let mode = std::fs::metadata(desk.path("a/b/c")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     assert!(!desk.path("root").exists(), "the option goes before the environment");
-    let run = desk.run_into("ls", |command| {
+    let run = desk.run_into("prune", |command| {
         command.env("LAZYBLOB_ROOT", desk.path("elsewhere"));
     });
     run.await.exits(0);
@@ -41,7 +57,7 @@ async fn a_root_is_made_for_its_owner_alone_and_where_it_is_asked_for() {
 #[tokio::test]
 async fn a_newer_root_is_left_alone() {
     let desk = Desk::new();
-    ls(&desk, "root").await.exits(0);
+    make(&desk, "root").await.exits(0);
     std::fs::write(desk.path("root/version"), "2\n").unwrap();
     ls(&desk, "root").await.exits(1).says(&["version 2", "use a newer one"]);
     std::fs::write(desk.path("root/version"), "soon\n").unwrap();
@@ -51,7 +67,7 @@ async fn a_newer_root_is_left_alone() {
 #[tokio::test]
 async fn somebody_elses_root_is_left_alone() {
     let desk = Desk::new();
-    ls(&desk, "root").await.exits(0);
+    make(&desk, "root").await.exits(0);
     // Only root can give a file away.
     if chown(desk.path("root"), Some(12345), None).is_err() {
         return;
@@ -62,7 +78,7 @@ async fn somebody_elses_root_is_left_alone() {
 #[tokio::test]
 async fn a_root_that_cannot_be_written_is_said_to_be_so() {
     let desk = Desk::new();
-    ls(&desk, "root").await.exits(0);
+    make(&desk, "root").await.exits(0);
     // In a mount namespace of its own, where root may make one.
     let root = desk.path("root").display().to_string();
     let script = format!(
