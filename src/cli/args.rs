@@ -197,7 +197,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct PullArgs {
     /// The image: HOST/REPO[:TAG][@DIGEST].
-    #[arg(value_parser = in_registry)]
+    #[arg(value_name = "REF", value_parser = in_registry)]
     pub(crate) reference: Reference,
     /// The platform whose manifest and config come along; this machine's if not said.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
@@ -372,7 +372,7 @@ pub(super) fn with_plain_usage() -> Result<Cli, clap::Error> {
     for each in built.get_subcommands_mut().filter(|each| each.get_name() != "help") {
         let usage = each.render_usage().to_string();
         let usage = usage.trim_start_matches("Usage: ").trim_end().to_owned();
-        command = command.mut_subcommand(each.get_name().to_owned(), |own| own.override_usage(usage));
+        command = command.mut_subcommand(each.get_name(), |own| own.override_usage(usage));
     }
     Cli::from_arg_matches(&command.try_get_matches()?)
 }
