@@ -201,7 +201,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct PullArgs {
     /// The image: HOST/REPO[:TAG][@DIGEST].
-    #[arg(value_parser = in_registry)]
+    #[arg(value_name = "REF", value_parser = in_registry)]
     pub(crate) reference: Reference,
     /// The platform whose manifest and config come along; this machine's if not said.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]

@@ -15,6 +15,9 @@ pub(crate) const REPAIR: &str = "the cache is damaged: `lazyblob verify --repair
 /// What to do about a layer that cannot be unpacked.
 const TELL_APART: &str = "the image is malformed, or the cache is damaged: `lazyblob verify` says which, and mends it with --repair";
 
+/// What the cache says of a blob that is nowhere any more.
+const NOWHERE: &str = "nothing is known of where it was";
+
 /// What to do about what was in the cache and is nowhere any more.
 const AGAIN: &str = "`lazyblob verify` says what is missing; pull or copy the image into the cache again";
 
@@ -88,6 +91,7 @@ impl Failure {
             return Some(REPAIR.to_owned());
         }
         match error.root() {
+            Error::NotFound { reason, .. } if reason.contains(NOWHERE) => Some(AGAIN.to_owned()),
             Error::RateLimited { quota: true, .. } => {
                 Some("a quota is used up: log in, wait, or use a mirror (--hosts-dir)".to_owned())
             }
@@ -125,9 +129,7 @@ fn cache_hint(error: &cache::Error) -> Option<String> {
         cache::Error::Invalid { what, .. } if what.operation == "unpack layer" => Some(TELL_APART.to_owned()),
         cache::Error::Integrity { .. } => Some(REPAIR.to_owned()),
         cache::Error::Lost { .. } => Some(AGAIN.to_owned()),
-        cache::Error::NotFound { reason, .. } if reason.contains("nothing is known of where it was") => {
-            Some(AGAIN.to_owned())
-        }
+        cache::Error::NotFound { reason, .. } if reason.contains(NOWHERE) => Some(AGAIN.to_owned()),
         _ => None,
     }
 }

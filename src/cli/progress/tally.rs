@@ -250,7 +250,7 @@ mod tests {
         assert!(tally.standing(now).starts_with("0 of 2 blobs"), "counted once, however it began");
     }
 
-    /// Row 97: what is done when nothing moves is said, with how long it takes.
+    /// What is done when nothing moves is said, with how long it takes.
     #[test]
     fn what_is_done_beside_is_said() {
         let (mut tally, now) = (Tally::default(), Instant::now());

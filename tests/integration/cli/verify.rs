@@ -2,7 +2,7 @@
 
 use lazyblob::remote::testing::TestRegistry;
 
-use crate::support::{Desk, image};
+use crate::support::{Desk, Written, image};
 
 #[tokio::test]
 async fn a_flipped_byte_is_found_and_mended() {
@@ -81,4 +81,18 @@ async fn a_blob_that_was_cut_is_said_to_be_short() {
         "{}",
         run.stderr
     );
+}
+
+#[tokio::test]
+async fn what_is_nowhere_any_more_is_to_be_brought_again() {
+    let desk = Desk::new();
+    let image = image(1, "app");
+    Written::at(&desk, "layout").image("1", &image);
+    desk.ok(&format!("copy {}:1 store:h.test/app:1", desk.at("oci", "layout"))).await;
+    let config = image.config().digest().digest();
+    std::fs::write(desk.path("root/store/blobs/sha256").join(config), "cut").unwrap();
+    let run = desk.run("--offline extract h.test/app:1 tree").await.exits(4);
+    run.says(&[config, "`lazyblob verify` says what is missing"]);
+    let run = desk.run("verify").await.exits(6);
+    assert!(run.stdout.contains("(over the 3 bytes there are)"), "{}", run.stdout);
 }

@@ -6,7 +6,7 @@ use oci_spec::image::{Descriptor, Digest, MediaType};
 
 use super::{Check, Object, Repair};
 use crate::content::Stored;
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Mismatch, Result, What};
 use crate::unlazy::blocking;
 
 /// More at once make a disk seek, and take memory of others.
@@ -39,7 +39,7 @@ impl Check<'_> {
                 // Pruned since it was listed.
                 Err(error) if error.is_not_found() => {}
                 Err(error @ Error::Cancelled { .. }) => return Err(error),
-                Err(error) => wrong.push((digest, reason(&error))),
+                Err(error) => wrong.push((digest, reason(&error, size))),
             }
         }
         drop(outcomes);
@@ -103,9 +103,13 @@ impl Check<'_> {
     }
 }
 
-/// What differs, without the words for what was done.
-fn reason(error: &Error) -> String {
+/// What differs, without the words for what was done. Of a blob that no record tells the size of, whoever knows it sees
+/// by what is there that it was cut.
+fn reason(error: &Error, size: u64) -> String {
     match error.root() {
+        Error::Integrity { mismatch: mismatch @ Mismatch::Digest { .. }, .. } => {
+            format!("{mismatch} (over the {size} bytes there are)")
+        }
         Error::Integrity { mismatch, .. } => mismatch.to_string(),
         other => other.to_string(),
     }
