@@ -70,7 +70,7 @@ async fn what_a_killed_run_left_goes_with_the_next_one() {
     let image = cache.pull(&tar()).await;
     let left = cache.out(".tree.lazyblob-0123456789abcdef");
     fs::create_dir_all(left.join("tree/deep")).unwrap();
-    fs::set_permissions(left.join("tree/deep"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(left.join("tree/deep"), fs::Permissions::from_mode(0o0)).unwrap();
     let held = cache.out(".tree.lazyblob-00000000000000ff");
     fs::create_dir(&held).unwrap();
     let lock = fs::File::open(&held).unwrap();

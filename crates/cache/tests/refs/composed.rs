@@ -255,7 +255,7 @@ async fn merges_and_chains_do_not_wait_for_each_other() {
                 chains[1].extract(&access)
             )
         };
-        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), both).await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), both).await;
         ended.expect("nobody waits for ever").unwrap();
         drop((merged, on_merge, chains));
         one.close().await.unwrap();

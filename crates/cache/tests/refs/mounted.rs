@@ -32,6 +32,7 @@ async fn what_is_mounted_is_not_finalized() {
             mode: Mode::ReadWrite,
             trusts: Trusts::default(),
             command: "mount",
+            image: None,
         };
         manager.mounter().mount(&request, &CancellationToken::new()).unwrap();
         let error = committed.finalize().await.unwrap_err();
