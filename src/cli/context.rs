@@ -232,7 +232,7 @@ impl Context {
             LocalKind::Oci => {
                 let settings = IngestSettings { holder: Some(self.holder), ..IngestSettings::default() };
                 let layout = Layout::create_or_open_with(path, settings).await?;
-                layout.take_removed().iter().for_each(|removed| self.watch.say(&removed.to_string()));
+                layout.take_removed().iter().for_each(|removed| self.watch.tell(&removed.to_string()));
                 Arc::new(self.opened(layout))
             }
             LocalKind::OciArchive => Arc::new(OciArchiveTarget::create(path).await?),

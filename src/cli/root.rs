@@ -67,7 +67,7 @@ impl Root {
         let path = self.path()?;
         let settings = RootSettings { holder: Some(self.holder), ..RootSettings::default() };
         let root = cache::Root::open(path, settings).await?;
-        root.removed().iter().for_each(|removed| watch.say(&removed.to_string()));
+        root.removed().iter().for_each(|removed| watch.tell(&removed.to_string()));
         let (places, wanted) = (Places::below(root.path()), self.wanted());
         let snapshots = tokio::task::spawn_blocking(move || snapshot::open(places, wanted))
             .await

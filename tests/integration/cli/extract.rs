@@ -73,6 +73,8 @@ async fn an_end_in_the_middle_leaves_nothing() {
         assert!(!desk.path("tree").exists());
         if code.is_some() {
             assert!(beside(&desk).is_empty(), "{name}: {:?}", beside(&desk));
+            let (_, after) = run.stderr.split_once(" blobs: ").expect("it says what it came to");
+            assert!(!after.contains("] sha256:"), "nothing of blobs after the sum: {}", run.stderr);
         }
     }
     registry.behave();
