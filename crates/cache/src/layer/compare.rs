@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::apply::name::{self, Asked};
 use super::stream::Bytes;
 use super::tarball::{Entry, Extent, Kind, Reader};
+use super::xattr;
 use super::{Limits, uncompressed};
 use crate::error::{Error, IoContext as _, Mismatch, Result};
 
@@ -283,8 +284,13 @@ impl Said {
         if other.is_some() {
             return Ok(other);
         }
-        if let Some(reason) = self.mode.and_then(|mode| other_mode(&found, mode, lacks_setuid)) {
-            return Ok(Some(reason));
+        if let Some(mode) = self.mode {
+            // Files that their owner could not read are stored readable, with their mode in a note.
+            let note = |name: &str, value: &mut [u8]| rustix::fs::getxattr(path, name, value);
+            let actual = xattr::mode_of(found.mode() & 0o7777, found.is_dir(), note)?;
+            if let Some(reason) = other_mode(actual, mode, lacks_setuid) {
+                return Ok(Some(reason));
+            }
         }
         let Content::File { extents, sha256, .. } = &self.what else { return Ok(None) };
         let is_same = hash(&File::open(path)?, extents)? == *sha256;
@@ -292,8 +298,7 @@ impl Said {
     }
 }
 
-fn other_mode(found: &Metadata, mode: u32, lacks_setuid: bool) -> Option<String> {
-    let actual = found.mode() & 0o7777;
+fn other_mode(actual: u32, mode: u32, lacks_setuid: bool) -> Option<String> {
     let is_same = actual == mode || lacks_setuid && actual == mode & !0o6000;
     (!is_same).then(|| format!("its mode is {actual:04o}, and its layer says {mode:04o}"))
 }

@@ -71,15 +71,15 @@ impl Taken {
     /// Writes it. Returns whether something is left for another turn.
     pub(super) fn write(&self, rows: &mut Transaction<'_>, table: &Table, live: &Live) -> Result<bool> {
         for (id, (at, times)) in &self.kept.uses {
-            // It may have been removed meanwhile.
-            if Rows::get(rows, id)?.is_some() {
+            // It may have been removed meanwhile, and one that cannot be read must not be in the way of all that is written.
+            if matches!(Rows::get(rows, id), Ok(Some(_))) {
                 Rows::touch(rows, id, *at, *times)?;
             }
         }
         let mut is_left = false;
         let mut elsewhere = None;
         for id in &self.kept.idle {
-            let Some(record) = Rows::get(rows, id)? else { continue };
+            let Ok(Some(record)) = Rows::get(rows, id) else { continue };
             // Somebody may have taken it up again.
             let taken = table.get(id).is_some_and(|live| live.handles() > 0);
             let disposable =

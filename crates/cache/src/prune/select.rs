@@ -30,7 +30,8 @@ struct Pass<'a> {
     children: HashMap<&'a RecordId, usize>,
     blobs: HashMap<Digest, usize>,
     snapshots: HashMap<SnapshotKey, usize>,
-    queue: BinaryHeap<Reverse<(u64, &'a RecordId)>>,
+    /// The one used longest ago first; of those of one time the largest, so that few have to go.
+    queue: BinaryHeap<Reverse<(u64, Reverse<u64>, &'a RecordId)>>,
     selection: Selection,
 }
 
@@ -62,10 +63,10 @@ pub(super) fn select(
     };
     for entry in entries {
         if entry.named || pass.children.get(&entry.record.id).is_none_or(|children| *children == 0) {
-            pass.queue.push(Reverse((entry.last_use.at, &entry.record.id)));
+            pass.queue.push(Reverse((entry.last_use.at, Reverse(entry.size), &entry.record.id)));
         }
     }
-    while let Some(Reverse((_, id))) = pass.queue.pop() {
+    while let Some(Reverse((_, _, id))) = pass.queue.pop() {
         if keep.is_some_and(|keep| total.saturating_sub(pass.selection.bytes) <= keep) {
             break;
         }
@@ -109,7 +110,7 @@ impl<'a> Pass<'a> {
                 && let Some(parent) = self.entries.get(id)
                 && !parent.named
             {
-                self.queue.push(Reverse((parent.last_use.at, id)));
+                self.queue.push(Reverse((parent.last_use.at, Reverse(parent.size), id)));
             }
         }
     }

@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 
 use lazyblob_remote::endpoint::{Name, Source};
+use lazyblob_remote::layout::Layout;
 use lazyblob_remote::provider::Origin;
 use lazyblob_remote::{Manifest, Reference};
 use oci_spec::image::{Descriptor, Digest};
 
 use super::{Check, Object, Repair};
-use crate::error::Result;
+use crate::error::{Result, What};
 use crate::image::{Config, StoreSource};
+use crate::unlazy::blocking;
 
 /// An index in an index in an index: nobody needs more.
 const MAX_DEPTH: usize = 8;
@@ -27,8 +29,7 @@ impl Check<'_> {
         let roots = match self.manager.store().layout().roots().await {
             Ok(roots) => roots,
             Err(error) => {
-                let lost = Repair::Impossible("which names there were is lost: pull them again".to_owned());
-                let repair = if self.repairs() { lost } else { Repair::NotAsked };
+                let repair = if self.repairs() { self.new_index().await? } else { Repair::NotAsked };
                 self.problem(Object::Name("index.json".to_owned()), error.to_string(), repair);
                 return Ok(());
             }
@@ -41,6 +42,22 @@ impl Check<'_> {
             self.name(&named, &root).await?;
         }
         Ok(())
+    }
+
+    /// Begins a new index, so that names can be given again. The blobs are as they were.
+    async fn new_index(&self) -> Result<Repair> {
+        let store = self.manager.store().layout().root().to_owned();
+        let (trash, index) = (self.manager.root().trash().clone(), store.join("index.json"));
+        blocking(|| What::new("set aside", index.display()), {
+            let index = index.clone();
+            move || trash.put(&index).map(drop)
+        })
+        .await?;
+        // Another handle: this one believes that there is an index.
+        Layout::open(store).await?.create().await?;
+        Ok(Repair::Impossible(
+            "a new one is begun; which names there were is lost: pull them again".to_owned(),
+        ))
     }
 
     async fn name(&mut self, named: &Named, root: &Descriptor) -> Result<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lazyblob_cache::image::Image;
 use lazyblob_cache::metadata::Space;
+use lazyblob_cache::prune::PruneOptions;
 use lazyblob_cache::verify::{Object, Problem, Repair, Verified, VerifyOptions};
 use lazyblob_cache::{GetOptions, Manager};
 use lazyblob_remote::Access;
@@ -321,4 +322,30 @@ async fn what_killed_makers_left_is_told_and_goes() {
     repair(&cache.manager).await;
     assert!(!dead.exists() && staging.join("living.0123456789abcdef/fs").exists());
     drop(living);
+}
+
+/// An index that nobody can read, or that is gone, keeps prune from its work; repaired, it takes names again.
+#[tokio::test]
+async fn an_index_that_is_lost_is_begun_anew_and_said_to_be() {
+    for damage in ["garbage", "gone"] {
+        let (cache, image) = filled(false).await;
+        drop(image);
+        let index = cache.manager.store().layout().root().join("index.json");
+        match damage {
+            "garbage" => fs::write(&index, "{garbage").unwrap(),
+            _ => fs::remove_file(&index).unwrap(),
+        }
+        let cancel = tokio_util::sync::CancellationToken::new();
+        cache.manager.prune(&PruneOptions::default(), &cancel).await.unwrap_err();
+        let verified = verify(&cache.manager).await;
+        assert_eq!(only(&verified).object, Object::Name("index.json".to_owned()), "{damage}");
+        assert!(
+            matches!(only(&repair(&cache.manager).await).repair, Repair::Impossible(_)),
+            "it is said what is lost"
+        );
+        assert_eq!(verify(&cache.manager).await.problems, [], "{damage}");
+        assert_eq!(cache.manager.names().await.unwrap().len(), 0);
+        cache.pull(&layers()).await;
+        assert_eq!(cache.manager.names().await.unwrap().len(), 1);
+    }
 }

@@ -10,7 +10,9 @@ use crate::support::image;
 async fn it_tells_what_is_here_from_what_is_lazy_and_what_is_needed() {
     let (desk, registry, app) = with_app(3).await;
     let host = registry.host();
-    let empty = json!({"blobs": 0, "snapshots": 0, "unfinished": 0, "reclaimable": 0, "lazy": 0});
+    let empty = json!({
+        "blobs": 0, "snapshots": 0, "mutable": 0, "unfinished": 0, "mounts": 0, "trash": 0, "reclaimable": 0, "lazy": 0,
+    });
     assert_eq!(desk.ok("--json du").await.json(), json!({"total": empty, "records": []}));
     desk.ok(&format!("pull {host}/app:1")).await;
     let layers: u64 = app.layers().map(Descriptor::size).sum();
@@ -42,7 +44,7 @@ async fn it_tells_what_is_here_from_what_is_lazy_and_what_is_needed() {
     let said = desk.ok("--json du").await.json();
     assert_eq!(said["total"]["reclaimable"], said["total"]["blobs"]);
     let lines = desk.ok("du").await.stdout;
-    assert_eq!(lines.lines().count(), 5, "{lines}");
+    assert_eq!(lines.lines().count(), 8, "{lines}");
     assert!(lines.starts_with("blobs\t"), "{lines}");
     let lines = desk.ok("du --records").await.stdout;
     assert_eq!(lines.lines().filter(|line| line.split('\t').count() == 8).count(), 4, "{lines}");
