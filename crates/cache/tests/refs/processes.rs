@@ -98,7 +98,7 @@ async fn what_is_unpacked_is_so_for_the_next_process() {
     }
 }
 
-/// BuildKit row 29, between processes: a tree that may change has one owner.
+/// BuildKit row 29: a tree that may change has one owner, among all processes.
 #[tokio::test]
 async fn a_mutable_ref_has_one_owner_in_all_processes() {
     let world = World::new().await;
