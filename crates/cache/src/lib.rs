@@ -5,6 +5,7 @@
 //! `lazyblob-flightcontrol` for doing it once.
 #![forbid(unsafe_code)]
 
+mod blocking;
 pub mod chain;
 pub mod content;
 pub mod error;

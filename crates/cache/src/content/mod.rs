@@ -21,8 +21,9 @@ use oci_spec::image::{Descriptor, Digest};
 
 pub use list::Stored;
 
+use crate::blocking::blocking;
 use crate::error::{Error, IoContext as _, Result};
-use crate::root::{Root, Trash, Trashed, blocking};
+use crate::root::{Root, Trash, Trashed};
 
 const READ: &str = "read blob";
 const LOOK: &str = "look for blob";
@@ -86,7 +87,7 @@ impl Store {
     pub async fn holds(&self, blob: &Descriptor) -> Result<bool> {
         let (store, blob) = (self.clone(), blob.clone());
         let what = What::new(LOOK, blob.digest());
-        blocking(what, move || store.look(&blob)).await
+        blocking(|| what, move || store.look(&blob)).await
     }
 
     /// Asks the disk, and remembers what it says.

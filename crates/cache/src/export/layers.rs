@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::place::Staging;
 use super::tree::{Making, add};
+use crate::blocking::blocking;
 use crate::error::{Error, Result, What};
 use crate::layer::{self, Skipped};
 use crate::record::LayerBlob;
 use crate::refs::Layer;
 use crate::snapshot::SnapshotInfo;
-use crate::unlazy::{Reading, Stream, Until, blocking};
+use crate::unlazy::{Reading, Stream, Until};
 
 /// Layers to be applied.
 pub(super) struct Applying<'a> {

@@ -24,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 pub use self::mounted::MountOptions;
 use self::place::Staging;
 use self::tree::Making;
+use crate::blocking::blocking;
 use crate::error::{Result, What};
 use crate::image::Image;
 use crate::layer::{Form, Options, Skipped};
 use crate::manager::{Manager, Settings};
 use crate::refs::ImmutableRef;
 use crate::snapshot::Keep;
-use crate::unlazy::blocking;
 
 /// What is taken over to the directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

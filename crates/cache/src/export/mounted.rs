@@ -6,13 +6,13 @@ use std::sync::Arc;
 use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::blocking;
 use crate::error::{Error, Result, What};
 use crate::image::Image;
 use crate::manager::Manager;
+use crate::manager::mutable::keys;
 use crate::mount::{Mode, MountRecord, Mounted, Request, Trusts};
 use crate::refs::ImmutableRef;
-use crate::snapshot::SnapshotKey;
-use crate::unlazy::blocking;
 
 /// How a tree is mounted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ async fn mount(
         if let Some(of) = &of {
             let extracted = cancel.run_until_cancelled(of.extract(&access)).await;
             extracted.ok_or_else(|| Error::Cancelled { what: what.clone() })??;
-            stack = keys(of)?;
+            stack = keys(of.live(), "mount")?;
         }
         let mounted = blocking(
             || what.clone(),
@@ -109,13 +109,4 @@ async fn mount(
         mounted
     };
     manager.see_through(|cancel| Box::pin(work(cancel))).await
-}
-
-fn keys(of: &ImmutableRef) -> Result<Vec<SnapshotKey>> {
-    let key = |layer: crate::refs::Layer| {
-        let record = layer.record();
-        let key = record.snapshot.clone();
-        key.ok_or_else(|| Error::invalid("mount", &record.id, "it has no snapshot of its own"))
-    };
-    of.layers().into_iter().map(key).collect()
 }

@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::ExtractOptions;
 use super::layers::Applying;
 use super::place::Staging;
+use crate::blocking::blocking;
 use crate::error::{Error, Result, What};
 use crate::layer::Skipped;
 use crate::manager::Settings;
 use crate::record::{Kind, RecordId};
 use crate::refs::{ImmutableRef, Layer};
 use crate::snapshot::{SnapshotInfo, SnapshotKey};
-use crate::unlazy::blocking;
 
 /// A tree to be made.
 #[derive(Clone, Copy)]

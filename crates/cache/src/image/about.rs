@@ -8,16 +8,14 @@ use lazyblob_remote::provider::Origin;
 use lazyblob_remote::{Manifest, Reference, What};
 use oci_spec::image::{Descriptor, Digest};
 
+use super::MAX_DEPTH;
 use super::config::Config;
+use crate::blocking::blocking;
 use crate::chain::{BlobChainId, ChainId, Chains};
 use crate::error::Result;
 use crate::manager::Manager;
 use crate::record::{LastUse, LayerBlob, Rows};
 use crate::snapshot::SnapshotKey;
-use crate::unlazy::blocking;
-
-/// Indexes nested deeper than this are not looked into.
-const MAX_DEPTH: usize = 8;
 
 /// What there is of what has a name.
 #[derive(Clone, Debug)]

@@ -5,6 +5,9 @@
 //! what is in there are the repositories that manifests and configs were seen in, as hints.
 
 mod about;
+/// An index in an index in an index: nobody needs more.
+pub(crate) const MAX_DEPTH: usize = 8;
+
 mod config;
 mod give_name;
 mod list;

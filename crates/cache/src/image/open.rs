@@ -8,6 +8,7 @@ use lazyblob_remote::provider::Origin;
 use lazyblob_remote::{Access, Manifest, Reference};
 use oci_spec::image::Digest;
 
+use super::MAX_DEPTH;
 use super::config::Config;
 use super::pull::is_remote;
 use super::source::StoreSource;
@@ -66,7 +67,7 @@ impl Manager {
         let mut manifests = vec![Source::manifest(&source, &Name::Only).await?];
         let host = Platform::host();
         while let Some(index) = manifests.last().filter(|manifest| manifest.is_index()) {
-            if index.child_manifests().is_empty() || manifests.len() > 8 {
+            if index.child_manifests().is_empty() || manifests.len() > MAX_DEPTH {
                 break;
             }
             let child = platform.unwrap_or(&host).find(index)?.digest().clone();

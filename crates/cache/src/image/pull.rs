@@ -10,16 +10,14 @@ use lazyblob_remote::verify::Verifier;
 use lazyblob_remote::{Access, Manifest, Provider, Reference};
 use oci_spec::image::{Descriptor, Digest};
 
+use super::MAX_DEPTH;
 use super::config::{Config, MAX_CONFIG};
 use super::open::Image;
+use crate::blocking::blocking;
 use crate::error::{Error, IoContext as _, Result, What};
 use crate::manager::Manager;
 use crate::record::RecordType;
 use crate::root::{Pin, Pinned};
-use crate::unlazy::blocking;
-
-/// An index in an index in an index: nobody needs more.
-const MAX_DEPTH: usize = 8;
 
 /// An image to be pulled.
 #[derive(Clone, Debug)]

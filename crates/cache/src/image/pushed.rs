@@ -7,6 +7,7 @@ use lazyblob_remote::endpoint::{Name, Source};
 use lazyblob_remote::provider::Origin;
 use oci_spec::image::Digest;
 
+use super::MAX_DEPTH;
 use super::config::Config;
 use super::origins::Origins;
 use super::pull::is_remote;
@@ -14,9 +15,6 @@ use crate::error::Result;
 use crate::manager::Manager;
 use crate::record::{self, RecordType, Rows};
 use crate::root::{Pin, Pinned};
-
-/// Indexes nested deeper than this are not looked into.
-const MAX_DEPTH: usize = 8;
 
 impl Manager {
     /// `origin` has all of what `root` names: its manifests, configs and layers are remembered to be there, as far as they

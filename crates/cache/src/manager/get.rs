@@ -9,6 +9,7 @@ use oci_spec::image::Digest;
 use super::live::{Live, Table};
 use super::mutable::locked;
 use super::{GetOptions, Manager};
+use crate::blocking::blocking;
 use crate::content::Store;
 use crate::error::{Error, Missing, Result, What};
 use crate::handler::DescHandlers;
@@ -16,7 +17,6 @@ use crate::metadata::{Read, Transaction};
 use crate::record::{LayerBlob, Record, RecordId, Rows};
 use crate::refs::ImmutableRef;
 use crate::root::{Pin, Pinned};
-use crate::unlazy::blocking;
 
 /// A record and its pin, as they leave a turn.
 pub(crate) type Loaded = (Record, Pinned);

@@ -42,6 +42,7 @@ pub use options::{GetOptions, Settings};
 
 use self::keeper::Keeper;
 use self::live::Table;
+use crate::blocking::blocking;
 use crate::content::Store;
 use crate::error::{Error, Result, What};
 use crate::metadata::{self, Database, Engine, Read, Sled, Transaction};
@@ -50,7 +51,7 @@ use crate::record::{RecordId, Rows, now};
 use crate::remotes::Remotes;
 use crate::root::{Dir, Root};
 use crate::snapshot::{self, Places, SnapshotKey, Snapshotter, Wanted};
-use crate::unlazy::{Cores, Step, Syncs, Unpacked, blocking};
+use crate::unlazy::{Cores, Step, Syncs, Unpacked};
 
 /// What a manager stands on.
 #[derive(Clone, Debug)]

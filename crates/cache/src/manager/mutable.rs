@@ -13,13 +13,16 @@ use super::get::load;
 use super::get_by_blob::describe;
 use super::live::Live;
 use super::{GetOptions, Manager};
+use crate::blocking::blocking;
 use crate::error::{Error, Result, What};
 use crate::handler::DescHandlers;
 use crate::record::{Kind, Record, RecordId, Rows};
 use crate::refs::{ImmutableRef, MutableRef, stack};
 use crate::root::Pin;
 use crate::snapshot::SnapshotKey;
-use crate::unlazy::blocking;
+
+/// What is done with the snapshots of a stack, where nothing else is said.
+pub(crate) const STACK: &str = "stack snapshots";
 
 impl Manager {
     /// Makes a tree that may be changed, on top of `parent` or empty. What is lazy in the parent is fetched, on behalf of
@@ -47,7 +50,8 @@ impl Manager {
         describe(&mut record, &options);
         let (manager, parent) = (self.clone(), parent.cloned());
         self.see_through(|cancel| async move {
-            let below = parent.as_ref().map(|parent| keys(parent.live())).transpose()?.unwrap_or_default();
+            let below =
+                parent.as_ref().map(|parent| keys(parent.live(), STACK)).transpose()?.unwrap_or_default();
             // The tree before the row that speaks of it. Until then nobody else has an eye on either.
             let _pin = manager.root().live().pin(&[Pin::Record(record.id.as_str().into())])?;
             manager.prepare(key.clone(), below, cancel).await?;
@@ -271,12 +275,12 @@ async fn finalize(
         .await
 }
 
-/// What the snapshots of a ref's layers are called, the bottom one first.
-pub(crate) fn keys(live: &Arc<Live>) -> Result<Vec<SnapshotKey>> {
+/// What the snapshots of a ref's layers are called, the bottom one first. `operation` is named where one has none.
+pub(crate) fn keys(live: &Arc<Live>, operation: &'static str) -> Result<Vec<SnapshotKey>> {
     let layers = stack(live).into_iter().map(|layer| {
         let record = layer.record();
         let key = record.snapshot.clone();
-        key.ok_or_else(|| Error::invalid("stack snapshots", &record.id, "it has no snapshot of its own"))
+        key.ok_or_else(|| Error::invalid(operation, &record.id, "it has no snapshot of its own"))
     });
     layers.collect()
 }

@@ -11,12 +11,12 @@ use super::options::PruneOptions;
 use super::run::Pruned;
 use super::select::Selection;
 use super::survey::Survey;
+use crate::blocking::blocking;
 use crate::error::{Result, What};
 use crate::manager::Manager;
 use crate::record::{Record, RecordId, Rows};
 use crate::root::Pin;
 use crate::snapshot::{SnapshotKey, measure_any};
-use crate::unlazy::blocking;
 
 /// So many are looked at in one turn.
 const TURN: usize = 256;

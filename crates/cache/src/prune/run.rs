@@ -13,6 +13,7 @@ use super::options::PruneOptions;
 use super::select::{Selection, select};
 use super::survey::Survey;
 use super::usage::Entry;
+use crate::blocking::blocking;
 use crate::error::{Error, IoContext as _, Result, What};
 use crate::image::Origins;
 use crate::manager::Manager;
@@ -20,7 +21,6 @@ use crate::metadata::Transaction;
 use crate::record::{Record, RecordId, Rows, now};
 use crate::root::Pin;
 use crate::snapshot::{SnapshotKey, measure_any};
-use crate::unlazy::blocking;
 
 /// So much is done in one turn of the database: others come in between.
 const TURN: usize = 256;

@@ -8,6 +8,7 @@ use lazyblob_remote::endpoint::{Name, Source};
 use lazyblob_remote::layout::Partial;
 use oci_spec::image::Digest;
 
+use crate::blocking::blocking;
 use crate::chain::{BlobChainId, Chains};
 use crate::error::{Result, What};
 use crate::image::Config;
@@ -17,7 +18,6 @@ use crate::metadata::{Entry, Read};
 use crate::record::{LastUse, Record, RecordId, Rows};
 use crate::root::{Dir, Pin};
 use crate::snapshot::{SnapshotKey, measure_changing, measure_in};
-use crate::unlazy::blocking;
 
 /// What there is, at one moment. Others may change it meanwhile: what is removed because of it is looked at again.
 #[derive(Debug, Default)]

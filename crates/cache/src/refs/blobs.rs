@@ -9,6 +9,7 @@ use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
 use super::{ImmutableRef, Layer, stack};
+use crate::blocking::blocking;
 use crate::chain::Chains;
 use crate::error::{Error, IoContext as _, Result, What};
 use crate::layer::{self, Compressed, Compression, Compressor, LayerType};
@@ -16,7 +17,6 @@ use crate::manager::live::Live;
 use crate::manager::{GetOptions, Manager, NewLayer};
 use crate::record::{Kind, LayerBlob};
 use crate::root::{Pin, Pinned};
-use crate::unlazy::blocking;
 
 /// How blobs are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::blocking::blocking;
 use crate::error::{Error, Result, What};
 use crate::handler::DescHandlers;
 use crate::manager::Manager;
 use crate::manager::live::Live;
 use crate::manager::mutable::locked;
 use crate::record::{Record, RecordId, Retention};
-use crate::unlazy::blocking;
 
 /// The one handle on a tree that may change. When it goes, the tree does, unless it was to be
 /// [retained](Retention::Retain) or was committed.

@@ -39,7 +39,8 @@ pub use staging::{Claim, StagingLocks};
 pub(crate) use trash::delete;
 pub use trash::{Left, Swept, Trash, Trashed};
 
-use crate::error::{Error, Result};
+use crate::blocking::blocking;
+use crate::error::Result;
 
 /// A directory with everything that is kept. Clones are handles to the same one.
 #[derive(Clone, Debug)]
@@ -65,11 +66,12 @@ impl Root {
     /// gone on with for [`IngestSettings::keep`](lazyblob_remote::layout::IngestSettings::keep).
     ///
     /// # Errors
-    /// [`Error::Refused`] for a root that is another user's, of a newer version, read-only, or spread over several file
-    /// systems; [`Error::Invalid`] for what is neither a root nor an empty directory; [`Error::Io`].
+    /// [`Error::Refused`](crate::Error::Refused) for a root that is another user's, of a newer version, read-only, or spread over several file
+    /// systems; [`Error::Invalid`](crate::Error::Invalid) for what is neither a root nor an empty directory; [`Error::Io`](crate::Error::Io).
     pub async fn open(path: impl Into<PathBuf>, settings: RootSettings) -> Result<Self> {
         let path = path.into();
-        let path = blocking(What::new("open root", path.display()), move || open::writable(&path)).await?;
+        let what = What::new("open root", path.display());
+        let path = blocking(|| what, move || open::writable(&path)).await?;
         let ingest = settings.ingest();
         let store = Layout::create_or_open_with(Dir::Store.of(&path), ingest).await?;
         let store = store.with_ingest_dir(Dir::Ingest.of(&path));
@@ -170,18 +172,4 @@ fn has_lost_its_names(store: &Path) -> bool {
         std::fs::read_dir(store.join(directory)).is_ok_and(|mut list| list.next().is_some())
     };
     !store.join("index.json").exists() && (holds("blobs/sha256") || holds("blobs/sha512"))
-}
-
-/// Runs `work` in a blocking thread. Dropping the future does not stop it, so it is short or looks at a token.
-pub(crate) async fn blocking<T: Send + 'static>(
-    what: What,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_shut_down) => Err(Error::Cancelled { what }),
-        },
-    }
 }

@@ -10,7 +10,8 @@ use lazyblob_remote::{Progress, What};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{RootSettings, Trash, blocking};
+use super::{RootSettings, Trash};
+use crate::blocking::blocking;
 use crate::error::{Error, IoContext as _, Result};
 
 const OPERATION: &str = "make";
@@ -76,10 +77,9 @@ impl StagingLocks {
 
     async fn attempt(&self, name: &str, released: &Arc<Notify>) -> Result<Attempt<Claim>> {
         let (locks, name, released) = (self.clone(), name.to_owned(), Arc::clone(released));
-        blocking(What::new(OPERATION, &name), move || {
-            locks.attempt_now(&name, released).during(OPERATION, name, &locks.dir)
-        })
-        .await
+        let what = What::new(OPERATION, &name);
+        blocking(|| what, move || locks.attempt_now(&name, released).during(OPERATION, name, &locks.dir))
+            .await
     }
 
     fn attempt_now(&self, name: &str, released: Arc<Notify>) -> io::Result<Attempt<Claim>> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Made;
-use super::reading::blocking;
+use crate::blocking::blocking;
 use crate::error::{Error, IoContext as _, Result, What};
 use crate::layer;
 use crate::manager::Manager;

@@ -22,7 +22,7 @@ mod unpacked;
 pub(crate) use cores::Cores;
 pub(crate) use provider::outwards;
 pub use provider::{LazyProvider, Remote};
-pub(crate) use reading::{Reading, Stream, Until, blocking};
+pub(crate) use reading::{Reading, Stream, Until};
 pub(crate) use snapshot::Step;
 pub(crate) use syncs::Syncs;
 pub(crate) use unpacked::Unpacked;

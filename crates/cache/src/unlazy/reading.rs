@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::cores::{Core, Cores};
+use crate::blocking::blocking;
 use crate::error::{Error, Result, What};
 use crate::manager::Manager;
 use crate::refs::Layer;
@@ -207,18 +208,4 @@ impl Read for Sharing {
 
 fn is_cut(error: &Error) -> bool {
     matches!(Cut::of(error), Some(Cut::Restarted | Cut::Abandoned))
-}
-
-/// Runs `work` in a blocking thread and waits for its end.
-pub(crate) async fn blocking<T: Send + 'static>(
-    what: impl FnOnce() -> What,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Error::Cancelled { what: what() }),
-        },
-    }
 }

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{Applying, Made};
 use super::difference::Comparing;
-use super::reading::blocking;
 use super::unpacked::{State, Tree, Unpacked, Unpublished};
+use crate::blocking::blocking;
 use crate::error::{Error, Missing, Result, What};
 use crate::manager::Manager;
 use crate::manager::live::Live;
-use crate::manager::mutable::keys;
+use crate::manager::mutable::{STACK, keys};
 use crate::record::{Kind, Record, RecordId};
 use crate::refs::{ImmutableRef, Layer, stack};
 use crate::snapshot::{About, SnapshotKey};
@@ -73,7 +73,7 @@ impl ImmutableRef {
 
     /// Whether all its snapshots are there.
     async fn is_extracted(&self) -> Result<bool> {
-        let (snapshots, keys) = (Arc::clone(self.manager().snapshots()), keys(self.live())?);
+        let (snapshots, keys) = (Arc::clone(self.manager().snapshots()), keys(self.live(), STACK)?);
         let what = || What::new("find snapshots", self.id());
         blocking(what, move || {
             for key in &keys {
@@ -228,7 +228,7 @@ impl Asker {
             let tops = parent.map(|parent| tops(parent, self.layer.handlers())).unwrap_or_default();
             let kept = try_join_all(tops.into_iter().map(|top| self.of(Arc::clone(top.live())).kept()));
             cancel.run_until_cancelled(kept).await.ok_or_else(|| self.cancelled())??;
-            stacks.push(parent.map(keys).transpose()?.unwrap_or_default());
+            stacks.push(parent.map(|parent| keys(parent, STACK)).transpose()?.unwrap_or_default());
         }
         let (manager, key) = (self.manager.clone(), self.key()?);
         let (upper, lower) = (stacks.pop().unwrap_or_default(), stacks.pop().unwrap_or_default());
@@ -307,8 +307,8 @@ impl Asker {
         let kept = try_join_all(tops.into_iter().map(|top| self.of(Arc::clone(top.live())).kept())).await?;
         let made = kept.iter().flat_map(|top| top.below.iter().chain([top]));
         let made: HashMap<&SnapshotKey, &Arc<Unpacked>> = made.map(|layer| (&layer.key, layer)).collect();
-        let lost = |key: &SnapshotKey| Error::not_found("stack snapshots", key, "it was not made");
-        keys(parent)?
+        let lost = |key: &SnapshotKey| Error::not_found(STACK, key, "it was not made");
+        keys(parent, STACK)?
             .iter()
             .map(|key| made.get(key).map(|layer| Arc::clone(layer)).ok_or_else(|| lost(key)))
             .collect()

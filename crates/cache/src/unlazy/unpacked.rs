@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::reading::blocking;
+use crate::blocking::blocking;
 use crate::error::{IoContext as _, Result, What};
 use crate::manager::Manager;
 use crate::root::Claim;

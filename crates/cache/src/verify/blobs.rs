@@ -5,9 +5,9 @@ use futures::{StreamExt as _, stream};
 use oci_spec::image::{Descriptor, Digest, MediaType};
 
 use super::{Check, Object, Repair};
+use crate::blocking::blocking;
 use crate::content::Stored;
 use crate::error::{Error, Mismatch, Result, What};
-use crate::unlazy::blocking;
 
 /// More at once make a disk seek, and take memory of others.
 const AT_ONCE: usize = 2;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use oci_spec::image::Digest;
 
+use crate::blocking::blocking;
 use crate::content::Stored;
 use crate::error::{Result, What};
 use crate::manager::Manager;
@@ -12,7 +13,6 @@ use crate::prune::pages;
 use crate::record::{Audit, Pointer, Record, RecordId, Rows, Wrong};
 use crate::root::Pin;
 use crate::snapshot::{SnapshotInfo, SnapshotKey};
-use crate::unlazy::blocking;
 
 /// So many rows are looked at again, or mended, in one turn.
 pub(super) const TURN: usize = 256;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Check, Object, Repair};
+use crate::blocking::blocking;
 use crate::error::Result;
 use crate::mount::{Mounted, Stale, State};
-use crate::unlazy::blocking;
 
 impl Check<'_> {
     pub(super) async fn mounts(&mut self) -> Result<()> {

@@ -9,12 +9,9 @@ use lazyblob_remote::{Manifest, Reference};
 use oci_spec::image::{Descriptor, Digest};
 
 use super::{Check, Object, Repair};
+use crate::blocking::blocking;
 use crate::error::{Result, What};
-use crate::image::{Config, StoreSource};
-use crate::unlazy::blocking;
-
-/// An index in an index in an index: nobody needs more.
-const MAX_DEPTH: usize = 8;
+use crate::image::{Config, MAX_DEPTH, StoreSource};
 
 /// A name being looked through.
 struct Named {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::facts::{Facts, TURN};
 use super::{Check, Object, Repair};
-use crate::chain::{BlobChainId, ChainId};
+use crate::blocking::blocking;
+use crate::chain::Chains;
 use crate::error::{Result, What};
 use crate::record::{Audit, Kind, Pointer, Record, RecordId, Rows};
 use crate::root::Pin;
 use crate::snapshot::SnapshotKey;
-use crate::unlazy::blocking;
 
 impl Check<'_> {
     /// What is wrong with the rows themselves. Reading them has shown that the database opens.
@@ -95,12 +95,11 @@ impl Check<'_> {
         let (Kind::Layer { parent }, Some(blob)) = (&record.kind, &record.blob) else { return None };
         let (digest, diff_id) = (blob.descriptor.digest(), &blob.diff_id);
         let below = parent.as_ref().and_then(|parent| self.facts.records.get(parent));
-        let (chain, blob_chain) = match below {
-            None => (ChainId::base(diff_id), BlobChainId::base(digest, diff_id)),
-            Some(below) => {
-                (below.chain.as_ref()?.with(diff_id), below.blob_chain.as_ref()?.with(digest, diff_id))
-            }
+        let below = match below {
+            None => None,
+            Some(below) => Some(Chains { chain: below.chain.clone()?, blobs: below.blob_chain.clone()? }),
         };
+        let Chains { chain, blobs: blob_chain } = Chains::on(below.as_ref(), digest, diff_id);
         if record.chain.as_ref().is_some_and(|said| *said != chain) {
             return Some(format!("its chain is {chain}, and not what is written of it"));
         }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Check, Object, Repair};
+use crate::blocking::blocking;
 use crate::error::{Error, IoContext as _, Result, What};
 use crate::layer::compare;
 use crate::record::Kind;
 use crate::snapshot::{SnapshotInfo, SnapshotKey, measure};
-use crate::unlazy::blocking;
 
 impl Check<'_> {
     pub(super) async fn snapshots(&mut self) -> Result<()> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use lazyblob_remote::progress::Silent;
 
 use super::{Check, Object, Repair};
+use crate::blocking::blocking;
 use crate::error::{IoContext as _, Result};
 use crate::root::Pin;
-use crate::unlazy::blocking;
 
 /// Who makes something and lives has its lock; nobody is waited for.
 const LOCK: Duration = Duration::from_millis(50);

@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 pub use sweep::{Left, Swept};
 
 use self::sweep::Sweeper;
-use super::{Pace, blocking};
+use super::Pace;
+use crate::blocking::blocking;
 use crate::error::{Error, IoContext as _, Result};
 use crate::snapshot::places::nonce;
 
@@ -88,15 +89,14 @@ impl Trash {
 
     async fn run(&self, cancel: &CancellationToken, limit: Option<u64>, pace: Option<Pace>) -> Result<Swept> {
         let dir = self.dir.clone();
-        let mut sweeper = blocking(What::new(OPERATION, dir.display()), move || {
-            Sweeper::begin(&dir).during(OPERATION, dir.display(), &dir)
-        })
-        .await?;
+        let what = || What::new(OPERATION, self.dir.display());
+        let mut sweeper =
+            blocking(what, move || Sweeper::begin(&dir).during(OPERATION, dir.display(), &dir)).await?;
         let step = pace.unwrap_or(self.pace).step.max(1);
         loop {
             let (dir, token) = (self.dir.clone(), cancel.clone());
             let more;
-            (sweeper, more) = blocking(What::new(OPERATION, dir.display()), move || {
+            (sweeper, more) = blocking(what, move || {
                 let more = sweeper.step(step, &token).during(OPERATION, dir.display(), &dir)?;
                 Ok((sweeper, more))
             })
