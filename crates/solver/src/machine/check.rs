@@ -1,0 +1,132 @@
+//! What must hold between steps. On in tests; it looks at everything, and names what it found.
+
+use petgraph::stable_graph::NodeIndex;
+
+use crate::machine::Machine;
+use crate::machine::edge::{EdgeId, Level, Sums};
+use crate::machine::node::Progress;
+use crate::machine::tickets::Task;
+use crate::value::Value;
+
+impl<R: Value> Machine<R> {
+    /// Panics with all that is unsound. Only called where the settings ask for checks.
+    pub(super) fn assert_sound(&self) {
+        let unsound = self.unsound();
+        assert!(unsound.is_empty(), "the solver's state is unsound:\n{}", unsound.join("\n"));
+    }
+
+    /// Everything that is not as it must be.
+    pub(super) fn unsound(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for at in self.graph.node_indices() {
+            self.check_node(at, &mut found);
+        }
+        for (at, _) in &self.edges {
+            self.check_edge(EdgeId(u32::try_from(at).unwrap_or(u32::MAX)), &mut found);
+        }
+        for (id, request) in &self.requests {
+            if !self.edges.get(request.edge.at()).is_some_and(|edge| edge.requests.contains(id)) {
+                found.push(format!("{id:?}: its edge does not know it"));
+            }
+        }
+        found
+    }
+
+    fn check_node(&self, at: NodeIndex, found: &mut Vec<String>) {
+        let node = &self.graph[at];
+        let mut say = |what: String| found.push(format!("{}: {what}", node.name));
+        let tickets = self.tickets.values().filter(|ticket| ticket.node == at).count();
+        if tickets != node.tickets as usize {
+            say(format!("{tickets} tickets are out, it counts {}", node.tickets));
+        }
+        for input in &node.inputs {
+            let mut edge = *input;
+            loop {
+                let Some(state) = self.edges.get(edge.at()) else {
+                    say(format!("its input {edge:?} is gone"));
+                    break;
+                };
+                let below = &self.graph[state.node];
+                if below.rank >= node.rank {
+                    say(format!("rank {} above {} of rank {}", node.rank, below.name, below.rank));
+                }
+                let held =
+                    |job| below.holders.iter().any(|holder: &crate::machine::node::Holder| holder.job == job);
+                if let Some(holder) = node.holders.iter().find(|holder| !held(holder.job)) {
+                    say(format!("{} holds it but not {}", holder.job, below.name));
+                }
+                match state.merged_into {
+                    Some(into) => edge = into,
+                    None => break,
+                }
+            }
+        }
+        if let Progress::Running(ticket, _) = node.exec
+            && !self.tickets.get(&ticket).is_some_and(|ticket| matches!(ticket.task, Task::Exec { .. }))
+        {
+            say("its op runs without a ticket".to_owned());
+        }
+    }
+
+    fn check_edge(&self, edge: EdgeId, found: &mut Vec<String>) {
+        let state = &self.edges[edge.at()];
+        let node = &self.graph[state.node];
+        let mut say = |what: String| found.push(format!("{}[{}]: {what}", node.name, state.output));
+        let mut wants = [0u32; 3];
+        let mut count = |level: Level| match level {
+            Level::None => {}
+            Level::Fast => wants[0] += 1,
+            Level::Slow => wants[1] += 1,
+            Level::Complete => wants[2] += 1,
+        };
+        for (_, above) in &self.edges {
+            above.deps.iter().filter(|dep| dep.edge == edge).for_each(|dep| count(dep.wanted));
+        }
+        state.requests.iter().for_each(|_| count(Level::Complete));
+        if wants != state.wants {
+            say(format!("wanted by {wants:?}, it counts {:?}", state.wants));
+        }
+        let mut sums = Sums::default();
+        state.deps.iter().for_each(|dep| sums.add(dep.flags));
+        if sums != state.sums {
+            say(format!("its inputs make {sums:?}, it counts {:?}", state.sums));
+        }
+        for (input, dep) in state.deps.iter().enumerate() {
+            if self.edges[dep.edge.at()].merged_into.is_some() && state.merged_into.is_none() {
+                say(format!("its input {input} was merged away"));
+            }
+            let listed = self.edges[dep.edge.at()]
+                .consumers
+                .iter()
+                .any(|(above, at)| *above == edge && *at as usize == input);
+            if !listed && state.merged_into.is_none() {
+                say(format!("its input {input} does not know it"));
+            }
+        }
+        if state.merged_into.is_some() && (state.wants != [0; 3] || !state.requests.is_empty()) {
+            say("merged away, but wanted".to_owned());
+        }
+        // Whoever is waited for waits for something: work, an edge below, or its turn.
+        let waits = state.wanted() > Level::None
+            && state.merged_into.is_none()
+            && state.finished.is_none()
+            && state.level < state.wanted()
+            && state.error().is_none_or(|(level, _)| state.wanted() < *level);
+        let busy = state.queued
+            || node.tickets > 0
+            || state.deps.iter().any(|dep| dep.wanted > Level::None)
+            || matches!(node.exec, Progress::Queued)
+            || matches!(node.mapping, Progress::Queued);
+        if waits && !busy {
+            say(format!(
+                "wanted {:?}, known {:?}, and nothing is done about it",
+                state.wanted(),
+                state.level
+            ));
+        }
+        let asks = state.deps.iter().any(|dep| dep.wanted > Level::None);
+        if asks && state.wanted() == Level::None && !state.queued {
+            say("wants something of its inputs, and nobody wants it".to_owned());
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! Who holds what, and for how long.
+//!
+//! A job holds the nodes of its graphs, the nodes that edges of those were merged into, and everything below. A node goes
+//! when nobody holds it, nothing above it is left and no ticket is out for it.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::hash_table::Entry;
+use petgraph::Direction;
+use petgraph::stable_graph::NodeIndex;
+use smallvec::SmallVec;
+
+use crate::error::{Error, Result};
+use crate::explain::Why;
+use crate::graph::Graph;
+use crate::ids::{JobId, SessionId};
+use crate::machine::edge::{EdgeId, EdgeState, Level};
+use crate::machine::node::{Holder, Node, Progress};
+use crate::machine::requests::{Answer, RequestId};
+use crate::machine::{LOCAL, Machine, SourceIx, SourceState, Step};
+use crate::ops::Site;
+use crate::status::Journal;
+use crate::store::CacheSource;
+use crate::value::Value;
+use crate::vertex::Vertex;
+use oci_spec::image::Digest;
+
+/// How many vertices are loaded in one step.
+const AT_ONCE: usize = 64;
+
+/// A job, or a build within a build.
+pub(super) struct JobState<R: Value> {
+    session: Option<SessionId>,
+    sources: SmallVec<[SourceIx; 2]>,
+    pub(super) explain: bool,
+    /// Where it tells what happens; a build within a build tells the jobs it is built for.
+    journal: Option<Arc<Journal>>,
+    /// The node that it is built within.
+    pub(super) parent: Option<NodeIndex>,
+    held: Vec<NodeIndex>,
+    pub(super) requests: Vec<RequestId>,
+    loading: VecDeque<Loading<R>>,
+    pub(super) whys: Vec<Why>,
+}
+
+impl<R: Value> JobState<R> {
+    pub(super) fn uses(&self, source: SourceIx) -> bool {
+        self.sources.contains(&source)
+    }
+}
+
+/// A graph on its way in.
+struct Loading<R: Value> {
+    vertices: Box<dyn Iterator<Item = Vertex<R>> + Send>,
+    request: RequestId,
+}
+
+impl<R: Value> Machine<R> {
+    /// Opens a job.
+    pub(crate) fn open(
+        &mut self,
+        session: Option<SessionId>,
+        sources: Vec<Arc<dyn CacheSource<R>>>,
+        explain: bool,
+        journal: Arc<Journal>,
+    ) -> JobId {
+        let sources = sources.into_iter().map(|source| self.source(source)).collect();
+        self.open_as(session, sources, explain, Some(journal), None)
+    }
+
+    /// Opens a job for a build within a node.
+    pub(super) fn open_within(&mut self, parent: NodeIndex) -> JobId {
+        let sources: SmallVec<[SourceIx; 2]> =
+            self.graph[parent].sources.iter().copied().filter(|source| *source != LOCAL).collect();
+        sources.iter().for_each(|source| self.sources[source.0 as usize].users += 1);
+        let explain = self.explains(parent);
+        let job = self.open_as(None, sources, explain, None, Some(parent));
+        self.graph[parent].rare().subs.push(job);
+        job
+    }
+
+    fn open_as(
+        &mut self,
+        session: Option<SessionId>,
+        sources: SmallVec<[SourceIx; 2]>,
+        explain: bool,
+        journal: Option<Arc<Journal>>,
+        parent: Option<NodeIndex>,
+    ) -> JobId {
+        self.next_job += 1;
+        let job = JobId(self.next_job);
+        let (held, requests, loading, whys) = (Vec::new(), Vec::new(), VecDeque::new(), Vec::new());
+        let state = JobState { session, sources, explain, journal, parent, held, requests, loading, whys };
+        self.jobs.insert(job, state);
+        job
+    }
+
+    /// The place of a source; the same one has one place, whoever brings it.
+    fn source(&mut self, source: Arc<dyn CacheSource<R>>) -> SourceIx {
+        let known = self.sources.iter_mut().find(|(_, known)| Arc::ptr_eq(&known.source, &source));
+        let at = match known {
+            Some((at, known)) => {
+                known.users += 1;
+                at
+            }
+            None => self.sources.insert(SourceState { source, users: 1, dead: false }),
+        };
+        SourceIx(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    /// Takes a graph in, a part at a time, in turn with what else there is to do.
+    pub(crate) fn load(&mut self, job: JobId, graph: Graph<R>, request: RequestId) {
+        let Some(state) = self.jobs.get_mut(&job) else {
+            self.answer(request, Err(Error::UnknownJob { job }));
+            return;
+        };
+        state.loading.push_back(Loading { vertices: Box::new(graph.into_vertices()), request });
+        if state.loading.len() == 1 {
+            self.dirty.push(job, Step::Load(job));
+        }
+    }
+
+    /// Takes in the next part of what a job is loading.
+    pub(super) fn load_some(&mut self, job: JobId) {
+        let Some(loading) = self.jobs.get_mut(&job).and_then(|state| state.loading.pop_front()) else {
+            return;
+        };
+        let Loading { mut vertices, request } = loading;
+        for _ in 0..AT_ONCE {
+            let Some(vertex) = vertices.next() else {
+                self.answer(request, Ok(Answer::Loaded));
+                if self.jobs.get(&job).is_some_and(|state| !state.loading.is_empty()) {
+                    self.dirty.push(job, Step::Load(job));
+                }
+                return;
+            };
+            if let Err(error) = self.add(job, vertex) {
+                self.answer(request, Err(error));
+                return;
+            }
+        }
+        if let Some(state) = self.jobs.get_mut(&job) {
+            state.loading.push_front(Loading { vertices, request });
+            self.dirty.push(job, Step::Load(job));
+        }
+    }
+
+    /// Adds a vertex, whose inputs were added before, to a job.
+    pub(super) fn add(&mut self, job: JobId, vertex: Vertex<R>) -> Result<()> {
+        let digest = &vertex.name.digest;
+        let ignoring = self.find(digest, true);
+        let known = if vertex.options.ignore_cache {
+            ignoring
+        } else {
+            ignoring.or_else(|| self.find(digest, false))
+        };
+        if let Some(known) = known {
+            self.refuse_parents(job, known)?;
+            self.hold(job, known, true);
+            return Ok(());
+        }
+        let mut inputs = Vec::with_capacity(vertex.inputs.len());
+        for (input, edge) in vertex.inputs.iter().enumerate() {
+            let Some(node) = self.held_by(job, &edge.vertex) else {
+                let (vertex, missing) = ((*vertex.name).clone(), edge.clone());
+                return Err(Error::MissingInput { vertex, input, missing });
+            };
+            inputs.push(self.edge(node, edge.output));
+        }
+        let node = self.insert(vertex, inputs.into());
+        self.hold(job, node, true);
+        Ok(())
+    }
+
+    /// Adds a node for a vertex that is not active.
+    fn insert(&mut self, vertex: Vertex<R>, inputs: Box<[EdgeId]>) -> NodeIndex {
+        let below = |machine: &Self, edge: EdgeId| machine.graph[machine.edges[edge.at()].node].rank;
+        let rank = inputs.iter().map(|edge| below(self, *edge) + 1).max().unwrap_or(0);
+        let serial = self.serial();
+        let node = Node {
+            name: vertex.name,
+            op: vertex.op,
+            options: vertex.options,
+            serial,
+            inputs,
+            outputs: SmallVec::new(),
+            rank,
+            holders: SmallVec::new(),
+            sources: SmallVec::from_slice(&[LOCAL]),
+            maps: SmallVec::new(),
+            more: true,
+            mapping: Progress::Idle,
+            prepared: Box::default(),
+            exec: Progress::Idle,
+            error: None,
+            placed: false,
+            tickets: 0,
+            cached: false,
+            times: None,
+            feed: None,
+            rare: None,
+        };
+        let node = self.graph.add_node(node);
+        for input in 0..self.graph[node].inputs.len() {
+            let edge = self.graph[node].inputs[input];
+            let below = self.edges[edge.at()].node;
+            self.graph.add_edge(node, below, ());
+        }
+        let (digest, ignores) = (self.graph[node].name.digest.clone(), self.graph[node].options.ignore_cache);
+        let Self { graph, by_digest, hasher, .. } = self;
+        let same =
+            |at: &NodeIndex| graph[*at].name.digest == digest && graph[*at].options.ignore_cache == ignores;
+        if let Entry::Vacant(vacant) =
+            by_digest.entry(hasher.hash_one(&digest), same, |at| hasher.hash_one(&graph[*at].name.digest))
+        {
+            vacant.insert(node);
+        }
+        node
+    }
+
+    /// The active node of a digest.
+    fn find(&self, digest: &Digest, ignores: bool) -> Option<NodeIndex> {
+        let same = |at: &NodeIndex| {
+            let node = &self.graph[*at];
+            node.options.ignore_cache == ignores && node.name.digest == *digest
+        };
+        self.by_digest.find(self.hasher.hash_one(digest), same).copied()
+    }
+
+    /// The node of this digest that a job has in one of its graphs.
+    pub(super) fn held_by(&self, job: JobId, digest: &Digest) -> Option<NodeIndex> {
+        let own = |node: &NodeIndex| self.graph[*node].holders.contains(&Holder { job, own: true });
+        [true, false].into_iter().filter_map(|ignores| self.find(digest, ignores)).find(own)
+    }
+
+    /// The edge of a node, made if nobody asked for it before.
+    pub(super) fn edge(&mut self, node: NodeIndex, output: u32) -> EdgeId {
+        let at = output as usize;
+        if let Some(edge) = self.graph[node].outputs.get(at).copied().flatten() {
+            return edge;
+        }
+        let edge = EdgeId(u32::try_from(self.edges.insert(EdgeState::of(node, output))).unwrap_or(u32::MAX));
+        let outputs = &mut self.graph[node].outputs;
+        if outputs.len() <= at {
+            outputs.resize(at + 1, None);
+        }
+        outputs[at] = Some(edge);
+        edge
+    }
+
+    /// A build within a build must not need what waits for it.
+    fn refuse_parents(&self, job: JobId, node: NodeIndex) -> Result<()> {
+        let mut above = self.jobs.get(&job).and_then(|state| state.parent);
+        while let Some(parent) = above {
+            if parent == node {
+                let name = (*self.graph[node].name).clone();
+                return Err(Error::Cycle { path: vec![name.clone(), name] });
+            }
+            let holders = &self.graph[parent].holders;
+            above = holders.iter().find_map(|holder| self.jobs.get(&holder.job)?.parent);
+        }
+        Ok(())
+    }
+
+    /// Has a job hold a node and all below it.
+    pub(super) fn hold(&mut self, job: JobId, node: NodeIndex, own: bool) {
+        let mut stack = vec![(node, own)];
+        while let Some((node, own)) = stack.pop() {
+            let state = &mut self.graph[node];
+            let held = match state.holders.iter_mut().find(|holder| holder.job == job) {
+                Some(holder) if holder.own || !own => continue,
+                Some(holder) => {
+                    holder.own = true;
+                    true
+                }
+                None => {
+                    state.holders.push(Holder { job, own });
+                    false
+                }
+            };
+            if own {
+                self.tell_past(job, node);
+            }
+            if held {
+                continue;
+            }
+            let Some(of_job) = self.jobs.get_mut(&job) else { continue };
+            of_job.held.push(node);
+            let state = &mut self.graph[node];
+            for source in &of_job.sources {
+                if !state.sources.contains(source) {
+                    state.sources.push(*source);
+                    self.sources[source.0 as usize].users += 1;
+                }
+            }
+            for input in 0..self.graph[node].inputs.len() {
+                let mut edge = self.graph[node].inputs[input];
+                loop {
+                    stack.push((self.edges[edge.at()].node, false));
+                    match self.edges[edge.at()].merged_into {
+                        Some(into) => edge = into,
+                        None => break,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends a job: what it asked for is answered, what it alone held goes.
+    pub(crate) fn discard(&mut self, job: JobId) {
+        let Some(state) = self.jobs.remove(&job) else { return };
+        for request in state.requests {
+            self.withdraw(request, Some(Error::Cancelled { job }));
+        }
+        for loading in state.loading {
+            self.answer(loading.request, Err(Error::Cancelled { job }));
+        }
+        if let Some(parent) = state.parent {
+            let subs = &mut self.graph[parent].rare().subs;
+            subs.retain(|sub| *sub != job);
+        }
+        // The newest first: what is above goes before what is below.
+        for node in state.held.iter().rev().copied() {
+            self.graph[node].holders.retain(|holder| holder.job != job);
+            if let (Some(feed), Some(journal)) = (&self.graph[node].feed, &state.journal) {
+                feed.detach(journal);
+            }
+        }
+        for node in state.held.iter().rev().copied() {
+            if self.graph.node_weight(node).is_some_and(|node| node.holders.is_empty()) {
+                self.retire(node);
+            }
+        }
+        for node in state.held.iter().rev().copied() {
+            self.let_go(node);
+        }
+        for source in state.sources {
+            self.drop_source(source);
+        }
+        if let Some(journal) = state.journal {
+            journal.end();
+        }
+    }
+
+    fn drop_source(&mut self, source: SourceIx) {
+        let at = source.0 as usize;
+        if let Some(state) = self.sources.get_mut(at) {
+            state.users -= 1;
+            if state.users == 0 {
+                self.sources.remove(at);
+            }
+        }
+    }
+
+    /// Stops what a node does that nobody holds any more.
+    fn retire(&mut self, node: NodeIndex) {
+        let subs =
+            self.graph[node].rare.as_mut().map(|rare| std::mem::take(&mut rare.subs)).unwrap_or_default();
+        for sub in subs {
+            self.discard(sub);
+        }
+        for at in 0..self.graph[node].outputs.len() {
+            if let Some(edge) = self.graph[node].outputs[at] {
+                self.relax(edge);
+            }
+        }
+        self.stop_unwanted(node);
+    }
+
+    /// Removes a node that nobody needs, and those below it that it was the last to need.
+    pub(super) fn let_go(&mut self, node: NodeIndex) {
+        let mut stack = vec![node];
+        while let Some(node) = stack.pop() {
+            let Some(state) = self.graph.node_weight(node) else { continue };
+            let needed = !state.holders.is_empty() || state.tickets > 0;
+            if needed || self.graph.neighbors_directed(node, Direction::Incoming).next().is_some() {
+                continue;
+            }
+            for edge in state.edges().collect::<SmallVec<[EdgeId; 2]>>() {
+                self.remove_edge(edge);
+            }
+            stack.extend(self.graph.neighbors(node));
+            let digest = self.graph[node].name.digest.clone();
+            if let Ok(found) = self.by_digest.find_entry(self.hasher.hash_one(&digest), |at| *at == node) {
+                found.remove();
+            }
+            if let Some(state) = self.graph.remove_node(node) {
+                state
+                    .sources
+                    .iter()
+                    .filter(|source| **source != LOCAL)
+                    .for_each(|source| self.drop_source(*source));
+            }
+        }
+    }
+
+    fn remove_edge(&mut self, edge: EdgeId) {
+        for input in 0..self.edges[edge.at()].deps.len() {
+            self.want(edge, input, Level::None);
+        }
+        let state = self.edges.remove(edge.at());
+        for identity in state.identities {
+            if self.identities.get(&identity) == Some(&edge) {
+                self.identities.remove(&identity);
+            }
+        }
+        // What it was merged into stays as long as it does.
+        if let Some(into) = state.merged_into {
+            let into = self.standing_for(into);
+            self.edges[into.at()].rare().absorbed.retain(|absorbed| *absorbed != edge);
+        }
+    }
+
+    /// The sessions of all who have a node, each once.
+    pub(crate) fn sessions(&self, node: NodeIndex) -> Vec<SessionId> {
+        let mut found = Vec::new();
+        let mut stack = vec![node];
+        let mut seen = std::collections::HashSet::new();
+        while let Some(node) = stack.pop() {
+            let Some(state) = self.graph.node_weight(node).filter(|_| seen.insert(node)) else { continue };
+            for holder in &state.holders {
+                let Some(job) = self.jobs.get(&holder.job) else { continue };
+                if let Some(session) = job.session.as_ref().filter(|session| !found.contains(*session)) {
+                    found.push(session.clone());
+                }
+                stack.extend(job.parent);
+            }
+        }
+        found
+    }
+
+    /// The journals that are told what happens to a node: those of jobs that have it in a graph, over the nodes that
+    /// their builds are within.
+    pub(super) fn journals(&self, node: NodeIndex) -> SmallVec<[Arc<Journal>; 2]> {
+        let mut found: SmallVec<[Arc<Journal>; 2]> = SmallVec::new();
+        let mut stack: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
+        while let Some(node) = stack.pop() {
+            let Some(state) = self.graph.node_weight(node) else { continue };
+            for job in state
+                .holders
+                .iter()
+                .filter(|holder| holder.own)
+                .filter_map(|holder| self.jobs.get(&holder.job))
+            {
+                match &job.journal {
+                    Some(journal) if !found.iter().any(|known| Arc::ptr_eq(known, journal)) => {
+                        found.push(Arc::clone(journal));
+                    }
+                    Some(_) => {}
+                    None => stack.extend(job.parent),
+                }
+            }
+        }
+        found
+    }
+
+    /// The journals of one job.
+    pub(super) fn journals_of(&self, job: JobId) -> SmallVec<[Arc<Journal>; 2]> {
+        match self.jobs.get(&job) {
+            Some(JobState { journal: Some(journal), .. }) => SmallVec::from_iter([Arc::clone(journal)]),
+            Some(JobState { parent: Some(parent), .. }) => self.journals(*parent),
+            _ => SmallVec::new(),
+        }
+    }
+
+    /// Whether some job wants to know why this node runs.
+    pub(super) fn explains(&self, node: NodeIndex) -> bool {
+        self.graph[node]
+            .holders
+            .iter()
+            .any(|holder| self.jobs.get(&holder.job).is_some_and(|job| job.explain))
+    }
+
+    /// Takes down why a node runs, for those of its jobs that want to know.
+    pub(crate) fn explained(&mut self, site: Site, why: &Why) {
+        if !self.is_there(site) {
+            return;
+        }
+        for holder in &self.graph[site.node].holders {
+            if let Some(job) = self.jobs.get_mut(&holder.job).filter(|job| job.explain) {
+                job.whys.push(why.clone());
+            }
+        }
+    }
+
+    /// The journal of a job.
+    pub(crate) fn journal(&self, job: JobId) -> Result<Arc<Journal>> {
+        let journal = self.jobs.get(&job).and_then(|state| state.journal.as_ref());
+        journal.cloned().ok_or(Error::UnknownJob { job })
+    }
+
+    /// All jobs, oldest first.
+    pub(crate) fn open_jobs(&self) -> Vec<JobId> {
+        self.jobs.keys().copied().collect()
+    }
+}

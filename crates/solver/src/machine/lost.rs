@@ -1,0 +1,99 @@
+//! Results whose bytes turned out to be gone after the hit.
+//!
+//! The record is dropped and the edge evaluated without it: by another record, or by its op. Every record is used at most
+//! once by an edge, and an op is run again at most once for that reason, and never if it has no inputs and has just run:
+//! what a source has itself lost, running it again does not bring back. So it ends.
+
+use petgraph::stable_graph::NodeIndex;
+
+use crate::error::{Cause, Error, Result};
+use crate::ids::{Edge, JobId};
+use crate::machine::edge::{EdgeId, Level, Origin};
+use crate::machine::node::Progress;
+use crate::machine::{LOCAL, Machine};
+use crate::status::What;
+use crate::value::Value;
+
+impl<R: Value> Machine<R> {
+    /// An input that a node was given is gone.
+    pub(super) fn input_lost(&mut self, node: NodeIndex, input: usize, generation: u32, cause: Cause) {
+        let edge = self.standing_for(self.graph[node].inputs[input]);
+        // The cause of a loss that cannot be made good is told by the edge that lost; the consumer fails with it.
+        let _ = self.lose(edge, generation, cause);
+    }
+
+    /// Says that what a job built is gone; the next build makes it again.
+    pub(crate) fn lost(&mut self, job: JobId, edge: &Edge, generation: u32, cause: Cause) -> Result<()> {
+        if !self.knows(job) {
+            return Err(Error::UnknownJob { job });
+        }
+        let Some(node) = self.held_by(job, &edge.vertex) else { return Err(Error::UnknownJob { job }) };
+        let edge = self.edge(node, edge.output);
+        let edge = self.standing_for(edge);
+        self.lose(edge, generation, cause)
+    }
+
+    /// Evaluates an edge again without what it has now, if that is what is gone.
+    fn lose(&mut self, edge: EdgeId, generation: u32, cause: Cause) -> Result<()> {
+        let state = &mut self.edges[edge.at()];
+        let node = state.node;
+        // It may have been lost to somebody else, and made again.
+        if state.generation != generation || state.finished.is_none() {
+            return Ok(());
+        }
+        let Some(finished) = state.finished.take() else { return Ok(()) };
+        state.generation += 1;
+        state.level = Level::Slow;
+        state.asked = Level::None;
+        let name = (*self.graph[node].name).clone();
+        let mut outcome = Ok(());
+        match finished.origin {
+            Origin::Loaded(source, record) => {
+                self.forget(edge, source, record.result.id.clone());
+                self.refuse(edge, source, record.result.id);
+            }
+            Origin::Executed => {
+                let again = !self.graph[node].is_root() && self.edges[edge.at()].rare().recomputed == 0;
+                self.edges[edge.at()].rare().recomputed += 1;
+                self.graph[node].exec = Progress::Idle;
+                if !again {
+                    outcome = Err(Error::Lost { vertex: name, cause: Cause::clone(&cause) });
+                }
+            }
+        }
+        if let Some(saved) = finished.saved {
+            self.forget(edge, LOCAL, saved.id.clone());
+            self.refuse(edge, LOCAL, saved.id);
+        }
+        self.graph[node].cached = false;
+        self.tell(node, &What::Lost(cause.to_string()));
+        self.unprepare(edge);
+        if let Err(error) = &outcome {
+            self.ended(node, Some(error));
+            self.fail(edge, Level::Complete, error.clone());
+        }
+        self.notify(edge);
+        self.touch(edge);
+        outcome
+    }
+
+    /// What was done with a result that is gone has to be done again with the next.
+    fn unprepare(&mut self, edge: EdgeId) {
+        for (above, input) in self.edges[edge.at()].consumers.clone() {
+            let Some(state) = self.edges.get(above.at()) else { continue };
+            if state.deps.get(input as usize).is_none_or(|dep| dep.edge != edge) {
+                continue;
+            }
+            let node = state.node;
+            let Some(prepared) = self.graph[node].prepared.get_mut(input as usize) else { continue };
+            // What runs finds, when it ends, that it worked on something older.
+            if prepared.preprocess.done().is_some() {
+                prepared.preprocess = Progress::Idle;
+            }
+            if prepared.slow.done().is_some() {
+                prepared.slow = Progress::Idle;
+                self.edges[above.at()].deps[input as usize].slow_probed = false;
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The state of everything active, as a synchronous machine: it is told what happened and says what to do.
+//!
+//! ```text
+//!   scheduler ── step(Done) ─▶ Machine ── turn() ─▶ [Action] ── performed ─▶ Done …
+//! ```
+//!
+//! It never waits, never does I/O, has no clock and no randomness: the same events in the same order make the same
+//! actions. The scheduler performs actions; a simulation may perform them in any order it likes.
+//!
+//! * A [`Node`](node::Node) is a vertex that some job holds; an [`EdgeState`](edge::EdgeState) is an output of it.
+//! * An edge is wanted at a [`Level`](edge::Level) by jobs and by edges above it. [`advance`] decides, from what is known of
+//!   it and of the edges below, what to ask of those and what to start. It is called for edges that something happened to,
+//!   jobs in turn, and looks only at those inputs that changed: a vertex costs what its inputs cost, whatever is around it.
+//! * Work is started under a ticket and ends by the ticket's return, cancelled or not. A node leaves when no job holds it
+//!   and no ticket is out.
+//!
+//! Invariants, checked by [`check`] after each step where the settings say so, stand there.
+
+mod action;
+mod advance;
+mod cache;
+mod check;
+mod edge;
+mod exec;
+mod fair;
+mod hold;
+mod lost;
+mod merge;
+mod node;
+mod requests;
+mod save;
+mod tell;
+mod tickets;
+mod walk;
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub(crate) use action::{Action, Done, Failure, Place, Work};
+pub(crate) use edge::EdgeId;
+use edge::EdgeState;
+use exec::Gates;
+use fair::FairQueue;
+use hashbrown::HashTable;
+use hold::JobState;
+use node::Node;
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use requests::Request;
+pub(crate) use requests::{Answer, RequestId};
+use slab::Slab;
+use tickets::Ticket;
+pub(crate) use tickets::TicketId;
+
+use crate::ids::JobId;
+use crate::settings::Settings;
+use crate::store::CacheSource;
+use crate::value::Value;
+
+/// A cache that is asked, by its place. Place 0 is the solver's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SourceIx(u32);
+
+/// The solver's own cache.
+const LOCAL: SourceIx = SourceIx(0);
+/// The source of a key that is the same everywhere.
+const ANY: SourceIx = SourceIx(u32::MAX);
+
+/// A source with those who brought it.
+struct SourceState<R: Value> {
+    source: Arc<dyn CacheSource<R>>,
+    /// Jobs that brought it; the solver's own counts one more.
+    users: u32,
+    /// It failed or was too slow: it is asked no more.
+    dead: bool,
+}
+
+/// Something to be looked at.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Advance(EdgeId),
+    Load(JobId),
+}
+
+/// Everything active.
+pub(crate) struct Machine<R: Value> {
+    /// Arrows go from a vertex to its inputs, and to what its inputs were merged into.
+    graph: StableDiGraph<Node<R>, ()>,
+    /// Nodes by digest and by whether they ignore the cache.
+    by_digest: HashTable<NodeIndex>,
+    hasher: RandomState,
+    edges: Slab<EdgeState<R>>,
+    jobs: BTreeMap<JobId, JobState<R>>,
+    sources: Slab<SourceState<R>>,
+    tickets: HashMap<TicketId, Ticket>,
+    requests: HashMap<RequestId, Request>,
+    /// Edges that stand for what has this identity.
+    identities: HashMap<merge::Identity, EdgeId>,
+    /// Edges that something happened to, and graphs to be loaded.
+    dirty: FairQueue<Step>,
+    gates: Gates,
+    actions: Vec<Action<R>>,
+    /// Where a walk has been: the number of the last walk that visited a place.
+    visited: Vec<u32>,
+    walks: u32,
+    next: u64,
+    next_job: u32,
+    now: SystemTime,
+    check: bool,
+}
+
+impl<R: Value> Machine<R> {
+    pub(crate) fn new(local: Arc<dyn CacheSource<R>>, settings: &Settings) -> Self {
+        let mut sources = Slab::new();
+        sources.insert(SourceState { source: local, users: 1, dead: false });
+        Self {
+            graph: StableDiGraph::new(),
+            by_digest: HashTable::new(),
+            hasher: RandomState::new(),
+            edges: Slab::new(),
+            jobs: BTreeMap::new(),
+            sources,
+            tickets: HashMap::new(),
+            requests: HashMap::new(),
+            identities: HashMap::new(),
+            dirty: FairQueue::default(),
+            gates: Gates::new(settings),
+            actions: Vec::new(),
+            visited: Vec::new(),
+            walks: 0,
+            next: 0,
+            next_job: 0,
+            now: SystemTime::UNIX_EPOCH,
+            check: settings.check,
+        }
+    }
+
+    /// Sets the time that everything happens at until it is set again.
+    pub(crate) fn clock(&mut self, now: SystemTime) {
+        self.now = now;
+    }
+
+    /// Advances at most `budget` edges, jobs in turn, and says whether there are more.
+    pub(crate) fn turn(&mut self, budget: usize) -> bool {
+        for _ in 0..budget {
+            match self.dirty.pop() {
+                Some(Step::Advance(edge)) => self.advance(edge),
+                Some(Step::Load(job)) => self.load_some(job),
+                None => break,
+            }
+        }
+        if self.check {
+            self.assert_sound();
+        }
+        !self.dirty.is_empty()
+    }
+
+    /// What is to be done.
+    pub(crate) fn actions(&mut self) -> Vec<Action<R>> {
+        std::mem::take(&mut self.actions)
+    }
+
+    fn serial(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}

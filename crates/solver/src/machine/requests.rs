@@ -1,0 +1,169 @@
+//! What was asked from outside, and the answers.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::ids::{Edge, JobId, VertexName};
+use crate::machine::Machine;
+use crate::machine::action::Action;
+use crate::machine::edge::{EdgeId, Level, Origin};
+use crate::ops::Site;
+use crate::value::Value;
+
+/// A question. Never given out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RequestId(pub(crate) u64);
+
+/// A question after a result that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) edge: EdgeId,
+    pub(super) job: JobId,
+}
+
+/// What was asked for.
+pub(crate) enum Answer<R: Value> {
+    /// A graph is loaded.
+    Loaded,
+    /// An edge has a result.
+    Built {
+        result: R,
+        /// The vertex that has it, which may be one that the asked one was merged into.
+        vertex: Arc<VertexName>,
+        cached: bool,
+        generation: u32,
+        /// Where its ancestors are found.
+        sites: Vec<Site>,
+    },
+}
+
+impl<R: Value> Machine<R> {
+    /// Asks for the result of an edge of a job.
+    pub(crate) fn build(&mut self, job: JobId, edge: &Edge, request: RequestId) {
+        if !self.knows(job) {
+            return self.answer(request, Err(Error::UnknownJob { job }));
+        }
+        let Some(node) = self.held_by(job, &edge.vertex) else {
+            let reason = format!("not loaded by {job}");
+            return self.answer(request, Err(Error::Invalid { vertex: edge.to_string(), reason }));
+        };
+        let edge = self.edge(node, edge.output);
+        let edge = self.standing_for(edge);
+        self.requests.insert(request, Request { edge, job });
+        if let Some(job) = self.jobs.get_mut(&job) {
+            job.requests.push(request);
+        }
+        let state = &mut self.edges[edge.at()];
+        state.requests.push(request);
+        state.want(Level::Complete, 1);
+        self.touch(edge);
+    }
+
+    /// Builds an edge of a graph as part of a vertex.
+    pub(crate) fn build_within(&mut self, site: Site, graph: Graph<R>, edge: &Edge, request: RequestId) {
+        if self.graph.node_weight(site.node).is_none_or(|node| node.serial != site.serial) {
+            return self.answer(request, Err(Error::Closed));
+        }
+        // Whoever waits for other ops must not keep them from a place.
+        self.next_exec(site.node);
+        let job = self.open_within(site.node);
+        match graph.into_vertices().try_for_each(|vertex| self.add(job, vertex)) {
+            Ok(()) => self.build(job, edge, request),
+            Err(error) => {
+                self.discard(job);
+                self.answer(request, Err(error));
+            }
+        }
+    }
+
+    pub(super) fn knows(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job)
+    }
+
+    pub(super) fn answer(&mut self, request: RequestId, answer: Result<Answer<R>>) {
+        self.actions.push(Action::Answer { request, answer });
+    }
+
+    /// Answers all who asked for an edge, if it has come to an end.
+    pub(super) fn answer_requests(&mut self, edge: EdgeId) {
+        let state = &self.edges[edge.at()];
+        if state.requests.is_empty() {
+            return;
+        }
+        let answer = match (&state.finished, state.error()) {
+            (Some(finished), _) => Ok(finished),
+            (None, Some((_, error))) => Err(error.clone()),
+            (None, None) => return,
+        };
+        let node = &self.graph[state.node];
+        let answers: Vec<_> = state
+            .requests
+            .iter()
+            .map(|_| {
+                answer.as_ref().map_err(Error::clone).map(|finished| Answer::Built {
+                    result: finished.result.clone(),
+                    vertex: Arc::clone(&node.name),
+                    cached: !matches!(finished.origin, Origin::Executed),
+                    generation: state.generation,
+                    sites: vec![self.site(state.node)],
+                })
+            })
+            .collect();
+        let requests = std::mem::take(&mut self.edges[edge.at()].requests);
+        for (request, answer) in requests.into_iter().zip(answers) {
+            self.close(request);
+            self.edges[edge.at()].want(Level::Complete, -1);
+            self.answer(request, answer);
+        }
+        self.touch(edge);
+    }
+
+    /// Forgets a request that was answered.
+    fn close(&mut self, request: RequestId) {
+        if let Some(Request { job, .. }) = self.requests.remove(&request)
+            && let Some(job) = self.jobs.get_mut(&job)
+        {
+            job.requests.retain(|open| *open != request);
+        }
+    }
+
+    /// Nobody waits for this answer any more; an error is told if there is one to tell.
+    pub(crate) fn withdraw(&mut self, request: RequestId, error: Option<Error>) {
+        let Some(Request { edge, .. }) = self.requests.get(&request).copied() else { return };
+        self.close(request);
+        let state = &mut self.edges[edge.at()];
+        state.requests.retain(|open| *open != request);
+        state.want(Level::Complete, -1);
+        self.touch(edge);
+        if let Some(error) = error {
+            self.answer(request, Err(error));
+        }
+    }
+
+    /// Answers everything that nothing is done about, if nothing is done at all: a bug, but nobody is to hang on it.
+    pub(crate) fn stalled(&mut self) {
+        if !self.tickets.is_empty() || !self.dirty.is_empty() || self.requests.is_empty() {
+            return;
+        }
+        let name = |machine: &Self, edge: EdgeId| {
+            let state = &machine.edges[edge.at()];
+            let (name, phase) = (&machine.graph[state.node].name, state.phase);
+            format!(
+                "{name}[{}]: wanted {:?}, known {:?}, {phase:?}",
+                state.output,
+                state.wanted(),
+                state.level
+            )
+        };
+        let waiting =
+            self.edges.iter().filter(|(_, state)| state.wanted() > Level::None && state.finished.is_none());
+        let waiting =
+            waiting.filter_map(|(at, _)| u32::try_from(at).ok()).map(|at| name(self, EdgeId(at))).collect();
+        let error = Error::Stalled { waiting };
+        let open: Vec<_> = self.requests.keys().copied().collect();
+        for request in open {
+            self.withdraw(request, Some(error.clone()));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Remembering results, under keys that lead to them.
+
+use crate::error::{Error, Stage, StoreError};
+use crate::key::{KeyId, Link};
+use crate::machine::action::Work;
+use crate::machine::edge::{Candidate, EdgeId, Finished, Key, Level, Origin};
+use crate::machine::tickets::Task;
+use crate::machine::{ANY, LOCAL, Machine};
+use crate::store::StoredResult;
+use crate::value::Value;
+use std::sync::Arc;
+
+impl<R: Value> Machine<R> {
+    /// Remembers a result that was computed, or that came `from` another source than the solver's own, and completes the
+    /// edge with it once that is done.
+    pub(super) fn keep(&mut self, edge: EdgeId, result: R, from: Option<Candidate>) {
+        let mut links = Vec::new();
+        self.name_here(edge, &mut links);
+        let keys = self.edges[edge.at()].local.to_vec();
+        let node = self.edges[edge.at()].node;
+        self.edges[edge.at()].pending = Some(result.clone());
+        let work = Work::Save { links, keys, result: Some(result) };
+        let ticket = self.start(node, None, Task::Save { edge, from }, work);
+        self.edges[edge.at()].busy = Some(ticket);
+    }
+
+    /// Gives an edge, and those below it that have none, keys in the solver's own cache, and says over which links they are
+    /// reached. Without recursion: a chain may be long.
+    fn name_here(&mut self, edge: EdgeId, links: &mut Vec<(KeyId, Link, KeyId)>) {
+        let mut stack = vec![(edge, false)];
+        while let Some((edge, below_done)) = stack.pop() {
+            let state = &self.edges[edge.at()];
+            if !below_done {
+                stack.push((edge, true));
+                let unnamed = state
+                    .deps
+                    .iter()
+                    .map(|dep| dep.edge)
+                    .filter(|below| self.edges[below.at()].local.is_empty());
+                stack.extend(unnamed.map(|below| (below, false)));
+                continue;
+            }
+            let Some(op) = self.op_key(edge) else { continue };
+            if state.deps.is_empty() {
+                continue;
+            }
+            let ways = self.ways(edge);
+            if state.local.is_empty() {
+                // The same ways make the same key in every process.
+                let first = ways.iter().map(|ways| ways.first());
+                let Some(first) = first.collect::<Option<Vec<_>>>() else { continue };
+                let named = first
+                    .iter()
+                    .map(|(selector, from)| (selector.as_ref().map(|selector| &selector.0), *from));
+                let id = KeyId::derived(op, named);
+                self.edges[edge.at()].local.push(id);
+            }
+            for (input, ways) in (0..).zip(ways) {
+                for (selector, from) in ways {
+                    for to in &self.edges[edge.at()].local {
+                        links.push((from, Link { op, input, selector: selector.clone() }, *to));
+                    }
+                }
+            }
+        }
+    }
+
+    /// For each input the keys that lead to an edge's, with their selectors: those of edges that were merged into it, too.
+    pub(super) fn ways(&self, edge: EdgeId) -> Vec<Vec<(Option<crate::key::Selector>, KeyId)>> {
+        let state = &self.edges[edge.at()];
+        let mut ways = vec![Vec::new(); state.deps.len()];
+        let absorbed = state.rare.iter().flat_map(|rare| rare.absorbed.iter().copied());
+        for edge in std::iter::once(edge).chain(absorbed) {
+            let state = &self.edges[edge.at()];
+            let node = &self.graph[state.node];
+            for (input, (dep, ways)) in state.deps.iter().zip(&mut ways).enumerate() {
+                let selector = node.usage(input).and_then(|usage| usage.selector.clone());
+                let keys = &self.edges[dep.edge.at()].local;
+                let content = node.content(input).map(|content| (None, content));
+                for way in keys.iter().map(|key| (selector.clone(), *key)).chain(content) {
+                    if !ways.contains(&way) {
+                        ways.push(way);
+                    }
+                }
+            }
+        }
+        ways
+    }
+
+    /// A result was remembered, or was not.
+    pub(super) fn saved(
+        &mut self,
+        edge: EdgeId,
+        from: Option<Candidate>,
+        outcome: Result<Option<StoredResult>, StoreError>,
+    ) {
+        let state = &mut self.edges[edge.at()];
+        state.busy = None;
+        let result = state.pending.take();
+        self.touch(edge);
+        match outcome {
+            Ok(saved) => {
+                let Some(result) = result else { return };
+                let origin = from.map_or(Origin::Executed, |from| Origin::Loaded(from.source, from.record));
+                self.complete(edge, Finished { result, origin, saved });
+            }
+            Err(cause) => {
+                let node = self.edges[edge.at()].node;
+                let vertex = (*self.graph[node].name).clone();
+                let store = self.sources[LOCAL.0 as usize].source.name().into();
+                let error = Error::Store { vertex, stage: Stage::Save, store, cause: Arc::new(cause) };
+                self.fail_node(node, Level::Complete, error);
+            }
+        }
+    }
+
+    /// An edge has a result.
+    pub(super) fn complete(&mut self, edge: EdgeId, finished: Finished<R>) {
+        let executed = matches!(finished.origin, Origin::Executed);
+        let state = &mut self.edges[edge.at()];
+        state.finished = Some(finished);
+        state.level = Level::Complete;
+        let node = state.node;
+        if executed {
+            if !self.graph[node].is_root() && !self.graph[node].options.ignore_cache {
+                for id in self.edges[edge.at()].local.clone() {
+                    if !self.edges[edge.at()]
+                        .keys
+                        .iter()
+                        .any(|key| key.id == id && (key.source == LOCAL || key.source == ANY))
+                    {
+                        self.found(edge, Key { source: LOCAL, id });
+                    }
+                }
+            }
+            // Another output of it may have told so.
+            if self.graph[node].times().ended.is_none() {
+                self.ended(node, None);
+            }
+        } else {
+            self.was_cached(node);
+        }
+        self.notify(edge);
+        self.touch(edge);
+    }
+}

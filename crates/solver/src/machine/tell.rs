@@ -1,0 +1,142 @@
+//! What is told of nodes to the jobs that have them.
+
+use std::sync::Arc;
+
+use petgraph::stable_graph::NodeIndex;
+use smallvec::SmallVec;
+
+use crate::error::Error;
+use crate::ids::{JobId, VertexName};
+use crate::machine::{Machine, SourceIx};
+use crate::status::{Event, Journal, What};
+use crate::value::Value;
+
+type Listener = (Arc<VertexName>, Arc<Journal>);
+
+impl<R: Value> Machine<R> {
+    /// Who is told what happens to a node, under which name: its own jobs, and those of nodes that were merged into it.
+    pub(super) fn listeners(&self, node: NodeIndex) -> SmallVec<[Listener; 2]> {
+        let mut listeners = SmallVec::new();
+        let mut stack: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
+        while let Some(node) = stack.pop() {
+            let Some(state) = self.graph.node_weight(node) else { continue };
+            let journals = self.journals(node).into_iter();
+            listeners.extend(journals.map(|journal| (Arc::clone(&state.name), journal)));
+            stack.extend(state.rare.iter().flat_map(|rare| rare.mirrors.iter().copied()));
+        }
+        listeners
+    }
+
+    /// Tells what happened to a node.
+    pub(super) fn tell(&self, node: NodeIndex, what: &What) {
+        for (name, journal) in self.listeners(node) {
+            journal.push(Event { at: self.now, vertex: Some(name), what: what.clone() });
+        }
+    }
+
+    pub(super) fn tell_warning(&self, node: NodeIndex, warning: String) {
+        self.tell(node, &What::Warning(warning));
+    }
+
+    /// Tells all jobs that use a source.
+    pub(super) fn warn_users(&self, source: SourceIx, warning: &str) {
+        for (job, state) in &self.jobs {
+            if state.uses(source) {
+                for journal in self.journals_of(*job) {
+                    journal.push(Event {
+                        at: self.now,
+                        vertex: None,
+                        what: What::Warning(warning.to_owned()),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The op of a node began to run.
+    pub(super) fn began(&mut self, node: NodeIndex) {
+        let now = self.now;
+        self.graph[node].times().started = Some(now);
+        self.graph[node].times().ended = None;
+        self.tell(node, &What::Started);
+    }
+
+    /// The op of a node has ended, and what came of it is kept.
+    pub(super) fn ended(&mut self, node: NodeIndex, error: Option<&Error>) {
+        let now = self.now;
+        self.graph[node].times().ended = Some(now);
+        self.tell(node, &error.map_or(What::Completed, |error| What::Failed(error.clone())));
+        self.hush(node);
+    }
+
+    /// The result of a node came from a cache, so that nothing below it is needed for it.
+    pub(super) fn was_cached(&mut self, node: NodeIndex) {
+        let mut stack = vec![node];
+        while let Some(node) = stack.pop() {
+            let state = &mut self.graph[node];
+            let ran = state.times.as_ref().is_some_and(|times| times.started.is_some());
+            if ran || std::mem::replace(&mut state.cached, true) {
+                continue;
+            }
+            self.tell(node, &What::Cached);
+            self.hush(node);
+            let state = &self.graph[node];
+            stack.extend(state.inputs.iter().map(|edge| self.edges[edge.at()].node));
+        }
+    }
+
+    /// Lets go of the feed of a node that nothing runs for; it is made again if something does.
+    fn hush(&mut self, node: NodeIndex) {
+        let state = &mut self.graph[node];
+        if state.tickets == 0 && state.feed.as_ref().is_some_and(|feed| feed.is_silent()) {
+            state.feed = None;
+        }
+    }
+
+    /// Tells a job that comes later what has happened to a node.
+    pub(super) fn tell_past(&self, job: JobId, node: NodeIndex) {
+        let state = &self.graph[node];
+        let times = state.times.as_deref().copied().unwrap_or_default();
+        for journal in self.journals_of(job) {
+            let tell = |at, what| journal.push(Event { at, vertex: Some(Arc::clone(&state.name)), what });
+            if state.cached {
+                tell(self.now, What::Cached);
+            }
+            if let Some(started) = times.started {
+                tell(started, What::Started);
+            }
+            if let Some(feed) = &state.feed {
+                feed.attach(&state.name, &journal);
+            }
+            if let Some(ended) = times.ended {
+                let failed = state.error.as_deref().map(|(_, error)| What::Failed(error.clone()));
+                tell(ended, failed.unwrap_or(What::Completed));
+            }
+        }
+    }
+
+    /// Tells those who have one node what happens to another, of which an edge stands for one of its own.
+    pub(super) fn mirror(&mut self, node: NodeIndex, target: NodeIndex) {
+        let mirrors = &mut self.graph[target].rare().mirrors;
+        if !mirrors.contains(&node) {
+            mirrors.push(node);
+        }
+        let listeners = self.listeners(node);
+        let state = &self.graph[target];
+        let times = state.times.as_deref().copied().unwrap_or_default();
+        for (name, journal) in listeners {
+            let tell = |at, what| journal.push(Event { at, vertex: Some(Arc::clone(&name)), what });
+            if let Some(started) = times.started {
+                tell(started, What::Started);
+            }
+            if let Some(feed) = &state.feed {
+                feed.attach(&name, &journal);
+            }
+            match times.ended {
+                Some(ended) => tell(ended, What::Completed),
+                None if state.cached => tell(self.now, What::Cached),
+                None => {}
+            }
+        }
+    }
+}

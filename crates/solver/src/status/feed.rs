@@ -1,0 +1,68 @@
+//! What a vertex tells while something of it runs, to every job that has it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::ids::VertexName;
+use crate::status::journal::Journal;
+use crate::status::{Event, What};
+
+/// The way from a running op to the journals of its jobs, and what it told so far for jobs that come later.
+pub(crate) struct Feed(Mutex<Inner>);
+
+struct Inner {
+    /// With the name that the job knows the vertex by: it may have been merged into another.
+    to: Vec<(Arc<VertexName>, Arc<Journal>)>,
+    told: Vec<Option<(SystemTime, What)>>,
+    latest: HashMap<Arc<str>, usize>,
+}
+
+impl Feed {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Inner { to: Vec::new(), told: Vec::new(), latest: HashMap::new() }))
+    }
+
+    /// Held while journals are written to, whose lock comes after this one; never across an await.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells this job too, beginning with what was told so far. A job that listens under this name already does nothing.
+    pub(crate) fn attach(&self, name: &Arc<VertexName>, journal: &Arc<Journal>) {
+        let mut inner = self.lock();
+        let has = |(to, at): &(Arc<VertexName>, Arc<Journal>)| Arc::ptr_eq(at, journal) && to == name;
+        if inner.to.iter().any(has) {
+            return;
+        }
+        for (at, what) in inner.told.iter().flatten() {
+            journal.push(Event { at: *at, vertex: Some(Arc::clone(name)), what: what.clone() });
+        }
+        inner.to.push((Arc::clone(name), Arc::clone(journal)));
+    }
+
+    /// Tells this job nothing more.
+    pub(crate) fn detach(&self, journal: &Arc<Journal>) {
+        self.lock().to.retain(|(_, to)| !Arc::ptr_eq(to, journal));
+    }
+
+    /// Whether nothing was told that a later job would have to be told.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.lock().told.is_empty()
+    }
+
+    pub(crate) fn tell(&self, what: What) {
+        let at = SystemTime::now();
+        let mut inner = self.lock();
+        for (name, journal) in &inner.to {
+            journal.push(Event { at, vertex: Some(Arc::clone(name)), what: what.clone() });
+        }
+        let here = inner.told.len();
+        if let What::Progress(progress) = &what
+            && let Some(before) = inner.latest.insert(Arc::clone(&progress.id), here)
+        {
+            inner.told[before] = None;
+        }
+        inner.told.push(Some((at, what)));
+    }
+}

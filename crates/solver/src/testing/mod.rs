@@ -1,0 +1,45 @@
+//! Ops, stores and graphs over integers, to try a solver with.
+//!
+//! A [`Script`] is an op that does what it is told and counts what it is asked; a [`Shelf`] keeps results in memory and loses
+//! them when it is told to.
+
+mod script;
+mod shelf;
+
+pub use script::{Counts, Script};
+pub use shelf::Shelf;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use oci_spec::image::Digest;
+use sha2::{Digest as _, Sha256};
+
+use crate::{CacheIndex, MemoryKeys};
+
+/// The digest of a text.
+#[must_use]
+pub fn digest(text: &str) -> Digest {
+    let hash = Sha256::digest(text);
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    parsed(&format!("sha256:{hex}"))
+}
+
+/// A digest that holds for one session only.
+#[must_use]
+pub fn random(text: &str) -> Digest {
+    parsed(&digest(text).as_ref().replace("sha256", "random"))
+}
+
+#[allow(clippy::expect_used, reason = "the text was made here")]
+fn parsed(text: &str) -> Digest {
+    Digest::from_str(text).expect("a digest")
+}
+
+/// A cache in memory, with what keeps its results.
+#[must_use]
+pub fn memory_cache(name: &str) -> (Arc<CacheIndex<i64>>, Arc<Shelf>) {
+    let shelf = Arc::new(Shelf::new(name));
+    let results = Arc::clone(&shelf);
+    (Arc::new(CacheIndex::new(name, Arc::new(MemoryKeys::new()), results)), shelf)
+}

@@ -1,0 +1,90 @@
+//! Results in memory.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use crate::{LoadCx, LoadError, ResultId, ResultStore, StoreError, StoredResult};
+
+/// Keeps integers. Each save makes a result of its own, a second younger than the one before.
+pub struct Shelf {
+    name: String,
+    results: Mutex<HashMap<ResultId, (i64, SystemTime)>>,
+    next: AtomicUsize,
+    loads: AtomicUsize,
+}
+
+impl Shelf {
+    /// An empty one; its name begins the names of its results.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            results: Mutex::default(),
+            next: AtomicUsize::new(0),
+            loads: AtomicUsize::new(0),
+        }
+    }
+
+    fn results(&self) -> MutexGuard<'_, HashMap<ResultId, (i64, SystemTime)>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many loads were asked for, those that failed included.
+    pub fn loads(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
+    }
+
+    /// How many results there are.
+    pub fn len(&self) -> usize {
+        self.results().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Loses all results of this value, and says how many there were.
+    pub fn lose(&self, value: i64) -> usize {
+        let mut results = self.results();
+        let before = results.len();
+        results.retain(|_, (kept, _)| *kept != value);
+        before - results.len()
+    }
+
+    /// Loses everything.
+    pub fn lose_all(&self) {
+        self.results().clear();
+    }
+}
+
+#[async_trait]
+impl ResultStore<i64> for Shelf {
+    async fn save(&self, result: &i64) -> Result<StoredResult, StoreError> {
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        let id = ResultId::new(format!("{}-{number}", self.name));
+        let created_at =
+            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(number).unwrap_or(u64::MAX));
+        self.results().insert(id.clone(), (*result, created_at));
+        Ok(StoredResult { id, created_at })
+    }
+
+    async fn load(&self, _: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        let found = self.results().get(id).map(|(value, _)| *value);
+        found.ok_or_else(|| LoadError::gone(format!("no result {id}")))
+    }
+
+    async fn exists(&self, id: &ResultId) -> Result<bool, StoreError> {
+        Ok(self.results().contains_key(id))
+    }
+
+    async fn remotes(&self, _: &LoadCx, id: &ResultId, _: bool) -> Result<Vec<i64>, LoadError> {
+        let found = self.results().get(id).map(|(value, _)| *value);
+        found.map(|value| vec![value]).ok_or_else(|| LoadError::gone(format!("no result {id}")))
+    }
+}

@@ -1,0 +1,3 @@
+//! The solver, with integers.
+
+mod basics;
