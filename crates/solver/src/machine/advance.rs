@@ -41,9 +41,9 @@ impl<R: Value> Machine<R> {
             return;
         }
         if self.graph[node].is_root() {
-            self.advance_root(edge, wanted)
+            self.advance_root(edge, wanted);
         } else {
-            self.advance_inner(edge, wanted)
+            self.advance_inner(edge, wanted);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
 use crate::error::{Error, LoadError, Stage, StoreError};
@@ -63,6 +64,24 @@ impl<R: Value> Machine<R> {
             if let Some(content) = content {
                 self.probe(edge, input, source, vec![content], Link { op, input: position, selector: None });
             }
+        }
+    }
+
+    /// Asks about everything once more that a node is to be found by: there are sources that were not asked.
+    pub(super) fn ask_again(&mut self, node: NodeIndex) {
+        for edge in self.graph[node].edges.clone() {
+            let state = &mut self.edges[edge.at()];
+            if state.finished.is_some() || state.merged_into.is_some() {
+                continue;
+            }
+            state.keys_asked = 0;
+            for input in 0..state.deps.len() {
+                let dep = &mut self.edges[edge.at()].deps[input];
+                dep.keys_seen = 0;
+                dep.slow_probed = false;
+                self.change(edge, input);
+            }
+            self.touch(edge);
         }
     }
 
@@ -198,7 +217,8 @@ impl<R: Value> Machine<R> {
                 for record in records {
                     let candidate = Candidate { source, record };
                     let state = &mut self.edges[edge.at()];
-                    if !state.refuses(&candidate) {
+                    let known = state.candidates.iter().any(|known| known.is(&candidate));
+                    if !known && !state.refuses(&candidate) {
                         state.candidates.push(candidate);
                     }
                 }

@@ -56,7 +56,7 @@ impl<R: Value> Machine<R> {
 
     /// Whether somebody wants an edge of a node at this level and does not have it.
     fn is_wanted(&self, node: NodeIndex, level: Level) -> bool {
-        self.graph[node].edges().any(|edge| {
+        self.graph[node].edges.iter().any(|edge| {
             let edge = &self.edges[edge.at()];
             edge.wanted() >= level && edge.finished.is_none()
         })
@@ -213,7 +213,7 @@ impl<R: Value> Machine<R> {
     /// What is to be explained of a node that runs.
     fn question(&self, node: NodeIndex) -> Question {
         let state = &self.graph[node];
-        let edge = state.edges().next().map(|edge| &self.edges[edge.at()]);
+        let edge = state.edges.first().map(|edge| &self.edges[edge.at()]);
         let asked = |(input, dep): (usize, &crate::machine::edge::DepState)| {
             let below = &self.edges[dep.edge.at()];
             let usage = state.usage(input);
@@ -249,17 +249,18 @@ impl<R: Value> Machine<R> {
         let stage = Stage::Exec;
         match outcome {
             Ok(outputs) => {
-                let wanted = self.graph[node].outputs.len();
-                if outputs.len() < wanted {
-                    let vertex = (*self.graph[node].name).clone();
-                    let reason = format!("{} outputs where {wanted} are wanted", outputs.len());
-                    self.fail_node(node, Level::Complete, Error::Contract { vertex, stage, reason });
-                } else {
-                    self.graph[node].exec = Progress::Done(outputs.into_iter().map(Some).collect());
+                let asked = self.graph[node].edges.iter().map(|edge| self.edges[edge.at()].output).max();
+                match asked.filter(|asked| *asked as usize >= outputs.len()) {
+                    Some(asked) => {
+                        let vertex = (*self.graph[node].name).clone();
+                        let reason = format!("{} outputs, and output {asked} is asked for", outputs.len());
+                        self.fail_node(node, Level::Complete, Error::Contract { vertex, stage, reason });
+                    }
+                    None => self.graph[node].exec = Progress::Done(outputs.into_iter().map(Some).collect()),
                 }
             }
             Err(Failure::Said(OpError::InputLost { input, cause })) if input < inputs.len() => {
-                self.input_lost(node, input, inputs[input], cause);
+                self.input_lost(node, input, inputs[input], &cause);
             }
             Err(failure) => self.failed(node, node, stage, Level::Complete, cancelled, failure),
         }
@@ -313,7 +314,7 @@ impl<R: Value> Machine<R> {
             Ok(()) if current != generation => {}
             Ok(()) => self.graph[node].prepare(input).preprocess = Progress::Done(()),
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {
-                self.input_lost(node, input, generation, cause)
+                self.input_lost(node, input, generation, &cause);
             }
             Err(failure) => self.failed(node, context, Stage::Preprocess, Level::Slow, cancelled, failure),
         }
@@ -336,7 +337,7 @@ impl<R: Value> Machine<R> {
             Ok(_) if current != generation => {}
             Ok(digest) => self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest)),
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {
-                self.input_lost(node, input, generation, cause)
+                self.input_lost(node, input, generation, &cause);
             }
             Err(failure) => self.failed(node, node, Stage::SlowDigest, Level::Slow, cancelled, failure),
         }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{Edge, JobId, VertexName};
 use crate::machine::Machine;
-use crate::machine::action::Action;
+use crate::machine::action::{Action, Place};
 use crate::machine::edge::{EdgeId, Level, Origin};
 use crate::ops::Site;
 use crate::value::Value;
@@ -34,7 +34,7 @@ pub(crate) enum Answer<R: Value> {
         cached: bool,
         generation: u32,
         /// Where its ancestors are found.
-        sites: Vec<Site>,
+        place: Place,
     },
 }
 
@@ -87,10 +87,11 @@ impl<R: Value> Machine<R> {
 
     /// Answers all who asked for an edge, if it has come to an end.
     pub(super) fn answer_requests(&mut self, edge: EdgeId) {
-        let state = &self.edges[edge.at()];
-        if state.requests.is_empty() {
+        if self.edges[edge.at()].requests.is_empty() {
             return;
         }
+        let feed = self.feed(self.edges[edge.at()].node);
+        let state = &self.edges[edge.at()];
         let answer = match (&state.finished, state.error()) {
             (Some(finished), _) => Ok(finished),
             (None, Some((_, error))) => Err(error.clone()),
@@ -106,7 +107,7 @@ impl<R: Value> Machine<R> {
                     vertex: Arc::clone(&node.name),
                     cached: !matches!(finished.origin, Origin::Executed),
                     generation: state.generation,
-                    sites: vec![self.site(state.node)],
+                    place: Place { site: self.site(state.node), feed: Arc::clone(&feed) },
                 })
             })
             .collect();

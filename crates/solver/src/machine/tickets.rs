@@ -81,8 +81,8 @@ impl<R: Value> Machine<R> {
         Site { node, serial: self.graph[node].serial }
     }
 
-    /// The feed of a node, for whoever runs in its context.
-    fn feed(&mut self, at: NodeIndex) -> Arc<Feed> {
+    /// The feed of a node, for whoever works in its context.
+    pub(super) fn feed(&mut self, at: NodeIndex) -> Arc<Feed> {
         if let Some(feed) = &self.graph[at].feed {
             return Arc::clone(feed);
         }
@@ -118,11 +118,11 @@ impl<R: Value> Machine<R> {
                 self.digested(node, input, generation, cancelled, outcome);
             }
             (Task::Probe { edge, input, source }, Done::Probe(outcome)) => {
-                self.probed(edge, input, source, outcome)
+                self.probed(edge, input, source, outcome);
             }
             (Task::Records { edge, source }, Done::Records(outcome)) => self.recorded(edge, source, outcome),
             (Task::Load { edge, candidate }, Done::Load(outcome)) => {
-                self.loaded(edge, candidate, cancelled, outcome)
+                self.loaded(edge, candidate, cancelled, outcome);
             }
             (Task::Save { edge, from }, Done::Save(outcome)) => self.saved(edge, from, outcome),
             (Task::Forget, Done::Forget(outcome)) => {
@@ -148,19 +148,15 @@ impl<R: Value> Machine<R> {
 
     /// Marks all edges of a node.
     pub(super) fn touch_node(&mut self, node: NodeIndex) {
-        for at in 0..self.graph[node].outputs.len() {
-            if let Some(edge) = self.graph[node].outputs[at] {
-                self.touch(edge);
-            }
+        for edge in self.graph[node].edges.clone() {
+            self.touch(edge);
         }
     }
 
     /// Marks an input of all edges of a node as changed.
     pub(super) fn touch_input(&mut self, node: NodeIndex, input: usize) {
-        for at in 0..self.graph[node].outputs.len() {
-            if let Some(edge) = self.graph[node].outputs[at] {
-                self.change(edge, input);
-            }
+        for edge in self.graph[node].edges.clone() {
+            self.change(edge, input);
         }
     }
 
