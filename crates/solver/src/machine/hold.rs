@@ -300,6 +300,9 @@ impl<R: Value> Machine<R> {
             if self.graph[node].sources.len() > known {
                 self.ask_again(node);
             }
+            if known > 1 && self.graph[node].tickets > 0 {
+                self.stop_waiting(node);
+            }
             for input in 0..self.graph[node].inputs.len() {
                 let mut edge = self.graph[node].inputs[input];
                 loop {

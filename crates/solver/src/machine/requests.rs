@@ -90,7 +90,7 @@ impl<R: Value> Machine<R> {
         if self.edges[edge.at()].requests.is_empty() {
             return;
         }
-        let feed = self.feed(self.edges[edge.at()].node);
+        let place = self.place(self.edges[edge.at()].node);
         let state = &self.edges[edge.at()];
         let answer = match (&state.finished, state.error()) {
             (Some(finished), _) => Ok(finished),
@@ -107,7 +107,7 @@ impl<R: Value> Machine<R> {
                     vertex: Arc::clone(&node.name),
                     cached: !matches!(finished.origin, Origin::Executed),
                     generation: state.generation,
-                    place: Place { site: self.site(state.node), feed: Arc::clone(&feed) },
+                    place: place.clone(),
                 })
             })
             .collect();
