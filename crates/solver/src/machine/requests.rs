@@ -65,8 +65,7 @@ impl<R: Value> Machine<R> {
         if self.graph.node_weight(site.node).is_none_or(|node| node.serial != site.serial) {
             return self.answer(request, Err(Error::Closed));
         }
-        // Whoever waits for other ops must not keep them from a place.
-        self.next_exec(site.node);
+        self.give_place(site.node);
         let job = self.open_within(site.node);
         match graph.into_vertices().try_for_each(|vertex| self.add(job, vertex)) {
             Ok(()) => self.build(job, edge, request),
