@@ -1,3 +1,9 @@
 //! The solver, with integers.
 
+mod access;
+mod active;
 mod basics;
+mod cancel;
+mod content;
+mod evaluate;
+mod support;
