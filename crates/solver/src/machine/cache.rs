@@ -113,7 +113,10 @@ impl<R: Value> Machine<R> {
                 keys.push(Key { source, id });
             }
         }
-        keys.into_iter().for_each(|key| self.found(edge, key));
+        for key in keys {
+            self.join(edge, key);
+            self.found(edge, key);
+        }
     }
 
     /// A key of an edge was found.
