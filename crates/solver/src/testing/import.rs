@@ -30,6 +30,12 @@ impl Import {
         }
     }
 
+    /// The cache whose answers it hands on.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<CacheIndex<i64>> {
+        &self.cache
+    }
+
     /// Waits here before each answer about keys and records.
     #[must_use]
     pub fn waiting_at(mut self, gate: &Gate) -> Self {

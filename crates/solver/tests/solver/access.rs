@@ -138,5 +138,12 @@ async fn nothing_between_the_changed_input_and_the_top_is_loaded() {
     assert_eq!(asked([&source2, &other, &middle, &side, &top]), [(1, 1), (3, 1), (1, 0), (1, 0), (1, 0)]);
     let digests = [&middle, &side, &top].map(|op| op.counts().digests());
     assert_eq!((digests, shelf.loads()), ([1, 0, 0], 2));
+
+    // Now the definitions alone lead there, though nothing but the source has run and nothing but the top was loaded.
+    let [middle, side, top] = graph(&source2);
+    assert_eq!(once(&solver, &[&source2, &other, &middle, &side, &top]).await, (135, true));
+    assert_eq!(asked([&source2, &middle, &side, &top]), [(2, 1), (1, 0), (1, 0), (1, 0)]);
+    let digests = [&middle, &side, &top].map(|op| op.counts().digests());
+    assert_eq!((digests, shelf.loads()), ([0, 0, 0], 3));
     solver.close().await;
 }

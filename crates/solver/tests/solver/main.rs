@@ -5,5 +5,7 @@ mod active;
 mod basics;
 mod cancel;
 mod content;
+mod errors;
 mod evaluate;
+mod sources;
 mod support;
