@@ -7,5 +7,8 @@ mod cancel;
 mod content;
 mod errors;
 mod evaluate;
+mod ignore_cache;
+mod maps;
+mod selectors;
 mod sources;
 mod support;
