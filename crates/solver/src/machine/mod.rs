@@ -107,6 +107,7 @@ pub(crate) struct Machine<R: Value> {
     next: u64,
     next_job: u32,
     now: SystemTime,
+    log_limit: usize,
     check: bool,
 }
 
@@ -132,6 +133,7 @@ impl<R: Value> Machine<R> {
             next: 0,
             next_job: 0,
             now: SystemTime::UNIX_EPOCH,
+            log_limit: settings.log_limit,
             check: settings.check,
         }
     }

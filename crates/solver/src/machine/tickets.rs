@@ -86,7 +86,7 @@ impl<R: Value> Machine<R> {
         if let Some(feed) = &self.graph[at].feed {
             return Arc::clone(feed);
         }
-        let feed = Arc::new(Feed::new());
+        let feed = Arc::new(Feed::new(self.log_limit));
         for (name, journal) in self.listeners(at) {
             feed.attach(&name, &journal);
         }
