@@ -315,7 +315,10 @@ impl<R: Value> Machine<R> {
 
     /// Forgets what a node failed with: nobody who was told is left.
     fn forgive(&mut self, node: NodeIndex) {
-        self.graph[node].error = None;
+        if self.graph[node].error.take().is_some() {
+            let times = self.graph[node].times();
+            (times.started, times.ended) = (None, None);
+        }
         for edge in self.graph[node].edges.clone() {
             if let Some(rare) = &mut self.edges[edge.at()].rare {
                 rare.error = None;

@@ -83,7 +83,9 @@ impl Tape {
                 begins = kept.written;
                 kept.written += log.data.len() as u64;
                 kept.make_room(number, log.data.len().saturating_add(WRITE), self.limit);
-                while let Some(before) = self.kept.get_mut(&event.vertex).and_then(|kept| kept.excess(self.limit)) {
+                while let Some(before) =
+                    self.kept.get_mut(&event.vertex).and_then(|kept| kept.excess(self.limit))
+                {
                     self.erase(before);
                 }
             }
@@ -122,7 +124,11 @@ impl Tape {
             *passed = entry.begins;
             if bytes > 0 {
                 cursor.next = entry.number;
-                return Some(Event { at: event.at, vertex: event.vertex.clone(), what: What::Dropped { bytes } });
+                return Some(Event {
+                    at: event.at,
+                    vertex: event.vertex.clone(),
+                    what: What::Dropped { bytes },
+                });
             }
             *passed += log.data.len() as u64;
         }
