@@ -501,6 +501,11 @@ impl<R: Value> Machine<R> {
         }
     }
 
+    /// What a job holds, in the order it came to it.
+    pub(super) fn held(&self, job: JobId) -> &[NodeIndex] {
+        self.jobs.get(&job).map_or(&[], |state| state.held.as_slice())
+    }
+
     /// The journal of a job.
     pub(crate) fn journal(&self, job: JobId) -> Result<Arc<Journal>> {
         let journal = self.jobs.get(&job).and_then(|state| state.journal.as_ref());

@@ -31,6 +31,7 @@ mod requests;
 mod save;
 mod tell;
 mod tickets;
+mod view;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap};
