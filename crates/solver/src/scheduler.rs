@@ -26,7 +26,7 @@ use tracing::Instrument;
 use crate::error::{Cause, Error, LoadError, Result, StoreError};
 use crate::explain::{self, Why};
 use crate::graph::Graph;
-use crate::ids::{Edge, JobId, SessionId};
+use crate::ids::{Edge, JobId, SessionId, VertexName};
 use crate::job::{Built, JobOptions};
 use crate::machine::{Action, Answer, Done, Failure, Machine, Place, RequestId, TicketId, Work};
 use crate::ops::{Asks, LoadCx, OpCx, Site, Wanted};
@@ -200,7 +200,7 @@ struct Running {
     timers: SmallVec<[Instant; 1]>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     CacheMap,
     Exec,
@@ -483,7 +483,8 @@ impl<R: Value> Scheduler<R> {
             (Some(place), Some(mailbox)) => {
                 let load = LoadCx::new(Arc::new(mailbox.clone()), &[place.site], cancel.clone(), place.feed);
                 let keys = Arc::clone(self.cache.keys());
-                in_place(OpCx::new(load, mailbox), place.site, keys, work)
+                let span = kind.span(&place.name);
+                Box::pin(in_place(OpCx::new(load, mailbox), place.site, keys, work).instrument(span))
             }
             _ => self.in_store(work),
         };
@@ -547,22 +548,15 @@ fn in_place<R: Value>(
 ) -> Pin<Box<dyn Future<Output = Done<R>> + Send>> {
     match work {
         Work::CacheMap { op, index, .. } => {
-            let span = tracing::debug_span!("vertex.cache_map", kind = op.kind(), index);
-            Box::pin(async move { Done::CacheMap(said(op.cache_map(&cx, index)).await) }.instrument(span))
+            Box::pin(async move { Done::CacheMap(said(op.cache_map(&cx, index)).await) })
         }
-        Work::Exec { op, inputs, question, .. } => {
-            let span = tracing::debug_span!("vertex.exec", kind = op.kind(), inputs = inputs.len());
-            Box::pin(
-                async move {
-                    if let Some(question) = question {
-                        let why = explain::answer(keys.as_ref(), *question).await;
-                        cx.explained(site, why);
-                    }
-                    Done::Exec(said(op.exec(&cx, inputs)).await)
-                }
-                .instrument(span),
-            )
-        }
+        Work::Exec { op, inputs, question, .. } => Box::pin(async move {
+            if let Some(question) = question {
+                let why = explain::answer(keys.as_ref(), *question).await;
+                cx.explained(site, why);
+            }
+            Done::Exec(said(op.exec(&cx, inputs)).await)
+        }),
         Work::Preprocess { what, input } => {
             Box::pin(async move { Done::Preprocess(said(what.preprocess(&cx, &input)).await) })
         }
@@ -595,6 +589,12 @@ impl Kind {
                 Self::Store
             }
         }
+    }
+
+    /// The span of work for a vertex.
+    fn span(self, vertex: &VertexName) -> tracing::Span {
+        let VertexName { digest, name } = vertex;
+        tracing::debug_span!("vertex", stage = ?self, %digest, %name)
     }
 
     /// Whether it is polled where it stands.

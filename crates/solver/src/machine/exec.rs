@@ -73,13 +73,25 @@ impl<R: Value> Machine<R> {
             return;
         }
         self.gates.maps.running += 1;
+        self.graph[node].placed = true;
         let state = &self.graph[node];
         let (op, index, deadline) = (Arc::clone(&state.op), state.maps.len(), state.options.deadline);
         let ticket = self.start(node, Some(node), Task::CacheMap, Work::CacheMap { op, index, deadline });
         self.graph[node].mapping = Progress::Running(ticket, false);
     }
 
-    /// Gives a place for a cache map to the next who waits.
+    /// Gives up the place that a node's cache map or op takes, to the next who waits. Whoever waits for a build within
+    /// its own must not keep that from a place.
+    pub(super) fn give_place(&mut self, node: NodeIndex) {
+        if !std::mem::take(&mut self.graph[node].placed) {
+            return;
+        }
+        match self.graph[node].mapping {
+            Progress::Running(..) => self.next_map(),
+            _ => self.next_exec(node),
+        }
+    }
+
     fn next_map(&mut self) {
         self.gates.maps.running -= 1;
         while self.gates.maps.running < self.gates.maps.limit {
@@ -97,7 +109,7 @@ impl<R: Value> Machine<R> {
 
     /// A cache map was answered.
     pub(super) fn mapped(&mut self, node: NodeIndex, cancelled: bool, outcome: Result<CacheMap<R>, Failure>) {
-        self.next_map();
+        self.give_place(node);
         self.graph[node].mapping = Progress::Idle;
         let stage = Stage::CacheMap;
         match outcome {
@@ -174,11 +186,7 @@ impl<R: Value> Machine<R> {
         self.began(node);
     }
 
-    /// Gives a place for an op of this node's kind to the next who waits.
-    pub(super) fn next_exec(&mut self, node: NodeIndex) {
-        if !std::mem::take(&mut self.graph[node].placed) {
-            return;
-        }
+    fn next_exec(&mut self, node: NodeIndex) {
         let op = Arc::clone(&self.graph[node].op);
         let Some(gate) = self.gates.kinds.get_mut(op.kind()) else { return };
         gate.running = gate.running.saturating_sub(1);
@@ -243,7 +251,7 @@ impl<R: Value> Machine<R> {
         cancelled: bool,
         outcome: Result<Vec<R>, Failure>,
     ) {
-        self.next_exec(node);
+        self.give_place(node);
         self.graph[node].exec = Progress::Idle;
         let stage = Stage::Exec;
         match outcome {

@@ -128,21 +128,21 @@ impl<R: Value> Machine<R> {
             return;
         };
         let Loading { mut vertices, request } = loading;
-        for _ in 0..AT_ONCE {
-            let Some(vertex) = vertices.next() else {
-                self.answer(request, Ok(Answer::Loaded));
-                if self.jobs.get(&job).is_some_and(|state| !state.loading.is_empty()) {
-                    self.dirty.push(job, Step::Load(job));
-                }
-                return;
-            };
-            if let Err(error) = self.add(job, vertex) {
-                self.answer(request, Err(error));
-                return;
-            }
+        let loaded = vertices.by_ref().take(AT_ONCE).try_fold(0, |loaded, vertex| {
+            self.add(job, vertex)?;
+            Ok(loaded + 1)
+        });
+        let answer = match loaded {
+            Ok(AT_ONCE) => None,
+            Ok(_) => Some(Ok(Answer::Loaded)),
+            Err(error) => Some(Err(error)),
+        };
+        let Some(state) = self.jobs.get_mut(&job) else { return };
+        match answer {
+            None => state.loading.push_front(Loading { vertices, request }),
+            Some(answer) => self.answer(request, answer),
         }
-        if let Some(state) = self.jobs.get_mut(&job) {
-            state.loading.push_front(Loading { vertices, request });
+        if self.jobs.get(&job).is_some_and(|state| !state.loading.is_empty()) {
             self.dirty.push(job, Step::Load(job));
         }
     }
@@ -299,6 +299,9 @@ impl<R: Value> Machine<R> {
             }
             if self.graph[node].sources.len() > known {
                 self.ask_again(node);
+            }
+            if known > 1 && self.graph[node].tickets > 0 {
+                self.stop_waiting(node);
             }
             for input in 0..self.graph[node].inputs.len() {
                 let mut edge = self.graph[node].inputs[input];

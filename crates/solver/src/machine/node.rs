@@ -150,7 +150,7 @@ pub(super) struct Node<R: Value> {
     pub(super) exec: Progress<Vec<Option<R>>>,
     /// What it failed with, for those who want at least this level.
     pub(super) error: Option<Box<(Level, Error)>>,
-    /// Whether its op takes one of the places of its kind.
+    /// Whether its cache map, or its op, takes one of the places that there are for such work.
     pub(super) placed: bool,
     /// How many tickets are out for it.
     pub(super) tickets: u32,

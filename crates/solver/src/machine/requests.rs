@@ -65,8 +65,7 @@ impl<R: Value> Machine<R> {
         if self.graph.node_weight(site.node).is_none_or(|node| node.serial != site.serial) {
             return self.answer(request, Err(Error::Closed));
         }
-        // Whoever waits for other ops must not keep them from a place.
-        self.next_exec(site.node);
+        self.give_place(site.node);
         let job = self.open_within(site.node);
         match graph.into_vertices().try_for_each(|vertex| self.add(job, vertex)) {
             Ok(()) => self.build(job, edge, request),
@@ -90,7 +89,7 @@ impl<R: Value> Machine<R> {
         if self.edges[edge.at()].requests.is_empty() {
             return;
         }
-        let feed = self.feed(self.edges[edge.at()].node);
+        let place = self.place(self.edges[edge.at()].node);
         let state = &self.edges[edge.at()];
         let answer = match (&state.finished, state.error()) {
             (Some(finished), _) => Ok(finished),
@@ -107,7 +106,7 @@ impl<R: Value> Machine<R> {
                     vertex: Arc::clone(&node.name),
                     cached: !matches!(finished.origin, Origin::Executed),
                     generation: state.generation,
-                    place: Place { site: self.site(state.node), feed: Arc::clone(&feed) },
+                    place: place.clone(),
                 })
             })
             .collect();
