@@ -322,7 +322,10 @@ impl<R: Value> Machine<R> {
 
     /// Forgets what a node failed with: nobody who was told is left.
     fn forgive(&mut self, node: NodeIndex) {
-        self.graph[node].error = None;
+        if self.graph[node].error.take().is_some() {
+            let times = self.graph[node].times();
+            (times.started, times.ended) = (None, None);
+        }
         for edge in self.graph[node].edges.clone() {
             if let Some(rare) = &mut self.edges[edge.at()].rare {
                 rare.error = None;
@@ -503,6 +506,11 @@ impl<R: Value> Machine<R> {
                 job.whys.push(why.clone());
             }
         }
+    }
+
+    /// What a job holds, in the order it came to it.
+    pub(super) fn held(&self, job: JobId) -> &[NodeIndex] {
+        self.jobs.get(&job).map_or(&[], |state| state.held.as_slice())
     }
 
     /// The journal of a job.

@@ -31,6 +31,7 @@ mod requests;
 mod save;
 mod tell;
 mod tickets;
+mod view;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap};
@@ -107,6 +108,7 @@ pub(crate) struct Machine<R: Value> {
     next: u64,
     next_job: u32,
     now: SystemTime,
+    log_limit: usize,
     check: bool,
 }
 
@@ -132,6 +134,7 @@ impl<R: Value> Machine<R> {
             next: 0,
             next_job: 0,
             now: SystemTime::UNIX_EPOCH,
+            log_limit: settings.log_limit,
             check: settings.check,
         }
     }
