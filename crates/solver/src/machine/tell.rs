@@ -126,10 +126,7 @@ impl<R: Value> Machine<R> {
 
     /// Tells those who have one node what happens to another, of which an edge stands for one of its own.
     pub(super) fn mirror(&mut self, node: NodeIndex, target: NodeIndex) {
-        let mirrors = &mut self.graph[target].rare().mirrors;
-        if !mirrors.contains(&node) {
-            mirrors.push(node);
-        }
+        self.graph[target].rare().mirrors.insert(node);
         let listeners = self.listeners(node);
         let state = &self.graph[target];
         let times = state.times.as_deref().copied().unwrap_or_default();
