@@ -46,6 +46,12 @@ impl Gates {
             settings.parallelism.iter().map(|(kind, limit)| (kind.clone(), Gate::of(*limit))).collect();
         Self { kinds, maps: Gate::of(settings.cache_maps) }
     }
+
+    /// Whether no place is taken.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.kinds.values().chain([&self.maps]).all(|gate| gate.running == 0)
+    }
 }
 
 impl<R: Value> Machine<R> {

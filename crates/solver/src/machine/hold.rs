@@ -394,7 +394,14 @@ impl<R: Value> Machine<R> {
             for edge in state.edges.clone() {
                 self.remove_edge(edge);
             }
-            stack.extend(self.graph.neighbors(node));
+            let below: Vec<_> = self.graph.neighbors(node).collect();
+            for at in &below {
+                // Its place may be taken by another vertex, which is not to be told what happens to this one.
+                if let Some(rare) = &mut self.graph[*at].rare {
+                    rare.mirrors.retain(|mirror| *mirror != node);
+                }
+            }
+            stack.extend(below);
             let digest = self.graph[node].name.digest.clone();
             if let Ok(found) = self.by_digest.find_entry(self.hasher.hash_one(&digest), |at| *at == node) {
                 found.remove();

@@ -5,7 +5,8 @@
 //! merged before those that have them, so one look-up finds what is the same: merging is linear.
 //!
 //! The guard against cycles is a rank, greater than that of everything below: an edge is merged only into one that has no
-//! greater rank, which cannot be above it. So nothing has to be searched.
+//! greater rank, which cannot be above it. Of equal rank are only nodes that were merged with each other by some outputs;
+//! those few are searched, so that two nodes never stand for each other.
 
 use petgraph::stable_graph::NodeIndex;
 use sha2::{Digest as _, Sha256};
@@ -128,7 +129,26 @@ impl<R: Value> Machine<R> {
             !self.graph[to.node].holders.iter().any(|other| other.job == holder.job)
         };
         let crosses = within(from.node).is_some_and(apart);
-        idle && !fails && !forgetful && !crosses && from.node != to.node && other.rank <= node.rank
+        let below = other.rank < node.rank || other.rank == node.rank && !self.stands_on(to.node, from.node);
+        idle && !fails && !forgetful && !crosses && below
+    }
+
+    /// Whether of two nodes of one rank some output of the first was merged into the second, be it over others.
+    fn stands_on(&self, node: NodeIndex, on: NodeIndex) -> bool {
+        let rank = self.graph[on].rank;
+        let (mut stack, mut seen) = (vec![node], vec![node]);
+        while let Some(at) = stack.pop() {
+            if at == on {
+                return true;
+            }
+            for next in self.graph.neighbors(at) {
+                if self.graph[next].rank == rank && !seen.contains(&next) {
+                    seen.push(next);
+                    stack.push(next);
+                }
+            }
+        }
+        false
     }
 
     /// Has one edge stand for another from now on.

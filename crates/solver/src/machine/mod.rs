@@ -29,6 +29,8 @@ mod merge;
 mod node;
 mod requests;
 mod save;
+#[cfg(test)]
+mod sim;
 mod tell;
 mod tickets;
 mod walk;
