@@ -10,7 +10,7 @@ use crate::explain::{Asked, Question};
 use crate::ids::JobId;
 use crate::key::{KeyId, Selector};
 use crate::machine::action::{Failure, Work};
-use crate::machine::edge::Level;
+use crate::machine::edge::{EdgeId, Level};
 use crate::machine::fair::FairQueue;
 use crate::machine::node::{Map, Progress, Slow, Use};
 use crate::machine::tickets::Task;
@@ -210,10 +210,11 @@ impl<R: Value> Machine<R> {
 
     /// Whether a node that waited for its turn still has to run.
     fn is_runnable(&self, node: NodeIndex) -> bool {
-        let inputs = &self.graph[node].inputs;
-        let has =
-            |edge: &crate::machine::EdgeId| self.edges[self.standing_for(*edge).at()].finished.is_some();
-        self.is_wanted(node, Level::Complete) && inputs.iter().all(has)
+        let state = &self.graph[node];
+        let has = |(input, edge): (usize, &EdgeId)| {
+            self.edges[self.standing_for(*edge).at()].finished.is_some() && state.is_prepared(input)
+        };
+        self.is_wanted(node, Level::Complete) && state.inputs.iter().enumerate().all(has)
     }
 
     /// What is to be explained of a node that runs.
@@ -250,7 +251,6 @@ impl<R: Value> Machine<R> {
         cancelled: bool,
         outcome: Result<Vec<R>, Failure>,
     ) {
-        self.next_exec(node);
         self.graph[node].exec = Progress::Idle;
         let stage = Stage::Exec;
         match outcome {
@@ -270,6 +270,8 @@ impl<R: Value> Machine<R> {
             }
             Err(failure) => self.failed(node, node, stage, Level::Complete, cancelled, failure),
         }
+        // Only now: what was lost must not be given to whoever is next.
+        self.next_exec(node);
         self.touch_node(node);
     }
 

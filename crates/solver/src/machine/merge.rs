@@ -12,9 +12,9 @@ use petgraph::stable_graph::NodeIndex;
 use sha2::{Digest as _, Sha256};
 
 use crate::key::KeyId;
-use crate::machine::Machine;
 use crate::machine::edge::{EdgeId, Key, Level};
 use crate::machine::node::Progress;
+use crate::machine::{ANY, Machine};
 use crate::value::Value;
 
 /// What two edges have in common if they are the same.
@@ -193,10 +193,34 @@ impl<R: Value> Machine<R> {
         for job in self.graph[node].holders.clone() {
             self.hold(job.job, target, false);
         }
+        self.share_keys(edge, into);
         self.graph.add_edge(node, target, ());
         self.mirror(node, target);
         self.touch(into);
         self.stop_unwanted(node);
+    }
+}
+
+impl<R: Value> Machine<R> {
+    /// Has what stands for an edge be found, and remembered, under the keys of that edge, too.
+    fn share_keys(&mut self, edge: EdgeId, into: EdgeId) {
+        let target = &self.graph[self.edges[into.at()].node];
+        let here = |key: &Key| key.source == ANY || target.sources.contains(&key.source);
+        let keys: Vec<_> = self.edges[edge.at()].keys.iter().copied().filter(here).collect();
+        let ignores = target.options.ignore_cache;
+        let local = self.edges[edge.at()].local.clone();
+        let state = &mut self.edges[into.at()];
+        for id in local {
+            if !state.local.contains(&id) {
+                state.local.push(id);
+            }
+        }
+        for key in keys.into_iter().filter(|_| !ignores) {
+            if !state.keys.contains(&key) {
+                state.keys.push(key);
+            }
+        }
+        self.notify(into);
     }
 }
 

@@ -170,7 +170,13 @@ impl Laws {
             found.into_iter().any(|key| {
                 let before = Cache::results(keys, key);
                 let now = Cache::results(&cache.keys, key);
-                before.iter().any(|id| now.contains(id) && cache.shelf.has(id) && !self.spoiled.contains(id))
+                let fits =
+                    |id: &&ResultId| now.contains(id) && cache.shelf.has(id) && !self.spoiled.contains(id);
+                let found = before.iter().find(fits);
+                if let Some(id) = found {
+                    println!("{} {edge:?}: {key} has {id}", node.name.name);
+                }
+                found.is_some()
             })
         })
     }
@@ -182,7 +188,7 @@ impl Laws {
             return;
         }
         let needed = state.consumers.iter().any(|(above, input)| {
-            let above = &machine.edges[above.at()];
+            let Some(above) = machine.edges.get(above.at()) else { return false };
             above.deps.get(*input as usize).is_some_and(|dep| dep.edge == edge) && above.phase == Phase::Run
         });
         let name = &machine.graph[state.node].name.name;
