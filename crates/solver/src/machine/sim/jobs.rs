@@ -81,7 +81,9 @@ impl Life<'_> {
         let members = &self.jobs[at].members;
         let last = members.len() - 1;
         let vertex = members[if self.rng.bool() { last } else { self.rng.usize(..=last) }];
-        let output = self.rng.u32(..self.setting.world.specs[vertex].outputs);
+        let outputs = self.setting.world.specs[vertex].outputs;
+        let absurd = self.rng.f64() < self.setting.shape.fails;
+        let output = if absurd { outputs } else { self.rng.u32(..outputs) };
         let edge = self.setting.world.edge(vertex, output);
         self.asked.insert((vertex, output));
         self.laws.news |= !self.setting.answered.contains(&(vertex, output));
@@ -185,6 +187,7 @@ impl Life<'_> {
                 self.laws.answered.insert((vertex, output));
             }
             Ok(Answer::Loaded) => panic!("a build is not a load"),
+            Err(Error::Contract { .. }) if output == self.setting.world.specs[vertex].outputs => {}
             Err(Error::Cancelled { job: id }) => assert!(job.gone && job.id == id, "cancelled for nothing"),
             Err(error) => self.laws.excuse(self.setting.world, vertex, &error),
         }

@@ -12,6 +12,7 @@ use super::world::World;
 use crate::error::{Error, Stage};
 use crate::key::{KeyId, Link, Selector};
 use crate::machine::edge::{EdgeId, Level, Origin, Phase};
+use crate::machine::tickets::Task;
 use crate::machine::{ANY, Failure, LOCAL, Machine, SourceIx, TicketId};
 use crate::store::{MemoryKeys, ResultId};
 
@@ -43,6 +44,8 @@ pub(super) struct Laws {
     /// Something was asked for that was never answered before.
     pub(super) news: bool,
     pub(super) answered: HashSet<(usize, u32)>,
+    /// Which of those vertices that are the same have run.
+    ran: HashSet<usize>,
 }
 
 impl Laws {
@@ -59,6 +62,7 @@ impl Laws {
             last_lost: 0,
             news: false,
             answered: HashSet::new(),
+            ran: HashSet::new(),
         }
     }
 
@@ -154,6 +158,23 @@ impl Laws {
         assert!(!wanted.iter().all(cached), "v{vertex} runs though it is cached");
         let calm = setting.shape.is_calm() && !setting.answered.is_empty();
         assert!(!calm || self.news, "v{vertex} runs though all that was asked for was answered before");
+        wanted.into_iter().for_each(|edge| self.needs(machine, setting, edge));
+        let alone = setting.shape.is_calm() && setting.shape.subs == 0.0 && spec.outputs == 1;
+        assert!(!alone || self.ran.insert(spec.same), "v{vertex} runs though its like has run");
+    }
+
+    /// What begins is wanted.
+    pub(super) fn wants(&self, machine: &Machine<i64>, node: NodeIndex, task: &Task) {
+        let level = match task {
+            Task::CacheMap => Level::Fast,
+            Task::Preprocess { .. } | Task::SlowDigest { .. } => Level::Slow,
+            Task::Exec { .. } => Level::Complete,
+            _ => return,
+        };
+        let node = &machine.graph[node];
+        let wanted = node.edges.iter().map(|edge| &machine.edges[edge.at()]);
+        let wanted = wanted.filter(|edge| edge.finished.is_none()).map(|edge| edge.wanted()).max();
+        assert!(wanted >= Some(level), "{}: {task:?} begins and nobody wants it", node.name.name);
     }
 
     /// Whether the keys that are known of an edge's inputs lead to a record that can be loaded.
@@ -181,8 +202,9 @@ impl Laws {
         })
     }
 
-    /// A record begins to be loaded.
-    pub(super) fn loads(&self, machine: &Machine<i64>, setting: &Setting<'_>, edge: EdgeId) {
+    /// A record begins to be loaded, or an op to run: where all follows from definitions somebody has asked for this very
+    /// result, or what is above has to run.
+    pub(super) fn needs(&self, machine: &Machine<i64>, setting: &Setting<'_>, edge: EdgeId) {
         let state = &machine.edges[edge.at()];
         if setting.shape.by_content > 0.0 || !setting.shape.is_calm() || state.wanted() < Level::Complete {
             return;
@@ -192,7 +214,7 @@ impl Laws {
             above.deps.get(*input as usize).is_some_and(|dep| dep.edge == edge) && above.phase == Phase::Run
         });
         let name = &machine.graph[state.node].name.name;
-        assert!(needed || !state.requests.is_empty(), "{name} is loaded, and nobody asked for it");
+        assert!(needed || !state.requests.is_empty(), "{name} is completed, and nobody asked for it");
     }
 
     /// Whether an answer that is an error is one that the seed brought about.

@@ -85,7 +85,7 @@ impl<'a> Life<'a> {
         loop {
             steps += 1;
             assert!(steps < ENOUGH, "it never ends");
-            let more = self.machine.dirty.is_empty();
+            let idle = self.machine.dirty.is_empty();
             let ending = moves == 0;
             match self.rng.u8(..10) {
                 0..4 => {
@@ -98,11 +98,10 @@ impl<'a> Life<'a> {
                         moves -= 1;
                     }
                 }
-                _ => {
-                    if more && self.out.is_empty() && !self.leave() {
-                        break;
-                    }
-                }
+                // In the end those leave that have all they asked for, whatever else still goes on.
+                _ if self.leave() => {}
+                _ if idle && self.out.is_empty() && self.jobs.iter().all(|job| job.gone) => break,
+                _ => {}
             }
             self.perform();
             self.expect_progress();
@@ -138,17 +137,34 @@ impl<'a> Life<'a> {
         let mut sub = None;
         if let Work::Exec { inputs, .. } = &work {
             self.laws.runs(&self.machine, &self.setting, node, vertex, inputs, ticket);
+            self.expect_a_place(vertex);
             sub = self.choose_sub(vertex);
         }
         if let Task::Load { edge, .. } = &task {
-            self.laws.loads(&self.machine, &self.setting, *edge);
+            self.laws.needs(&self.machine, &self.setting, *edge);
         }
+        self.laws.wants(&self.machine, node, &task);
         let site = if matches!(task, Task::Preprocess { .. }) { self.machine.site(node) } else { site };
         let mut out = Out { ticket, site, vertex, task, work, cancelled: false, early: None, sub };
         if self.rng.bool() {
             out.early = self.settle(&out);
         }
         self.out.push(out);
+    }
+
+    /// No more ops of a kind run at once than may; those that wait for a build within them do not count.
+    fn expect_a_place(&self, vertex: usize) {
+        let specs = &self.setting.world.specs;
+        let even = |at: usize| specs[at].class % 2 == 0;
+        let waits = |out: &Out| out.sub.as_ref().is_some_and(|sub| sub.request.is_some());
+        let runs = |out: &&Out| {
+            matches!(out.work, Work::Exec { .. }) && even(out.vertex) == even(vertex) && !waits(out)
+        };
+        let limit = if even(vertex) { 1 } else { 2 };
+        assert!(
+            !self.setting.shape.limited || self.out.iter().filter(runs).count() < limit,
+            "v{vertex} has no place"
+        );
     }
 
     /// A vertex whose class comes before, with all it needs: whatever is merged, no op then waits for itself.
@@ -167,9 +183,10 @@ impl<'a> Life<'a> {
     /// Has any piece of work come to its end, or an op begin the build within it.
     fn end_some(&mut self) {
         let at = self.rng.usize(..self.out.len());
+        let heedless = self.rng.u8(..4) == 0;
         let out = &mut self.out[at];
         if let Some(sub) = &mut out.sub
-            && !out.cancelled
+            && (!out.cancelled || heedless && sub.request.is_none())
             && sub.answer.is_none()
         {
             if sub.request.is_none() {

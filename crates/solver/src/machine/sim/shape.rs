@@ -75,8 +75,16 @@ impl Shape {
         match rng.u8(..6) {
             0 => shape.calm().definitions_only(),
             1 => shape.calm(),
+            2 => shape.of_many_outputs(rng),
             _ => shape,
         }
+    }
+
+    /// Few vertices with many outputs that are often lost.
+    fn of_many_outputs(mut self, rng: &mut Rng) -> Self {
+        (self.vertices, self.classes, self.moves) = (rng.usize(2..7), rng.usize(1..=3), 60);
+        (self.outputs, self.losses, self.twins) = (1.0, 0.3 + rng.f64() * 0.5, rng.f64() * 0.7);
+        self
     }
 
     /// The same with nothing going wrong.

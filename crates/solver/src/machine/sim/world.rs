@@ -71,6 +71,8 @@ pub(super) struct Spec {
     pub(super) outputs: u32,
     /// What its outputs are worth.
     pub(super) values: Vec<i64>,
+    /// The first vertex that is the same under another digest, or this one.
+    pub(super) same: usize,
     /// The classes of all it needs, and its own.
     pub(super) needs: BTreeSet<i64>,
 }
@@ -163,8 +165,16 @@ impl World {
         let mut needs: BTreeSet<i64> =
             inputs.iter().flat_map(|used| self.specs[used.vertex].needs.iter().copied()).collect();
         needs.insert(class);
+        let like = |a: &Use, b: &Use| {
+            self.specs[a.vertex].same == self.specs[b.vertex].same && (a.output, a.part) == (b.output, b.part)
+        };
+        let equal = |spec: &&Arc<Spec>| {
+            let mut inputs = spec.inputs.iter().zip(&inputs);
+            spec.class == class && spec.maps.first() == maps.first() && inputs.all(|(a, b)| like(a, b))
+        };
+        let same = self.specs.iter().find(equal).map_or(at, |spec| spec.same);
         let mut spec =
-            Spec { digest: digest.clone(), class, inputs, maps, outputs, values: Vec::new(), needs };
+            Spec { digest: digest.clone(), class, inputs, maps, outputs, values: Vec::new(), same, needs };
         spec.values = spec.compute(&below);
         self.by_digest.insert(digest, at);
         self.specs.push(Arc::new(spec));
