@@ -37,7 +37,8 @@ impl<R: Value> Machine<R> {
         if !self.take_maps(edge) {
             return;
         }
-        if self.take_changes(edge, wanted) || self.try_merge(edge) {
+        // What is the same is found before anything is begun that would keep it from being merged.
+        if self.try_merge(edge) || self.take_changes(edge, wanted) {
             return;
         }
         if self.graph[node].is_root() {

@@ -143,7 +143,9 @@ impl<'a> Life<'a> {
         if let Task::Load { edge, .. } = &task {
             self.laws.needs(&self.machine, &self.setting, *edge);
         }
-        self.laws.wants(&self.machine, node, &task);
+        if !self.machine.tickets[&ticket].cancelled {
+            self.laws.wants(&self.machine, node, &task);
+        }
         let site = if matches!(task, Task::Preprocess { .. }) { self.machine.site(node) } else { site };
         let mut out = Out { ticket, site, vertex, task, work, cancelled: false, early: None, sub };
         if self.rng.bool() {
