@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
+use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,17 +26,20 @@ use tracing::Instrument;
 use crate::error::{Cause, Error, LoadError, Result, StoreError};
 use crate::explain::{self, Why};
 use crate::graph::Graph;
-use crate::ids::{Edge, JobId, SessionId};
+use crate::ids::{Edge, JobId, SessionId, VertexName};
 use crate::job::{Built, JobOptions};
 use crate::machine::{Action, Answer, Done, Failure, Machine, Place, RequestId, TicketId, Work};
 use crate::ops::{Asks, LoadCx, OpCx, Site, Wanted};
 use crate::settings::Settings;
-use crate::status::{Feed, Journal};
+use crate::status::Journal;
 use crate::store::CacheIndex;
 use crate::value::Value;
 
 /// How many edges are advanced before anything else is looked at.
 const TURN: usize = 256;
+
+/// A look at the machine.
+type Look<R> = Box<dyn FnOnce(&Machine<R>) + Send>;
 
 /// What the scheduler is told from outside.
 pub(crate) enum Message<R: Value> {
@@ -91,7 +95,7 @@ pub(crate) enum Message<R: Value> {
         why: Why,
     },
     /// Anything that only looks at, or is answered by, the machine.
-    Look(Box<dyn FnOnce(&Machine<R>) + Send>),
+    Look(Look<R>),
     Discard {
         job: JobId,
     },
@@ -178,6 +182,7 @@ pub(crate) fn start<R: Value>(
         replies: HashMap::new(),
         next: 0,
         closing: false,
+        drained: false,
     };
     tasks.spawn(scheduler.run());
     mailbox
@@ -190,9 +195,11 @@ struct Running {
     kind: Kind,
     /// How long it was given, if it took longer.
     overdue: Option<Duration>,
+    /// When it is looked after.
+    timers: SmallVec<[Instant; 1]>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     CacheMap,
     Exec,
@@ -230,7 +237,10 @@ struct Scheduler<R: Value> {
     ended: VecDeque<(TicketId, Done<R>)>,
     replies: HashMap<RequestId, Reply<R>>,
     next: u64,
+    /// All jobs were ended.
     closing: bool,
+    /// Nothing can be sent any more, and all that was sent was received.
+    drained: bool,
 }
 
 impl<R: Value> Scheduler<R> {
@@ -258,7 +268,7 @@ impl<R: Value> Scheduler<R> {
             if self.work.is_empty() {
                 self.machine.stalled();
                 self.perform();
-                if self.closing {
+                if self.drained {
                     return;
                 }
             }
@@ -278,10 +288,13 @@ impl<R: Value> Scheduler<R> {
         let idle = self.work.is_empty();
         tokio::select! {
             biased;
-            message = self.inbox.recv(), if !self.closing => match message {
+            message = self.inbox.recv(), if !self.drained => match message {
                 Some(message) => self.receive(message),
                 // Nobody is left to ask.
-                None => self.close(),
+                None => {
+                    self.drained = true;
+                    self.close();
+                }
             },
             Some(joined) = self.work.join_next(), if !idle => self.joined(joined),
             () = due => self.strike(),
@@ -292,6 +305,9 @@ impl<R: Value> Scheduler<R> {
         // Panics are caught in the task, and nothing is aborted; only a runtime that ends drops tasks.
         let Ok((ticket, done)) = joined else { return };
         let Some(running) = self.running.remove(&ticket) else { return };
+        for at in &running.timers {
+            self.timers.remove(&(*at, ticket));
+        }
         let done = match running.overdue {
             Some(after) => running.kind.given_up(after, done),
             None => done,
@@ -325,9 +341,10 @@ impl<R: Value> Scheduler<R> {
 
     /// Tells work to stop, and gives it time to.
     fn stop(&mut self, ticket: TicketId) {
-        let Some(running) = self.running.get(&ticket) else { return };
+        let Some(running) = self.running.get_mut(&ticket) else { return };
         running.cancel.cancel();
         let at = Instant::now() + self.settings.cancel_grace;
+        running.timers.push(at);
         self.timers.insert((at, ticket), Timer::Grace);
     }
 
@@ -364,7 +381,7 @@ impl<R: Value> Scheduler<R> {
                 self.machine.withdraw(request, None);
             }
             Message::Lost { job, edge, generation, cause, reply } => {
-                let _ = reply.send(self.machine.lost(job, &edge, generation, cause));
+                let _ = reply.send(self.machine.lost(job, &edge, generation, &cause));
             }
             Message::Journal { job, reply } => {
                 let _ = reply.send(self.machine.journal(job));
@@ -387,7 +404,9 @@ impl<R: Value> Scheduler<R> {
 
     /// Ends all jobs; what is sent from now on is answered as to a solver that has ended.
     fn close(&mut self) {
-        self.closing = true;
+        if std::mem::replace(&mut self.closing, true) {
+            return;
+        }
         self.inbox.close();
         for job in self.machine.open_jobs() {
             self.machine.discard(job);
@@ -411,11 +430,10 @@ impl<R: Value> Scheduler<R> {
             }
             (
                 Some(Reply::Built(edge, reply)),
-                Ok(Answer::Built { result, vertex, cached, generation, sites }),
+                Ok(Answer::Built { result, vertex, cached, generation, place }),
             ) => {
                 let Some(mailbox) = self.mailbox() else { return };
-                let cx =
-                    LoadCx::new(Arc::new(mailbox), &sites, CancellationToken::new(), Arc::new(Feed::new()));
+                let cx = LoadCx::new(Arc::new(mailbox), &[place.site], CancellationToken::new(), place.feed);
                 let _ = reply.send(Ok(Built { result, vertex, cached, edge, generation, cx }));
             }
             (Some(Reply::Built(_, reply)), Err(error)) => {
@@ -438,14 +456,12 @@ impl<R: Value> Scheduler<R> {
             }
             _ => None,
         };
-        if let Some(deadline) = deadline {
-            self.timers.insert((Instant::now() + deadline, ticket), Timer::Deadline(deadline));
-        }
         let mut done = match (place, self.mailbox()) {
             (Some(place), Some(mailbox)) => {
                 let load = LoadCx::new(Arc::new(mailbox.clone()), &[place.site], cancel.clone(), place.feed);
                 let keys = Arc::clone(self.cache.keys());
-                in_place(OpCx::new(load, mailbox), place.site, keys, work)
+                let span = kind.span(&place.name);
+                Box::pin(in_place(OpCx::new(load, mailbox), place.site, keys, work).instrument(span))
             }
             _ => self.in_store(work),
         };
@@ -456,7 +472,13 @@ impl<R: Value> Scheduler<R> {
                 return;
             }
         }
-        self.running.insert(ticket, Running { cancel, kind, overdue: None });
+        let mut timers = SmallVec::new();
+        if let Some(deadline) = deadline {
+            let at = Instant::now() + deadline;
+            timers.push(at);
+            self.timers.insert((at, ticket), Timer::Deadline(deadline));
+        }
+        self.running.insert(ticket, Running { cancel, kind, overdue: None, timers });
         self.work.spawn(async move { (ticket, done.await) });
     }
 
@@ -503,22 +525,15 @@ fn in_place<R: Value>(
 ) -> Pin<Box<dyn Future<Output = Done<R>> + Send>> {
     match work {
         Work::CacheMap { op, index, .. } => {
-            let span = tracing::debug_span!("vertex.cache_map", kind = op.kind(), index);
-            Box::pin(async move { Done::CacheMap(said(op.cache_map(&cx, index)).await) }.instrument(span))
+            Box::pin(async move { Done::CacheMap(said(op.cache_map(&cx, index)).await) })
         }
-        Work::Exec { op, inputs, question, .. } => {
-            let span = tracing::debug_span!("vertex.exec", kind = op.kind(), inputs = inputs.len());
-            Box::pin(
-                async move {
-                    if let Some(question) = question {
-                        let why = explain::answer(keys.as_ref(), *question).await;
-                        cx.explained(site, why);
-                    }
-                    Done::Exec(said(op.exec(&cx, inputs)).await)
-                }
-                .instrument(span),
-            )
-        }
+        Work::Exec { op, inputs, question, .. } => Box::pin(async move {
+            if let Some(question) = question {
+                let why = explain::answer(keys.as_ref(), *question).await;
+                cx.explained(site, why);
+            }
+            Done::Exec(said(op.exec(&cx, inputs)).await)
+        }),
         Work::Preprocess { what, input } => {
             Box::pin(async move { Done::Preprocess(said(what.preprocess(&cx, &input)).await) })
         }
@@ -551,6 +566,12 @@ impl Kind {
                 Self::Store
             }
         }
+    }
+
+    /// The span of work for a vertex.
+    fn span(self, vertex: &VertexName) -> tracing::Span {
+        let VertexName { digest, name } = vertex;
+        tracing::debug_span!("vertex", stage = ?self, %digest, %name)
     }
 
     /// Whether it is polled where it stands.

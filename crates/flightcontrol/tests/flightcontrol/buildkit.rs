@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::support::*;
 
-/// `TestNoCancel`: two callers, one run, one value.
+/// BuildKit row 53: `TestNoCancel`: two callers, one run, one value.
 #[tokio::test]
 async fn no_cancel() {
     let group = Group::<()>::new();
@@ -20,7 +20,7 @@ async fn no_cancel() {
     assert_eq!(group.in_flight(), 0);
 }
 
-/// `TestCancelOne`: the first caller goes, its run goes on for the second.
+/// BuildKit row 54: `TestCancelOne`: the first caller goes, its run goes on for the second.
 #[tokio::test]
 async fn cancel_one() {
     let group = Group::<()>::new();
@@ -36,7 +36,7 @@ async fn cancel_one() {
     assert!(!context.is_cancelled(), "nobody who wanted it went away unanswered");
 }
 
-/// `TestCancelRace`: who comes while a cancelled run winds down gets a clean run of its own.
+/// BuildKit row 55: `TestCancelRace`: who comes while a cancelled run winds down gets a clean run of its own.
 #[tokio::test]
 async fn cancel_race() {
     let group = Group::<()>::new();
@@ -64,7 +64,7 @@ async fn cancel_race() {
     assert_eq!(second.await.unwrap(), 7);
 }
 
-/// `TestCancelBoth`: with both gone the work is cancelled; later calls run again; another key has its own run.
+/// BuildKit row 54: `TestCancelBoth`: with both gone the work is cancelled; later calls run again; another key has its own run.
 #[tokio::test]
 async fn cancel_both() {
     let group = Group::<()>::new();
@@ -99,7 +99,7 @@ async fn contention_one_after_another() {
     }
 }
 
-/// `TestMassiveParallel`: a thousand callers of work that always fails get its error; none is told to give up.
+/// BuildKit row 57: `TestMassiveParallel`: a thousand callers of work that always fails get its error; none is told to give up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn massive_parallel() {
     let group = Arc::new(Group::<()>::new());

@@ -9,7 +9,7 @@ use crate::support::*;
 
 type Cached<P = ()> = CachedGroup<&'static str, u32, Oops, P>;
 
-/// `TestCached`: one run per key; the memory answers whatever closure comes; errors are not remembered.
+/// BuildKit row 58: `TestCached`: one run per key; the memory answers whatever closure comes; errors are not remembered.
 #[tokio::test]
 async fn successes_are_remembered() {
     let group = Cached::<()>::new();
@@ -27,7 +27,7 @@ async fn successes_are_remembered() {
     assert_eq!(group.run("third key", unwanted).await.unwrap(), 3);
 }
 
-/// `TestCachedError`, first half: the first error is the answer for good.
+/// BuildKit row 58: `TestCachedError`, first half: the first error is the answer for good.
 #[tokio::test]
 async fn errors_are_remembered_if_asked() {
     let group = Cached::<()>::new().remember_errors();
@@ -39,7 +39,7 @@ async fn errors_are_remembered_if_asked() {
     assert_eq!(group.run("other key", unwanted).await.unwrap(), 2);
 }
 
-/// `TestCachedError`, second half: what work says when told to stop is never remembered.
+/// BuildKit row 58: `TestCachedError`, second half: what work says when told to stop is never remembered.
 #[tokio::test]
 async fn cancellation_is_never_remembered() {
     let group = Cached::<()>::new().remember_errors();

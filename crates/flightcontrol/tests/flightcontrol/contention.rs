@@ -110,6 +110,7 @@ async fn one_key_with_leavers() {
     contend(1, 100, rounds(100, 10_000), true).await;
 }
 
+/// BuildKit row 57: many callers that come and go.
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn few_keys_with_leavers() {
     contend(KEYS.len(), 100, rounds(100, 10_000), true).await;

@@ -7,6 +7,7 @@ use crate::support::*;
 
 type Blob = (&'static str, u32);
 
+/// BuildKit row 56: what was told, then what follows.
 #[tokio::test]
 async fn a_late_joiner_sees_last_states_first_then_live() {
     let group = Group::<Blob>::new();

@@ -10,7 +10,7 @@ use lazyblob_flightcontrol::Failure;
 
 use crate::support::*;
 
-/// Work deaf to its token for 50 ms, where no runtime can reach it: the next run begins after it has ended.
+/// BuildKit row 55: Work deaf to its token for 50 ms, where no runtime can reach it: the next run begins after it has ended.
 #[tokio::test]
 async fn deaf_blocking_work_delays_the_next_run() {
     let group = Group::<()>::new();

@@ -41,9 +41,9 @@ impl<R: Value> Machine<R> {
             return;
         }
         if self.graph[node].is_root() {
-            self.advance_root(edge, wanted)
+            self.advance_root(edge, wanted);
         } else {
-            self.advance_inner(edge, wanted)
+            self.advance_inner(edge, wanted);
         }
     }
 
@@ -136,16 +136,18 @@ impl<R: Value> Machine<R> {
     /// Takes note of inputs that changed. True if the edge failed for that.
     fn take_changes(&mut self, edge: EdgeId, wanted: Level) -> bool {
         let changed = std::mem::take(&mut self.edges[edge.at()].changed);
-        for input in changed {
-            let input = input as usize;
-            let dep = &mut self.edges[edge.at()].deps[input];
-            dep.changed = false;
+        for (at, input) in changed.iter().enumerate() {
+            let input = *input as usize;
+            let dep = &self.edges[edge.at()].deps[input];
             let (below, wants) = (dep.edge, dep.wanted);
             let failed = self.edges[below.at()].error().filter(|(level, _)| wants >= *level).cloned();
             if let Some((_, error)) = failed {
+                // The failure may be forgiven; then this input and the rest are still to be looked at.
+                self.edges[edge.at()].changed.extend_from_slice(&changed[at..]);
                 self.fail(edge, wanted, error);
                 return true;
             }
+            self.edges[edge.at()].deps[input].changed = false;
             self.look_at(edge, input);
         }
         false

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
 use crate::error::{Error, LoadError, Stage, StoreError};
 use crate::key::{KeyId, Link};
 use crate::machine::action::Work;
 use crate::machine::edge::{Candidate, EdgeId, Finished, Key, Level, Origin};
-use crate::machine::tickets::Task;
+use crate::machine::tickets::{Task, TicketId};
 use crate::machine::{ANY, LOCAL, Machine, SourceIx};
 use crate::store::{CacheSource, Record};
 use crate::value::Value;
@@ -67,13 +68,75 @@ impl<R: Value> Machine<R> {
         }
     }
 
+    /// Asks about everything once more that a node is to be found by: there are sources that were not asked.
+    pub(super) fn ask_again(&mut self, node: NodeIndex) {
+        for edge in self.graph[node].edges.clone() {
+            let state = &mut self.edges[edge.at()];
+            if state.finished.is_some() || state.merged_into.is_some() {
+                continue;
+            }
+            state.keys_asked = 0;
+            for input in 0..state.deps.len() {
+                let dep = &mut self.edges[edge.at()].deps[input];
+                dep.keys_seen = 0;
+                dep.slow_probed = false;
+                self.change(edge, input);
+            }
+            self.touch(edge);
+        }
+    }
+
     fn probe(&mut self, edge: EdgeId, input: usize, source: SourceIx, from: Vec<KeyId>, link: Link) {
         let Some(asked) = self.source_at(source) else { return };
-        self.edges[edge.at()].deps[input].probing += 1;
         self.edges[edge.at()].asking_here += u32::from(source == LOCAL);
         let node = self.edges[edge.at()].node;
         let work = Work::Probe { source: asked, from, link, local: source == LOCAL };
-        self.start(node, None, Task::Probe { edge, input, source }, work);
+        let ticket = self.start(node, None, Task::Probe { edge, input, source }, work);
+        if self.is_waited_for(node, source) {
+            self.edges[edge.at()].deps[input].probing += 1;
+        } else {
+            self.waive(ticket);
+        }
+    }
+
+    /// Whether a node waits for what a source says: only if all who have it brought that source. Nobody waits for the cache
+    /// of another.
+    fn is_waited_for(&self, node: NodeIndex, source: SourceIx) -> bool {
+        let brought = |job| self.jobs.get(&job).is_none_or(|state| state.uses(source));
+        source == LOCAL || self.graph[node].holders.iter().all(|holder| brought(holder.job))
+    }
+
+    fn waive(&mut self, ticket: TicketId) {
+        if let Some(ticket) = self.tickets.get_mut(&ticket) {
+            ticket.waived = true;
+        }
+    }
+
+    /// No longer waits for sources that somebody who has a node now did not bring. Their answers still count when they come.
+    pub(super) fn stop_waiting(&mut self, node: NodeIndex) {
+        let asked = |task: &Task| match task {
+            Task::Probe { source, .. } | Task::Records { source, .. } => Some(*source),
+            _ => None,
+        };
+        let out = self.tickets.iter().filter(|(_, ticket)| ticket.node == node && !ticket.waived);
+        let given_up: Vec<_> = out
+            .filter(|(_, ticket)| asked(&ticket.task).is_some_and(|source| !self.is_waited_for(node, source)))
+            .map(|(id, ticket)| (*id, ticket.task.clone()))
+            .collect();
+        for (ticket, task) in given_up {
+            self.waive(ticket);
+            match task {
+                Task::Probe { edge, input, .. } => {
+                    self.edges[edge.at()].deps[input].probing -= 1;
+                    self.change(edge, input);
+                }
+                Task::Records { edge, .. } => {
+                    self.edges[edge.at()].asking -= 1;
+                    self.touch(edge);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The op part of an edge's keys.
@@ -94,7 +157,6 @@ impl<R: Value> Machine<R> {
         let state = &mut self.edges[edge.at()];
         state.asking_here -= u32::from(source == LOCAL);
         let Some(dep) = state.deps.get_mut(input) else { return };
-        dep.probing -= 1;
         let found = match outcome {
             Ok(found) => found,
             Err(cause) => return self.source_failed(edge, source, Stage::Lookup, cause),
@@ -188,10 +250,14 @@ impl<R: Value> Machine<R> {
             let keys: Vec<_> =
                 new.iter().filter(|key| key.source == at || key.source == ANY).map(|key| key.id).collect();
             let Some(source) = self.source_at(at).filter(|_| !keys.is_empty()) else { continue };
-            self.edges[edge.at()].asking += 1;
             self.edges[edge.at()].asking_here += u32::from(at == LOCAL);
             let work = Work::Records { source, keys, local: at == LOCAL };
-            self.start(node, None, Task::Records { edge, source: at }, work);
+            let ticket = self.start(node, None, Task::Records { edge, source: at }, work);
+            if self.is_waited_for(node, at) {
+                self.edges[edge.at()].asking += 1;
+            } else {
+                self.waive(ticket);
+            }
         }
     }
 
@@ -203,14 +269,14 @@ impl<R: Value> Machine<R> {
         outcome: Result<Vec<Record>, StoreError>,
     ) {
         self.touch(edge);
-        self.edges[edge.at()].asking -= 1;
         self.edges[edge.at()].asking_here -= u32::from(source == LOCAL);
         match outcome {
             Ok(records) => {
                 for record in records {
                     let candidate = Candidate { source, record };
                     let state = &mut self.edges[edge.at()];
-                    if !state.refuses(&candidate) {
+                    let known = state.candidates.iter().any(|known| known.is(&candidate));
+                    if !known && !state.refuses(&candidate) {
                         state.candidates.push(candidate);
                     }
                 }

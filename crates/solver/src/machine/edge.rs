@@ -82,6 +82,13 @@ pub(super) struct Candidate {
     pub(super) record: Record,
 }
 
+impl Candidate {
+    /// Whether both are the same result of the same source.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.source == other.source && self.record.result.id == other.record.result.id
+    }
+}
+
 /// How an edge stands to one of its inputs.
 #[derive(Clone, Debug)]
 pub(super) struct DepState {
@@ -228,6 +235,7 @@ pub(super) struct EdgeState<R> {
     pub(super) sums: Sums,
     pub(super) keys: SmallVec<[Key; 1]>,
     /// Keys that not all inputs lead to yet.
+    #[allow(clippy::box_collection, reason = "an edge is kept small; most have no such keys")]
     pub(super) reached: Option<Box<HashMap<(SourceIx, KeyId), Reached>>>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) deps: Box<[DepState]>,

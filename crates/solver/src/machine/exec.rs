@@ -56,7 +56,7 @@ impl<R: Value> Machine<R> {
 
     /// Whether somebody wants an edge of a node at this level and does not have it.
     fn is_wanted(&self, node: NodeIndex, level: Level) -> bool {
-        self.graph[node].edges().any(|edge| {
+        self.graph[node].edges.iter().any(|edge| {
             let edge = &self.edges[edge.at()];
             edge.wanted() >= level && edge.finished.is_none()
         })
@@ -74,13 +74,25 @@ impl<R: Value> Machine<R> {
             return;
         }
         self.gates.maps.running += 1;
+        self.graph[node].placed = true;
         let state = &self.graph[node];
         let (op, index, deadline) = (Arc::clone(&state.op), state.maps.len(), state.options.deadline);
         let ticket = self.start(node, Some(node), Task::CacheMap, Work::CacheMap { op, index, deadline });
         self.graph[node].mapping = Progress::Running(ticket, false);
     }
 
-    /// Gives a place for a cache map to the next who waits.
+    /// Gives up the place that a node's cache map or op takes, to the next who waits. Whoever waits for a build within
+    /// its own must not keep that from a place.
+    pub(super) fn give_place(&mut self, node: NodeIndex) {
+        if !std::mem::take(&mut self.graph[node].placed) {
+            return;
+        }
+        match self.graph[node].mapping {
+            Progress::Running(..) => self.next_map(),
+            _ => self.next_exec(node),
+        }
+    }
+
     fn next_map(&mut self) {
         self.gates.maps.running -= 1;
         while self.gates.maps.running < self.gates.maps.limit {
@@ -98,7 +110,7 @@ impl<R: Value> Machine<R> {
 
     /// A cache map was answered.
     pub(super) fn mapped(&mut self, node: NodeIndex, cancelled: bool, outcome: Result<CacheMap<R>, Failure>) {
-        self.next_map();
+        self.give_place(node);
         self.graph[node].mapping = Progress::Idle;
         let stage = Stage::CacheMap;
         match outcome {
@@ -175,11 +187,7 @@ impl<R: Value> Machine<R> {
         self.began(node);
     }
 
-    /// Gives a place for an op of this node's kind to the next who waits.
-    pub(super) fn next_exec(&mut self, node: NodeIndex) {
-        if !std::mem::take(&mut self.graph[node].placed) {
-            return;
-        }
+    fn next_exec(&mut self, node: NodeIndex) {
         let op = Arc::clone(&self.graph[node].op);
         let Some(gate) = self.gates.kinds.get_mut(op.kind()) else { return };
         gate.running = gate.running.saturating_sub(1);
@@ -213,7 +221,7 @@ impl<R: Value> Machine<R> {
     /// What is to be explained of a node that runs.
     fn question(&self, node: NodeIndex) -> Question {
         let state = &self.graph[node];
-        let edge = state.edges().next().map(|edge| &self.edges[edge.at()]);
+        let edge = state.edges.first().map(|edge| &self.edges[edge.at()]);
         let asked = |(input, dep): (usize, &crate::machine::edge::DepState)| {
             let below = &self.edges[dep.edge.at()];
             let usage = state.usage(input);
@@ -244,22 +252,23 @@ impl<R: Value> Machine<R> {
         cancelled: bool,
         outcome: Result<Vec<R>, Failure>,
     ) {
-        self.next_exec(node);
+        self.give_place(node);
         self.graph[node].exec = Progress::Idle;
         let stage = Stage::Exec;
         match outcome {
             Ok(outputs) => {
-                let wanted = self.graph[node].outputs.len();
-                if outputs.len() < wanted {
-                    let vertex = (*self.graph[node].name).clone();
-                    let reason = format!("{} outputs where {wanted} are wanted", outputs.len());
-                    self.fail_node(node, Level::Complete, Error::Contract { vertex, stage, reason });
-                } else {
-                    self.graph[node].exec = Progress::Done(outputs.into_iter().map(Some).collect());
+                let asked = self.graph[node].edges.iter().map(|edge| self.edges[edge.at()].output).max();
+                match asked.filter(|asked| *asked as usize >= outputs.len()) {
+                    Some(asked) => {
+                        let vertex = (*self.graph[node].name).clone();
+                        let reason = format!("{} outputs, and output {asked} is asked for", outputs.len());
+                        self.fail_node(node, Level::Complete, Error::Contract { vertex, stage, reason });
+                    }
+                    None => self.graph[node].exec = Progress::Done(outputs.into_iter().map(Some).collect()),
                 }
             }
             Err(Failure::Said(OpError::InputLost { input, cause })) if input < inputs.len() => {
-                self.input_lost(node, input, inputs[input], cause);
+                self.input_lost(node, input, inputs[input], &cause);
             }
             Err(failure) => self.failed(node, node, stage, Level::Complete, cancelled, failure),
         }
@@ -313,7 +322,7 @@ impl<R: Value> Machine<R> {
             Ok(()) if current != generation => {}
             Ok(()) => self.graph[node].prepare(input).preprocess = Progress::Done(()),
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {
-                self.input_lost(node, input, generation, cause)
+                self.input_lost(node, input, generation, &cause);
             }
             Err(failure) => self.failed(node, context, Stage::Preprocess, Level::Slow, cancelled, failure),
         }
@@ -336,7 +345,7 @@ impl<R: Value> Machine<R> {
             Ok(_) if current != generation => {}
             Ok(digest) => self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest)),
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {
-                self.input_lost(node, input, generation, cause)
+                self.input_lost(node, input, generation, &cause);
             }
             Err(failure) => self.failed(node, node, Stage::SlowDigest, Level::Slow, cancelled, failure),
         }

@@ -132,21 +132,21 @@ impl<R: Value> Machine<R> {
             return;
         };
         let Loading { mut vertices, request } = loading;
-        for _ in 0..AT_ONCE {
-            let Some(vertex) = vertices.next() else {
-                self.answer(request, Ok(Answer::Loaded));
-                if self.jobs.get(&job).is_some_and(|state| !state.loading.is_empty()) {
-                    self.dirty.push(job, Step::Load(job));
-                }
-                return;
-            };
-            if let Err(error) = self.add(job, vertex) {
-                self.answer(request, Err(error));
-                return;
-            }
+        let loaded = vertices.by_ref().take(AT_ONCE).try_fold(0, |loaded, vertex| {
+            self.add(job, vertex)?;
+            Ok(loaded + 1)
+        });
+        let answer = match loaded {
+            Ok(AT_ONCE) => None,
+            Ok(_) => Some(Ok(Answer::Loaded)),
+            Err(error) => Some(Err(error)),
+        };
+        let Some(state) = self.jobs.get_mut(&job) else { return };
+        match answer {
+            None => state.loading.push_front(Loading { vertices, request }),
+            Some(answer) => self.answer(request, answer),
         }
-        if let Some(state) = self.jobs.get_mut(&job) {
-            state.loading.push_front(Loading { vertices, request });
+        if self.jobs.get(&job).is_some_and(|state| !state.loading.is_empty()) {
             self.dirty.push(job, Step::Load(job));
         }
     }
@@ -189,7 +189,7 @@ impl<R: Value> Machine<R> {
             options: vertex.options,
             serial,
             inputs,
-            outputs: SmallVec::new(),
+            edges: SmallVec::new(),
             rank,
             holders: SmallVec::new(),
             sources: SmallVec::from_slice(&[LOCAL]),
@@ -241,16 +241,13 @@ impl<R: Value> Machine<R> {
 
     /// The edge of a node, made if nobody asked for it before.
     pub(super) fn edge(&mut self, node: NodeIndex, output: u32) -> EdgeId {
-        let at = output as usize;
-        if let Some(edge) = self.graph[node].outputs.get(at).copied().flatten() {
+        let known =
+            self.graph[node].edges.iter().copied().find(|edge| self.edges[edge.at()].output == output);
+        if let Some(edge) = known {
             return edge;
         }
         let edge = EdgeId(u32::try_from(self.edges.insert(EdgeState::of(node, output))).unwrap_or(u32::MAX));
-        let outputs = &mut self.graph[node].outputs;
-        if outputs.len() <= at {
-            outputs.resize(at + 1, None);
-        }
-        outputs[at] = Some(edge);
+        self.graph[node].edges.push(edge);
         edge
     }
 
@@ -280,7 +277,11 @@ impl<R: Value> Machine<R> {
                     true
                 }
                 None => {
+                    let forsaken = state.holders.is_empty();
                     state.holders.push(Holder { job, own });
+                    if forsaken {
+                        self.forgive(node);
+                    }
                     false
                 }
             };
@@ -293,11 +294,18 @@ impl<R: Value> Machine<R> {
             let Some(of_job) = self.jobs.get_mut(&job) else { continue };
             of_job.held.push(node);
             let state = &mut self.graph[node];
+            let known = state.sources.len();
             for source in &of_job.sources {
                 if !state.sources.contains(source) {
                     state.sources.push(*source);
                     self.sources[source.0 as usize].users += 1;
                 }
+            }
+            if self.graph[node].sources.len() > known {
+                self.ask_again(node);
+            }
+            if known > 1 && self.graph[node].tickets > 0 {
+                self.stop_waiting(node);
             }
             for input in 0..self.graph[node].inputs.len() {
                 let mut edge = self.graph[node].inputs[input];
@@ -308,6 +316,16 @@ impl<R: Value> Machine<R> {
                         None => break,
                     }
                 }
+            }
+        }
+    }
+
+    /// Forgets what a node failed with: nobody who was told is left.
+    fn forgive(&mut self, node: NodeIndex) {
+        self.graph[node].error = None;
+        for edge in self.graph[node].edges.clone() {
+            if let Some(rare) = &mut self.edges[edge.at()].rare {
+                rare.error = None;
             }
         }
     }
@@ -365,10 +383,8 @@ impl<R: Value> Machine<R> {
         for sub in subs {
             self.discard(sub);
         }
-        for at in 0..self.graph[node].outputs.len() {
-            if let Some(edge) = self.graph[node].outputs[at] {
-                self.relax(edge);
-            }
+        for edge in self.graph[node].edges.clone() {
+            self.relax(edge);
         }
         self.stop_unwanted(node);
     }
@@ -382,7 +398,7 @@ impl<R: Value> Machine<R> {
             if needed || self.graph.neighbors_directed(node, Direction::Incoming).next().is_some() {
                 continue;
             }
-            for edge in state.edges().collect::<SmallVec<[EdgeId; 2]>>() {
+            for edge in state.edges.clone() {
                 self.remove_edge(edge);
             }
             stack.extend(self.graph.neighbors(node));

@@ -16,14 +16,14 @@ use crate::value::Value;
 
 impl<R: Value> Machine<R> {
     /// An input that a node was given is gone.
-    pub(super) fn input_lost(&mut self, node: NodeIndex, input: usize, generation: u32, cause: Cause) {
+    pub(super) fn input_lost(&mut self, node: NodeIndex, input: usize, generation: u32, cause: &Cause) {
         let edge = self.standing_for(self.graph[node].inputs[input]);
         // The cause of a loss that cannot be made good is told by the edge that lost; the consumer fails with it.
         let _ = self.lose(edge, generation, cause);
     }
 
     /// Says that what a job built is gone; the next build makes it again.
-    pub(crate) fn lost(&mut self, job: JobId, edge: &Edge, generation: u32, cause: Cause) -> Result<()> {
+    pub(crate) fn lost(&mut self, job: JobId, edge: &Edge, generation: u32, cause: &Cause) -> Result<()> {
         if !self.knows(job) {
             return Err(Error::UnknownJob { job });
         }
@@ -34,7 +34,7 @@ impl<R: Value> Machine<R> {
     }
 
     /// Evaluates an edge again without what it has now, if that is what is gone.
-    fn lose(&mut self, edge: EdgeId, generation: u32, cause: Cause) -> Result<()> {
+    fn lose(&mut self, edge: EdgeId, generation: u32, cause: &Cause) -> Result<()> {
         let state = &mut self.edges[edge.at()];
         let node = state.node;
         // It may have been lost to somebody else, and made again.
@@ -57,7 +57,7 @@ impl<R: Value> Machine<R> {
                 self.edges[edge.at()].rare().recomputed += 1;
                 self.graph[node].exec = Progress::Idle;
                 if !again {
-                    outcome = Err(Error::Lost { vertex: name, cause: Cause::clone(&cause) });
+                    outcome = Err(Error::Lost { vertex: name, cause: Cause::clone(cause) });
                 }
             }
         }

@@ -106,8 +106,8 @@ pub(super) struct Node<R: Value> {
     pub(super) serial: u64,
     /// Its inputs as they are defined.
     pub(super) inputs: Box<[EdgeId]>,
-    /// Its edges by output, as far as somebody asked for them.
-    pub(super) outputs: SmallVec<[Option<EdgeId>; 2]>,
+    /// Its edges, those that somebody asked for: outputs are numbered as a definition likes, and need not be there.
+    pub(super) edges: SmallVec<[EdgeId; 2]>,
     /// Greater than that of all its inputs, and of what they were merged into.
     pub(super) rank: u32,
     pub(super) holders: SmallVec<[Holder; 1]>,
@@ -122,7 +122,7 @@ pub(super) struct Node<R: Value> {
     pub(super) exec: Progress<Vec<Option<R>>>,
     /// What it failed with, for those who want at least this level.
     pub(super) error: Option<Box<(Level, Error)>>,
-    /// Whether its op takes one of the places of its kind.
+    /// Whether its cache map, or its op, takes one of the places that there are for such work.
     pub(super) placed: bool,
     /// How many tickets are out for it.
     pub(super) tickets: u32,
@@ -145,10 +145,6 @@ pub(super) struct RareNode {
 impl<R: Value> Node<R> {
     pub(super) fn is_root(&self) -> bool {
         self.inputs.is_empty()
-    }
-
-    pub(super) fn edges(&self) -> impl Iterator<Item = EdgeId> + '_ {
-        self.outputs.iter().flatten().copied()
     }
 
     /// How input `input` is used, once that is known.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{Edge, JobId, VertexName};
 use crate::machine::Machine;
-use crate::machine::action::Action;
+use crate::machine::action::{Action, Place};
 use crate::machine::edge::{EdgeId, Level, Origin};
 use crate::ops::Site;
 use crate::value::Value;
@@ -34,7 +34,7 @@ pub(crate) enum Answer<R: Value> {
         cached: bool,
         generation: u32,
         /// Where its ancestors are found.
-        sites: Vec<Site>,
+        place: Place,
     },
 }
 
@@ -65,8 +65,7 @@ impl<R: Value> Machine<R> {
         if self.graph.node_weight(site.node).is_none_or(|node| node.serial != site.serial) {
             return self.answer(request, Err(Error::Closed));
         }
-        // Whoever waits for other ops must not keep them from a place.
-        self.next_exec(site.node);
+        self.give_place(site.node);
         let job = self.open_within(site.node);
         match graph.into_vertices().try_for_each(|vertex| self.add(job, vertex)) {
             Ok(()) => self.build(job, edge, request),
@@ -87,10 +86,11 @@ impl<R: Value> Machine<R> {
 
     /// Answers all who asked for an edge, if it has come to an end.
     pub(super) fn answer_requests(&mut self, edge: EdgeId) {
-        let state = &self.edges[edge.at()];
-        if state.requests.is_empty() {
+        if self.edges[edge.at()].requests.is_empty() {
             return;
         }
+        let place = self.place(self.edges[edge.at()].node);
+        let state = &self.edges[edge.at()];
         let answer = match (&state.finished, state.error()) {
             (Some(finished), _) => Ok(finished),
             (None, Some((_, error))) => Err(error.clone()),
@@ -106,7 +106,7 @@ impl<R: Value> Machine<R> {
                     vertex: Arc::clone(&node.name),
                     cached: !matches!(finished.origin, Origin::Executed),
                     generation: state.generation,
-                    sites: vec![self.site(state.node)],
+                    place: place.clone(),
                 })
             })
             .collect();

@@ -58,6 +58,7 @@ impl<R: Value> Machine<R> {
         let now = self.now;
         self.graph[node].times().started = Some(now);
         self.graph[node].times().ended = None;
+        self.graph[node].cached = false;
         self.tell(node, &What::Started);
     }
 
@@ -80,8 +81,16 @@ impl<R: Value> Machine<R> {
             }
             self.tell(node, &What::Cached);
             self.hush(node);
+            // What was merged into it is told with it; what that would have needed is not.
             let state = &self.graph[node];
-            stack.extend(state.inputs.iter().map(|edge| self.edges[edge.at()].node));
+            let mirrors = state
+                .rare
+                .iter()
+                .flat_map(|rare| rare.mirrors.iter())
+                .filter_map(|at| self.graph.node_weight(*at));
+            for state in std::iter::once(state).chain(mirrors) {
+                stack.extend(state.inputs.iter().map(|edge| self.edges[edge.at()].node));
+            }
         }
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Ticket {
     pub(super) task: Task,
     /// Whether it was told to stop.
     pub(super) cancelled: bool,
+    /// Whether nothing waits for it: a question to a source that not everybody who has the node has brought.
+    pub(super) waived: bool,
 }
 
 impl<R: Value> Machine<R> {
@@ -73,8 +75,8 @@ impl<R: Value> Machine<R> {
     ) -> TicketId {
         let ticket = TicketId(self.serial());
         self.graph[node].tickets += 1;
-        self.tickets.insert(ticket, Ticket { node, task, cancelled: false });
-        let place = context.map(|at| Place { site: self.site(at), feed: self.feed(at) });
+        self.tickets.insert(ticket, Ticket { node, task, cancelled: false, waived: false });
+        let place = context.map(|at| self.place(at));
         self.actions.push(Action::Start { ticket, place, work });
         ticket
     }
@@ -83,7 +85,12 @@ impl<R: Value> Machine<R> {
         Site { node, serial: self.graph[node].serial }
     }
 
-    /// The feed of a node, for whoever runs in its context.
+    /// The context of a node.
+    pub(super) fn place(&mut self, at: NodeIndex) -> Place {
+        Place { site: self.site(at), name: Arc::clone(&self.graph[at].name), feed: self.feed(at) }
+    }
+
+    /// The feed of a node, for whoever works in its context.
     fn feed(&mut self, at: NodeIndex) -> Arc<Feed> {
         if let Some(feed) = &self.graph[at].feed {
             return Arc::clone(feed);
@@ -108,7 +115,7 @@ impl<R: Value> Machine<R> {
 
     /// Takes note that work ended. A ticket that is not out (it was given up on) counts for nothing.
     pub(crate) fn step(&mut self, ticket: TicketId, done: Done<R>) {
-        let Some(Ticket { node, task, cancelled }) = self.tickets.remove(&ticket) else { return };
+        let Some(Ticket { node, task, cancelled, waived }) = self.tickets.remove(&ticket) else { return };
         self.graph[node].tickets -= 1;
         match (task, done) {
             (Task::CacheMap, Done::CacheMap(outcome)) => self.mapped(node, cancelled, outcome),
@@ -120,11 +127,19 @@ impl<R: Value> Machine<R> {
                 self.digested(node, input, generation, cancelled, outcome);
             }
             (Task::Probe { edge, input, source }, Done::Probe(outcome)) => {
-                self.probed(edge, input, source, outcome)
+                if !waived {
+                    self.edges[edge.at()].deps[input].probing -= 1;
+                }
+                self.probed(edge, input, source, outcome);
             }
-            (Task::Records { edge, source }, Done::Records(outcome)) => self.recorded(edge, source, outcome),
+            (Task::Records { edge, source }, Done::Records(outcome)) => {
+                if !waived {
+                    self.edges[edge.at()].asking -= 1;
+                }
+                self.recorded(edge, source, outcome);
+            }
             (Task::Load { edge, candidate }, Done::Load(outcome)) => {
-                self.loaded(edge, candidate, cancelled, outcome)
+                self.loaded(edge, candidate, cancelled, outcome);
             }
             (Task::Save { edge, from }, Done::Save(outcome)) => self.saved(edge, from, outcome),
             (Task::Join, Done::Save(outcome)) => {
@@ -155,19 +170,15 @@ impl<R: Value> Machine<R> {
 
     /// Marks all edges of a node.
     pub(super) fn touch_node(&mut self, node: NodeIndex) {
-        for at in 0..self.graph[node].outputs.len() {
-            if let Some(edge) = self.graph[node].outputs[at] {
-                self.touch(edge);
-            }
+        for edge in self.graph[node].edges.clone() {
+            self.touch(edge);
         }
     }
 
     /// Marks an input of all edges of a node as changed.
     pub(super) fn touch_input(&mut self, node: NodeIndex, input: usize) {
-        for at in 0..self.graph[node].outputs.len() {
-            if let Some(edge) = self.graph[node].outputs[at] {
-                self.change(edge, input);
-            }
+        for edge in self.graph[node].edges.clone() {
+            self.change(edge, input);
         }
     }
 
