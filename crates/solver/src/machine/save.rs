@@ -150,8 +150,8 @@ impl<R: Value> Machine<R> {
             }
         }
         if executed {
-            // Another output of it may have told so.
-            if self.graph[node].times().ended.is_none() {
+            // Another output of it may have told so, or a loss that the op runs again.
+            if self.graph[node].times().is_running() {
                 self.ended(node, None);
             }
         } else {

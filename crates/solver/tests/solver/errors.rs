@@ -146,6 +146,10 @@ async fn a_job_that_is_gone_is_named() {
     assert!(matches!(soon(job.build(&stranger.edge())).await, Err(Error::Invalid { .. })));
     job.discard();
     noted(&solver).await;
+    // What it told is kept for a while.
+    assert!(solver.status(id).await.is_ok());
+    tokio::time::sleep(checked().status_grace).await;
+    noted(&solver).await;
     assert!(matches!(solver.status(id).await, Err(Error::UnknownJob { job }) if job == id));
     assert_eq!(asked([&op, &stranger]), [(0, 0); 2]);
     solver.close().await;
