@@ -140,11 +140,11 @@ impl<R: Value> Machine<R> {
         state.finished = Some(finished);
         state.level = Level::Complete;
         let node = state.node;
-        // It is known by what it was saved as, copies from elsewhere included: whatever is made of it is saved under that.
+        // Its keys in the solver's own cache hold from now on, be the result computed or from elsewhere.
         if saved && !self.graph[node].is_root() && !self.graph[node].options.ignore_cache {
             for id in self.edges[edge.at()].local.clone() {
-                let keys = &self.edges[edge.at()].keys;
-                if !keys.iter().any(|key| key.id == id && (key.source == LOCAL || key.source == ANY)) {
+                let known = |key: &Key| key.id == id && (key.source == LOCAL || key.source == ANY);
+                if !self.edges[edge.at()].keys.iter().any(known) {
                     self.found(edge, Key { source: LOCAL, id });
                 }
             }

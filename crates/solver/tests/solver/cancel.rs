@@ -7,7 +7,7 @@ use lazyblob_solver::{Built, Edge, Error, Job, OpError, Solver};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::support::{asked, build, job, noted, solver, soon};
+use crate::support::{asked, build, job, noted, solver, soon, warnings};
 
 /// BuildKit rows 54, 55, 71: a cache map that nobody waits for is cancelled, and asked for anew by who comes next
 /// (BuildKit: TestSingleCancelCache).
@@ -121,6 +121,91 @@ async fn a_newcomer_waits_for_the_end_of_what_was_cancelled() {
     solver.close().await;
 }
 
+/// BuildKit rows 54, 70: an op goes on for a job whose vertex was merged into that of the one that leaves.
+#[tokio::test(start_paused = true)]
+async fn work_goes_on_for_who_was_merged() {
+    for stage in ["below", "op", "above"] {
+        let (solver, shelf) = solver();
+        let gate = Gate::closed();
+        let graph = |side: &str| {
+            let op = |name: &str| Script::new(&format!("{side} {name}"), 1).key(name);
+            let here = |op: Script, name: &str| if name == stage { op.running_at(&gate) } else { op };
+            let below = here(op("below"), "below");
+            let middle = here(op("op").input(&below), "op");
+            let above = here(op("above").input(&middle), "above");
+            [below, middle, above]
+        };
+        let (left, right) = (graph("left"), graph("right"));
+        let (leaver, stayer) = (job(&solver, &left.each_ref()).await, job(&solver, &right.each_ref()).await);
+        let edges = [left[2].edge(), right[2].edge()];
+        let leaves = async {
+            tokio::select! {
+                _ = leaver.build(&edges[0]) => panic!("nobody let it on"),
+                () = async {
+                    // The other comes while it works, and is merged.
+                    while right.iter().any(|op| op.counts().maps() == 0) {
+                        noted(&solver).await;
+                    }
+                    noted(&solver).await;
+                } => {}
+            }
+            leaver.discard();
+            noted(&solver).await;
+            gate.open();
+        };
+        let stays = async {
+            gate.reached(1).await;
+            stayer.build(&edges[1]).await
+        };
+        let (built, ()) = soon(async { tokio::join!(stays, leaves) }).await;
+        assert_eq!(built.unwrap().result, 3, "{stage}");
+        for (one, other) in left.iter().zip(&right) {
+            assert_eq!((one.counts().execs(), other.counts().execs()), (1, 0), "{stage}");
+            assert_eq!((one.counts().cancelled(), other.counts().cancelled()), (0, 0), "{stage}");
+        }
+        assert_eq!((shelf.len(), shelf.loads()), (3, 0));
+        drop(stayer);
+        soon(solver.close()).await;
+    }
+}
+
+/// BuildKit rows 54, 55, 68: a load that nobody waits for is cancelled, which says nothing about the record; it goes on for
+/// who is left.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_load_says_nothing_about_the_record() {
+    for stays in [false, true] {
+        let (solver, shelf) = solver();
+        let op = Script::new("op", 1);
+        let (first, _) = build(&solver, &[&op]).await;
+        first.discard();
+        let gate = Gate::closed();
+        shelf.load_at(&gate);
+        let (leaver, stayer) = (job(&solver, &[&op]).await, job(&solver, &[&op]).await);
+        let edge = op.edge();
+        let leaves = async {
+            tokio::select! {
+                _ = leaver.build(&edge) => panic!("nobody let it on"),
+                () = gate.reached(1) => {}
+            }
+            leaver.discard();
+            noted(&solver).await;
+            gate.open();
+        };
+        let built = if stays {
+            soon(async { tokio::join!(stayer.build(&edge), leaves) }).await.0
+        } else {
+            soon(leaves).await;
+            soon(stayer.build(&edge)).await
+        };
+        let built = built.unwrap();
+        assert_eq!((built.result, built.cached), (1, true));
+        assert_eq!((asked([&op]), shelf.loads()), ([(2, 1)], if stays { 1 } else { 2 }));
+        assert_eq!(warnings(&stayer), Vec::<String>::new());
+        drop(stayer);
+        soon(solver.close()).await;
+    }
+}
+
 /// How a job of two ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
@@ -132,10 +217,13 @@ enum End {
     Finished,
 }
 
+/// A job, and what it came to if it was not stopped before.
+type Outcome = (Job<i64>, Option<Result<Built<i64>, Error>>);
+
 /// One of two jobs.
 struct Side {
     stop: Option<oneshot::Sender<()>>,
-    task: JoinSet<(Job<i64>, Option<Result<Built<i64>, Error>>)>,
+    task: JoinSet<Outcome>,
     job: Option<Job<i64>>,
 }
 

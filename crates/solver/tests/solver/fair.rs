@@ -70,7 +70,7 @@ async fn a_limit_holds_over_all_jobs() {
         job(&solver, &right.iter().chain([&tops[1]]).collect::<Vec<_>>()).await,
         job(&solver, &others.iter().chain([&tops[2]]).collect::<Vec<_>>()).await,
     ];
-    let edges = tops.each_ref().map(|top| top.edge());
+    let edges = tops.each_ref().map(Script::edge);
     let driver = async {
         free.gate.reached(4).await;
         floor.gate.reached(2).await;

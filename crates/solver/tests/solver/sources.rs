@@ -11,9 +11,8 @@ use tokio::time::Instant;
 use crate::support::{asked, checked, job, job_with, once, soon, warnings};
 
 fn importing(sources: &[&Arc<Import>]) -> JobOptions<i64> {
-    let mut options = JobOptions::default();
-    options.sources = sources.iter().map(|source| Arc::clone(source) as Arc<dyn CacheSource<i64>>).collect();
-    options
+    let sources = sources.iter().map(|source| Arc::clone(source) as Arc<dyn CacheSource<i64>>).collect();
+    JobOptions { sources, ..JobOptions::default() }
 }
 
 /// A cache of this name in which these ops were built.
