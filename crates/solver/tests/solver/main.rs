@@ -11,6 +11,7 @@ mod evaluate;
 mod fair;
 mod ignore_cache;
 mod maps;
+mod orders;
 mod release;
 mod selectors;
 mod sources;
