@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use lazyblob_solver::testing::{Gate, Import, Ledger, Script, Shelf, memory_cache};
-use lazyblob_solver::{CacheIndex, CacheSource, JobOptions, Solver, What};
+use lazyblob_solver::{CacheIndex, CacheSource, Error, JobOptions, Solver, What};
 use tokio::time::Instant;
 
 use crate::support::{asked, checked, job, job_with, once, soon, warnings};
@@ -245,4 +245,24 @@ async fn a_record_of_an_import_may_be_gone() {
     }
     assert!(matches!(&told[..], [only] if only.contains("away-2")), "{told:?}");
     solver.close().await;
+}
+
+/// BuildKit row 79: a solver that closes does not wait for a source that never answers.
+#[tokio::test(start_paused = true)]
+async fn closing_does_not_wait_for_a_source() {
+    let (away, _) = memory_cache("away");
+    let solver = Solver::new(memory_cache("local").0, checked());
+    let gate = Gate::closed();
+    let import = Arc::new(Import::of(&away).waiting_at(&gate));
+    let ops = chain(100);
+    let job = job_with(&solver, importing(&[&import]), &ops.each_ref()).await;
+    let begun = Instant::now();
+    let edge = ops[2].edge();
+    let closes = async {
+        gate.reached(1).await;
+        solver.close().await;
+    };
+    let (built, ()) = soon(async { tokio::join!(job.build(&edge), closes) }).await;
+    assert!(matches!(built, Err(Error::Cancelled { .. })));
+    assert_eq!((begun.elapsed(), ops[2].counts().execs()), (Duration::ZERO, 0));
 }
