@@ -216,11 +216,13 @@ async fn no_mixture_of_inputs_leaves_anybody_waiting() {
             let ops = graph(round);
             let driver = async {
                 // One answer of the store after the other, each when everything else has come to rest.
-                while late {
-                    for _ in 0..3 {
-                        tokio::task::yield_now().await;
+                if late {
+                    loop {
+                        for _ in 0..3 {
+                            tokio::task::yield_now().await;
+                        }
+                        gate.admit(1);
                     }
-                    gate.admit(1);
                 }
                 std::future::pending::<()>().await;
             };
