@@ -54,9 +54,24 @@ impl Gates {
 }
 
 impl<R: Value> Machine<R> {
-    /// The job in whose turn a node waits.
-    fn turn_of(&self, node: NodeIndex) -> JobId {
-        self.graph[node].holders.first().map_or(JobId(0), |holder| holder.job)
+    /// Has a node that waits for a place wait in the turn of one more job. Whoever's turn comes first brings it on; what it
+    /// leaves in other queues counts for nothing then.
+    pub(super) fn wait_in_turn(&mut self, job: JobId, node: NodeIndex) {
+        let state = &self.graph[node];
+        if matches!(state.mapping, Progress::Queued) {
+            self.gates.maps.waiting.push(job, node);
+        } else if matches!(state.exec, Progress::Queued)
+            && let Some(gate) = self.gates.kinds.get_mut(state.op.kind())
+        {
+            gate.waiting.push(job, node);
+        }
+    }
+
+    /// Has a node that waits for a place wait in the turns of all who have it.
+    fn wait_in_all_turns(&mut self, node: NodeIndex) {
+        for holder in self.graph[node].holders.clone() {
+            self.wait_in_turn(holder.job, node);
+        }
     }
 
     /// Whether somebody wants an edge of a node at this level and does not have it.
@@ -74,9 +89,7 @@ impl<R: Value> Machine<R> {
         }
         if self.gates.maps.running >= self.gates.maps.limit {
             self.graph[node].mapping = Progress::Queued;
-            let job = self.turn_of(node);
-            self.gates.maps.waiting.push(job, node);
-            return;
+            return self.wait_in_all_turns(node);
         }
         self.gates.maps.running += 1;
         self.graph[node].placed = true;
@@ -165,9 +178,8 @@ impl<R: Value> Machine<R> {
             self.graph[node].placed = true;
             return self.run(node);
         }
-        let job = self.graph[node].holders.first().map_or(JobId(0), |holder| holder.job);
-        gate.waiting.push(job, node);
         self.graph[node].exec = Progress::Queued;
+        self.wait_in_all_turns(node);
     }
 
     fn run(&mut self, node: NodeIndex) {
