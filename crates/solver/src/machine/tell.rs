@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::error::Error;
 use crate::ids::{JobId, VertexName};
+use crate::machine::edge::EdgeId;
 use crate::machine::{Machine, SourceIx};
 use crate::status::{Event, Journal, What};
 use crate::value::Value;
@@ -18,8 +19,11 @@ impl<R: Value> Machine<R> {
     pub(super) fn listeners(&self, node: NodeIndex) -> SmallVec<[Listener; 2]> {
         let mut listeners = SmallVec::new();
         let mut stack: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
+        let mut told: SmallVec<[NodeIndex; 4]> = SmallVec::new();
         while let Some(node) = stack.pop() {
-            let Some(state) = self.graph.node_weight(node) else { continue };
+            // With several outputs it may have been merged in several steps.
+            let Some(state) = self.graph.node_weight(node).filter(|_| !told.contains(&node)) else { continue };
+            told.push(node);
             let journals = self.journals(node).into_iter();
             listeners.extend(journals.map(|journal| (Arc::clone(&state.name), journal)));
             stack.extend(state.rare.iter().flat_map(|rare| rare.mirrors.iter().copied()));
@@ -102,12 +106,29 @@ impl<R: Value> Machine<R> {
         }
     }
 
-    /// Tells a job that comes later what has happened to a node.
+    /// Tells a job that comes later what has happened to a node, and to what its edges were merged into.
     pub(super) fn tell_past(&self, job: JobId, node: NodeIndex) {
+        let name = &self.graph[node].name;
+        let mut told: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
+        let mut at = 0;
+        while let Some(of) = told.get(at).copied() {
+            self.tell_of(of, self.journals_of(job).into_iter().map(|journal| (Arc::clone(name), journal)));
+            let merged = self.graph[of].edges.iter().filter_map(|edge| self.edges[edge.at()].merged_into);
+            for into in merged.map(|into| self.edges[into.at()].node) {
+                if !told.contains(&into) {
+                    told.push(into);
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// Tells those who come later what has happened to a node, and will.
+    fn tell_of(&self, node: NodeIndex, listeners: impl IntoIterator<Item = Listener>) {
         let state = &self.graph[node];
         let times = state.times.as_deref().copied().unwrap_or_default();
-        for journal in self.journals_of(job) {
-            let tell = |at, what| journal.push(Event { at, vertex: Some(Arc::clone(&state.name)), what });
+        for (name, journal) in listeners {
+            let tell = |at, what| journal.push(Event { at, vertex: Some(Arc::clone(&name)), what });
             if state.cached {
                 tell(self.now, What::Cached);
             }
@@ -115,7 +136,7 @@ impl<R: Value> Machine<R> {
                 tell(started, What::Started);
             }
             if let Some(feed) = &state.feed {
-                feed.attach(&state.name, &journal);
+                feed.attach(&name, &journal);
             }
             if let Some(ended) = times.ended {
                 let failed = state.error.as_deref().map(|(_, error)| What::Failed(error.clone()));
@@ -129,23 +150,14 @@ impl<R: Value> Machine<R> {
         let mirrors = &mut self.graph[target].rare().mirrors;
         if !mirrors.contains(&node) {
             mirrors.push(node);
+            self.tell_of(target, self.listeners(node));
         }
-        let listeners = self.listeners(node);
-        let state = &self.graph[target];
-        let times = state.times.as_deref().copied().unwrap_or_default();
-        for (name, journal) in listeners {
-            let tell = |at, what| journal.push(Event { at, vertex: Some(Arc::clone(&name)), what });
-            if let Some(started) = times.started {
-                tell(started, What::Started);
-            }
-            if let Some(feed) = &state.feed {
-                feed.attach(&name, &journal);
-            }
-            match times.ended {
-                Some(ended) => tell(ended, What::Completed),
-                None if state.cached => tell(self.now, What::Cached),
-                None => {}
-            }
-        }
+    }
+
+    /// A node goes, of which an edge may have been merged: its place may be another's soon.
+    pub(super) fn unmirror(&mut self, node: NodeIndex, edge: EdgeId) {
+        let Some(into) = self.edges[edge.at()].merged_into else { return };
+        let target = self.edges[into.at()].node;
+        self.graph[target].rare().mirrors.retain(|mirror| *mirror != node);
     }
 }
