@@ -36,7 +36,7 @@ impl<R: Value> Machine<R> {
     /// Evaluates an edge again without what it has now, if that is what is gone.
     fn lose(&mut self, edge: EdgeId, generation: u32, cause: &Cause) -> Result<()> {
         let state = &mut self.edges[edge.at()];
-        let node = state.node;
+        let (node, output) = (state.node, state.output as usize);
         // It may have been lost to somebody else, and made again.
         if state.generation != generation || state.finished.is_none() {
             return Ok(());
@@ -55,7 +55,11 @@ impl<R: Value> Machine<R> {
             Origin::Executed => {
                 let again = !self.graph[node].is_root() && self.edges[edge.at()].rare().recomputed == 0;
                 self.edges[edge.at()].rare().recomputed += 1;
-                self.graph[node].exec = Progress::Idle;
+                // The run may be for another output that was lost; a run that is over may have made this one, too.
+                let made = |outputs: &Vec<Option<R>>| outputs.get(output).is_some_and(Option::is_some);
+                if self.graph[node].exec.done().is_some_and(|outputs| !made(outputs)) {
+                    self.graph[node].exec = Progress::Idle;
+                }
                 if !again {
                     outcome = Err(Error::Lost { vertex: name, cause: Cause::clone(cause) });
                 }
