@@ -1,11 +1,20 @@
 //! Ops, stores and graphs over integers, to try a solver with.
 //!
 //! A [`Script`] is an op that does what it is told and counts what it is asked; a [`Shelf`] keeps results in memory and loses
-//! them when it is told to.
+//! them when it is told to. Work waits at a [`Gate`] until a test lets it on. A [`Puppet`] is a script of which the test
+//! does a part itself, [`FaultyKeys`] fail when they are told to, and what is on a [`LazyShelf`] needs a [`Supplier`].
 
+mod faulty;
+mod gate;
+mod lazy;
+mod puppet;
 mod script;
 mod shelf;
 
+pub use faulty::FaultyKeys;
+pub use gate::Gate;
+pub use lazy::{LazyShelf, Supplier};
+pub use puppet::Puppet;
 pub use script::{Counts, Script};
 pub use shelf::Shelf;
 
