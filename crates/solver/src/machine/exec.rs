@@ -398,6 +398,12 @@ impl<R: Value> Machine<R> {
             }
             stopped.extend(Self::stop(&mut self.graph[node].exec));
         }
+        if stopped.is_empty() {
+            return;
+        }
+        if !self.builds(node) {
+            self.cancel_within(node);
+        }
         stopped.into_iter().for_each(|ticket| self.cancel(ticket));
     }
 }
