@@ -257,7 +257,8 @@ impl<R: Value> Machine<R> {
         let stage = Stage::Exec;
         match outcome {
             Ok(outputs) => {
-                let asked = self.graph[node].edges.iter().map(|edge| self.edges[edge.at()].output).max();
+                // An edge whose output is not there fails alone, as long as somebody asks for one that is.
+                let asked = self.graph[node].edges.iter().map(|edge| self.edges[edge.at()].output).min();
                 match asked.filter(|asked| *asked as usize >= outputs.len()) {
                     Some(asked) => {
                         let vertex = (*self.graph[node].name).clone();
