@@ -22,7 +22,9 @@ impl<R: Value> Machine<R> {
         let mut told: SmallVec<[NodeIndex; 4]> = SmallVec::new();
         while let Some(node) = stack.pop() {
             // With several outputs it may have been merged in several steps.
-            let Some(state) = self.graph.node_weight(node).filter(|_| !told.contains(&node)) else { continue };
+            let Some(state) = self.graph.node_weight(node).filter(|_| !told.contains(&node)) else {
+                continue;
+            };
             told.push(node);
             let journals = self.journals(node).into_iter();
             listeners.extend(journals.map(|journal| (Arc::clone(&state.name), journal)));

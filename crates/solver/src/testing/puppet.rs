@@ -12,12 +12,13 @@ use crate::{CacheMap, Dep, LoadCx, Op, OpCx, OpError, Preprocess, SlowDigest, Ve
 
 /// Given a context, what is asked about, and how often that was asked before.
 type Hook<C, I, O> = dyn Fn(C, I, usize) -> BoxFuture<'static, Result<O, OpError>> + Send + Sync;
+type MapHook = Hook<OpCx<i64>, CacheMap<i64>, CacheMap<i64>>;
 
 /// A [`Script`] whose cache maps, slow digests and preparations are given away. What was asked is counted by the script.
 #[derive(Clone)]
 pub struct Puppet {
     script: Script,
-    map: Option<Arc<Hook<OpCx<i64>, CacheMap<i64>, CacheMap<i64>>>>,
+    map: Option<Arc<MapHook>>,
     digest: Option<Arc<Hook<LoadCx, i64, Digest>>>,
     prepare: Option<Arc<Hook<LoadCx, i64, ()>>>,
 }

@@ -10,7 +10,11 @@ use crate::hand::{ask, build, execs, graph, job, of, settle, solver, told, verti
 /// Adds one to its input, which it finds lost the first so many times.
 fn losing(name: &str, input: &Script, times: usize) -> Script {
     Script::new(name, 1).input(input).running(move |_, inputs, before| async move {
-        if before < times { Err(OpError::lost(0, format!("run {before}: no bytes"))) } else { Ok(vec![inputs[0] + 1]) }
+        if before < times {
+            Err(OpError::lost(0, format!("run {before}: no bytes")))
+        } else {
+            Ok(vec![inputs[0] + 1])
+        }
     })
 }
 
@@ -204,7 +208,9 @@ async fn what_was_made_again_is_left_alone() {
     assert_eq!(build(&open, &top).await.unwrap(), 2);
     assert_eq!((execs([&base, &top]), shelf.loads()), ([1, 2], 2));
     let failed = open.export(&top.edge(), |_| async { Err::<(), _>(OpError::failed("disk full")) }).await;
-    assert!(matches!(failed, Err(Error::Op { vertex, stage: Stage::Export, .. }) if vertex.digest == top.digest()));
+    assert!(
+        matches!(failed, Err(Error::Op { vertex, stage: Stage::Export, .. }) if vertex.digest == top.digest())
+    );
     assert_eq!(execs([&base, &top]), [1, 2]);
     solver.close().await;
 }
