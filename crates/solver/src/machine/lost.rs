@@ -70,6 +70,9 @@ impl<R: Value> Machine<R> {
             self.refuse(edge, LOCAL, saved.id);
         }
         self.graph[node].cached = false;
+        if let Some(times) = self.graph[node].times.as_deref_mut().filter(|times| !times.is_running()) {
+            (times.started, times.ended) = (None, None);
+        }
         self.tell(node, &What::Lost(cause.to_string()));
         self.unprepare(edge);
         if let Err(error) = &outcome {

@@ -1,5 +1,6 @@
 //! What is told of nodes to the jobs that have them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use petgraph::stable_graph::NodeIndex;
@@ -7,7 +8,6 @@ use smallvec::SmallVec;
 
 use crate::error::Error;
 use crate::ids::{JobId, VertexName};
-use crate::machine::edge::EdgeId;
 use crate::machine::{Machine, SourceIx};
 use crate::status::{Event, Journal, What};
 use crate::value::Value;
@@ -19,16 +19,19 @@ impl<R: Value> Machine<R> {
     pub(super) fn listeners(&self, node: NodeIndex) -> SmallVec<[Listener; 2]> {
         let mut listeners = SmallVec::new();
         let mut stack: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
-        let mut told: SmallVec<[NodeIndex; 4]> = SmallVec::new();
+        // With several outputs a vertex may have been merged in several steps.
+        let mut told = BTreeSet::new();
         while let Some(node) = stack.pop() {
-            // With several outputs it may have been merged in several steps.
             let Some(state) = self.graph.node_weight(node).filter(|_| !told.contains(&node)) else {
                 continue;
             };
-            told.push(node);
+            let mirrors = state.rare.as_ref().map(|rare| &rare.mirrors);
+            if !told.is_empty() || mirrors.is_some_and(|mirrors| !mirrors.is_empty()) {
+                told.insert(node);
+            }
             let journals = self.journals(node).into_iter();
             listeners.extend(journals.map(|journal| (Arc::clone(&state.name), journal)));
-            stack.extend(state.rare.iter().flat_map(|rare| rare.mirrors.iter().copied()));
+            stack.extend(mirrors.into_iter().flatten().copied());
         }
         listeners
     }
@@ -81,8 +84,9 @@ impl<R: Value> Machine<R> {
         let mut stack = vec![node];
         while let Some(node) = stack.pop() {
             let state = &mut self.graph[node];
-            let ran = state.times.as_ref().is_some_and(|times| times.started.is_some());
-            if ran || std::mem::replace(&mut state.cached, true) {
+            let told =
+                state.times.as_ref().is_some_and(|times| times.started.is_some() || times.ended.is_some());
+            if told || std::mem::replace(&mut state.cached, true) {
                 continue;
             }
             self.tell(node, &What::Cached);
@@ -108,13 +112,39 @@ impl<R: Value> Machine<R> {
         }
     }
 
+    /// The op of a node returned, and nothing came of it: it was told to stop, or an input was gone.
+    pub(super) fn stopped(&mut self, node: NodeIndex) {
+        let Some(times) = self.graph[node].times.as_deref_mut().filter(|times| times.is_running()) else {
+            return;
+        };
+        times.started = None;
+        self.tell(node, &What::Stopped);
+        self.hush(node);
+    }
+
+    /// An output of a node is being prepared for somebody.
+    pub(super) fn preparing(&mut self, node: NodeIndex) {
+        let now = self.now;
+        if self.graph[node].times().prepares(now) {
+            self.tell(node, &What::Preparing);
+        }
+    }
+
+    /// An output of a node is not being prepared for somebody any more.
+    pub(super) fn prepared(&mut self, node: NodeIndex) {
+        let now = self.now;
+        if self.graph[node].times().prepared(now) {
+            self.tell(node, &What::Prepared);
+        }
+    }
+
     /// Tells a job that comes later what has happened to a node, and to what its edges were merged into.
     pub(super) fn tell_past(&self, job: JobId, node: NodeIndex) {
         let name = &self.graph[node].name;
         let mut told: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
         let mut at = 0;
         while let Some(of) = told.get(at).copied() {
-            self.tell_of(of, self.journals_of(job).into_iter().map(|journal| (Arc::clone(name), journal)));
+            self.journals_of(job).iter().for_each(|journal| self.retell(of, name, journal));
             let merged = self.graph[of].edges.iter().filter_map(|edge| self.edges[edge.at()].merged_into);
             for into in merged.map(|into| self.edges[into.at()].node) {
                 if !told.contains(&into) {
@@ -125,41 +155,50 @@ impl<R: Value> Machine<R> {
         }
     }
 
-    /// Tells those who come later what has happened to a node, and will.
-    fn tell_of(&self, node: NodeIndex, listeners: impl IntoIterator<Item = Listener>) {
+    /// Tells what has happened to a node, under a name of its own or of what was merged into it.
+    fn retell(&self, node: NodeIndex, name: &Arc<VertexName>, journal: &Arc<Journal>) {
         let state = &self.graph[node];
         let times = state.times.as_deref().copied().unwrap_or_default();
-        for (name, journal) in listeners {
-            let tell = |at, what| journal.push(Event { at, vertex: Some(Arc::clone(&name)), what });
-            if state.cached {
-                tell(self.now, What::Cached);
-            }
-            if let Some(started) = times.started {
-                tell(started, What::Started);
-            }
-            if let Some(feed) = &state.feed {
-                feed.attach(&name, &journal);
-            }
-            if let Some(ended) = times.ended {
-                let failed = state.error.as_deref().map(|(_, error)| What::Failed(error.clone()));
-                tell(ended, failed.unwrap_or(What::Completed));
-            }
+        let tell = |at, what| {
+            journal.push(Event { at, vertex: Some(Arc::clone(name)), what });
+        };
+        if let Some(started) = times.started {
+            tell(started, What::Started);
+        } else if state.cached {
+            tell(self.now, What::Cached);
         }
+        if let Some(since) = times.preparing_since {
+            tell(since, What::Preparing);
+        }
+        if let Some(feed) = &state.feed {
+            feed.attach(name, journal);
+        }
+        if let Some(ended) = times.ended {
+            let failed = self.failure(node).map(|error| What::Failed(error.clone()));
+            tell(ended, failed.unwrap_or(What::Completed));
+        }
+    }
+
+    /// What a node itself failed with.
+    pub(super) fn failure(&self, node: NodeIndex) -> Option<&Error> {
+        let state = &self.graph[node];
+        let of_edge = || {
+            let edges = state.edges.iter().map(|edge| &self.edges[edge.at()]);
+            // What an input failed with is told there.
+            let own =
+                edges.filter(|edge| edge.deps.iter().all(|dep| self.edges[dep.edge.at()].error().is_none()));
+            own.filter_map(|edge| edge.error()).map(|(_, error)| error).next()
+        };
+        state.error.as_deref().map(|(_, error)| error).or_else(of_edge)
     }
 
     /// Tells those who have one node what happens to another, of which an edge stands for one of its own.
     pub(super) fn mirror(&mut self, node: NodeIndex, target: NodeIndex) {
-        let mirrors = &mut self.graph[target].rare().mirrors;
-        if !mirrors.contains(&node) {
-            mirrors.push(node);
-            self.tell_of(target, self.listeners(node));
+        if !self.graph[target].rare().mirrors.insert(node) {
+            return;
         }
-    }
-
-    /// A node goes, of which an edge may have been merged: its place may be another's soon.
-    pub(super) fn unmirror(&mut self, node: NodeIndex, edge: EdgeId) {
-        let Some(into) = self.edges[edge.at()].merged_into else { return };
-        let target = self.edges[into.at()].node;
-        self.graph[target].rare().mirrors.retain(|mirror| *mirror != node);
+        for (name, journal) in self.listeners(node) {
+            self.retell(target, &name, &journal);
+        }
     }
 }
