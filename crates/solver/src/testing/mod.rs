@@ -38,8 +38,9 @@ use crate::{CacheIndex, MemoryKeys};
 /// The digest of a text.
 #[must_use]
 pub fn digest(text: &str) -> Digest {
-    let hash = Sha256::digest(text);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits =
+        |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+    let hex = Sha256::digest(text).iter().flat_map(digits).collect::<String>();
     parsed(&format!("sha256:{hex}"))
 }
 

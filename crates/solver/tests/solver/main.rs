@@ -1,5 +1,5 @@
 //! The solver, with integers.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says where")]
 
 mod access;
 mod active;
