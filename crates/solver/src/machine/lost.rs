@@ -100,6 +100,21 @@ impl<R: Value> Machine<R> {
             if prepared.slow.done().is_some() {
                 prepared.slow = Progress::Idle;
                 self.edges[above.at()].deps[input as usize].slow_probed = false;
+                self.unidentify(above);
+            }
+        }
+    }
+
+    /// What an edge was by the content of an input it may not be any more: it stands for nothing until that is known anew.
+    fn unidentify(&mut self, edge: EdgeId) {
+        let state = &mut self.edges[edge.at()];
+        if state.finished.is_some() {
+            return;
+        }
+        state.unsigned = true;
+        for identity in std::mem::take(&mut state.identities) {
+            if self.identities.get(&identity) == Some(&edge) {
+                self.identities.remove(&identity);
             }
         }
     }

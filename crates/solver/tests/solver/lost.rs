@@ -386,3 +386,28 @@ async fn a_lost_input_that_was_merged_is_made_again() {
     assert_eq!(of(&told(other).await, &twin), ["cached", "lost", "started", "completed"]);
     solver.close().await;
 }
+
+/// BuildKit rows 68, 70: what was merged by the content of an input is not, once that has become something else.
+#[tokio::test]
+async fn content_that_is_gone_merges_nothing() {
+    let (cache, _) = memory_cache("local");
+    let base = Script::new("base", 1);
+    remember(&cache, graph(&[&base]), &base).await;
+    let base = Script::new("base", 2);
+    let top = losing("top", &base, 1).by_content();
+    let solver = solver(cache);
+    let one = job(&solver, graph(&[&base, &top])).await;
+    assert_eq!(build(&one, &top).await.unwrap(), 3);
+    // The content that the first run was about to use.
+    let other = Script::new("other", 1);
+    let same = losing("same", &other, 0).key("key of top").by_content();
+    let second = job(&solver, graph(&[&other, &same])).await;
+    assert_eq!(build(&second, &same).await.unwrap(), 2);
+    // The content that there is now.
+    let third = Script::new("third", 2);
+    let now = losing("now", &third, 0).key("key of top").by_content();
+    let last = job(&solver, graph(&[&third, &now])).await;
+    assert_eq!(build(&last, &now).await.unwrap(), 3);
+    assert_eq!(execs([&base, &top, &other, &same, &third, &now]), [1, 2, 1, 1, 1, 0]);
+    solver.close().await;
+}
