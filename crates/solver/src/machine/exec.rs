@@ -358,7 +358,13 @@ impl<R: Value> Machine<R> {
         self.graph[node].prepare(input).slow = Progress::Idle;
         match outcome {
             Ok(_) if current != generation => {}
-            Ok(digest) => self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest)),
+            Ok(digest) => {
+                self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest));
+                // What has the same op over the same content is the same.
+                for edge in self.graph[node].edges.clone() {
+                    self.edges[edge.at()].unsigned = true;
+                }
+            }
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {
                 self.input_lost(node, input, generation, &cause);
             }
@@ -406,6 +412,12 @@ impl<R: Value> Machine<R> {
                 *exec = Progress::Idle;
             }
             stopped.extend(Self::stop(&mut self.graph[node].exec));
+        }
+        if stopped.is_empty() {
+            return;
+        }
+        if !self.builds(node) {
+            self.cancel_within(node);
         }
         stopped.into_iter().for_each(|ticket| self.cancel(ticket));
     }

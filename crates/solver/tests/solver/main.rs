@@ -3,18 +3,24 @@
 
 mod access;
 mod active;
+mod bad_input;
 mod basics;
 mod cancel;
 mod content;
 mod errors;
 mod evaluate;
 mod fair;
+mod hand;
 mod ignore_cache;
+mod lost;
 mod maps;
+mod merging;
+mod options;
 mod orders;
 mod release;
 mod selectors;
 mod sources;
 mod stale;
 mod status;
+mod subbuild;
 mod support;
