@@ -343,7 +343,13 @@ impl<R: Value> Machine<R> {
         self.graph[node].prepare(input).slow = Progress::Idle;
         match outcome {
             Ok(_) if current != generation => {}
-            Ok(digest) => self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest)),
+            Ok(digest) => {
+                self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest));
+                // Edges of other inputs may be the same by what these contain.
+                for edge in self.graph[node].edges.clone() {
+                    self.edges[edge.at()].unsigned = true;
+                }
+            }
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {
                 self.input_lost(node, input, generation, &cause);
             }
