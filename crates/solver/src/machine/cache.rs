@@ -308,6 +308,13 @@ impl<R: Value> Machine<R> {
         self.touch(edge);
         self.edges[edge.at()].busy = None;
         let cause = match outcome {
+            // What was found by content is to be found by definition the next time.
+            Ok(result)
+                if candidate.source == LOCAL
+                    && self.edges[edge.at()].deps.iter().any(|dep| dep.slow_probed) =>
+            {
+                return self.join(edge, result, candidate);
+            }
             Ok(result) if candidate.source == LOCAL => {
                 let origin = Origin::Loaded(LOCAL, candidate.record);
                 return self.complete(edge, Finished { result, origin, saved: None });

@@ -24,6 +24,18 @@ impl<R: Value> Machine<R> {
         self.edges[edge.at()].busy = Some(ticket);
     }
 
+    /// Remembers that all ways to an edge lead to what was found in the solver's own cache, and completes it once that is
+    /// done.
+    pub(super) fn join(&mut self, edge: EdgeId, result: R, from: Candidate) {
+        let mut links = Vec::new();
+        self.name_here(edge, &mut links);
+        let node = self.edges[edge.at()].node;
+        self.edges[edge.at()].pending = Some(result);
+        let work = Work::Save { links, keys: Vec::new(), result: None };
+        let ticket = self.start(node, None, Task::Save { edge, from: Some(from) }, work);
+        self.edges[edge.at()].busy = Some(ticket);
+    }
+
     /// Gives an edge, and those below it that have none, keys in the solver's own cache, and says over which links they are
     /// reached. Without recursion: a chain may be long.
     fn name_here(&mut self, edge: EdgeId, links: &mut Vec<(KeyId, Link, KeyId)>) {
