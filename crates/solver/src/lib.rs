@@ -11,6 +11,7 @@
 
 mod error;
 mod explain;
+mod export;
 mod graph;
 mod ids;
 mod job;
@@ -29,6 +30,7 @@ mod vertex;
 
 pub use error::{Cause, Error, LoadError, OpError, Result, Stage, StoreError};
 pub use explain::Why;
+pub use export::{DropReason, Dropped, ExportMode, ExportOptions, ExportRecord, Exported};
 pub use graph::Graph;
 pub use ids::{Edge, JobId, SessionId, VertexName};
 pub use job::{Built, Job, JobOptions};

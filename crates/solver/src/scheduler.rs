@@ -608,14 +608,14 @@ async fn said<T>(work: impl Future<Output = Result<T, crate::error::OpError>>) -
 }
 
 /// What a store's future says, be it in a panic.
-async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(crate) async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     match AssertUnwindSafe(work).catch_unwind().await {
         Ok(said) => said,
         Err(panic) => Err(StoreError::new(format!("panicked: {}", message(&*panic)))),
     }
 }
 
-async fn within<T>(
+pub(crate) async fn within<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
@@ -625,7 +625,7 @@ async fn within<T>(
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "not in words".to_owned())
 }

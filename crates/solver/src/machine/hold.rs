@@ -46,6 +46,11 @@ pub(super) struct JobState<R: Value> {
 }
 
 impl<R: Value> JobState<R> {
+    /// Where it looks besides the solver's own cache.
+    pub(super) fn sources(&self) -> &[SourceIx] {
+        &self.sources
+    }
+
     pub(super) fn uses(&self, source: SourceIx) -> bool {
         self.sources.contains(&source)
     }

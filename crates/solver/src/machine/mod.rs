@@ -31,12 +31,13 @@ mod requests;
 mod save;
 mod tell;
 mod tickets;
+mod trace;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::RandomState;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub(crate) use action::{Action, Done, Failure, Place, Work};
 pub(crate) use edge::EdgeId;
@@ -52,6 +53,7 @@ pub(crate) use requests::{Answer, RequestId};
 use slab::Slab;
 use tickets::Ticket;
 pub(crate) use tickets::TicketId;
+pub(crate) use trace::{Trace, Traced, Way};
 
 use crate::ids::JobId;
 use crate::settings::Settings;
@@ -108,6 +110,8 @@ pub(crate) struct Machine<R: Value> {
     next_job: u32,
     now: SystemTime,
     check: bool,
+    /// How long a source other than the solver's own may take for an answer.
+    patience: Duration,
 }
 
 impl<R: Value> Machine<R> {
@@ -133,6 +137,7 @@ impl<R: Value> Machine<R> {
             next_job: 0,
             now: SystemTime::UNIX_EPOCH,
             check: settings.check,
+            patience: settings.source_deadline,
         }
     }
 

@@ -3,9 +3,11 @@
 //! A [`Script`] is an op that does what it is told and counts what it is asked; a [`Shelf`] keeps results in memory and loses
 //! them when it is told to.
 
+mod meter;
 mod script;
 mod shelf;
 
+pub use meter::Meter;
 pub use script::{Counts, Script};
 pub use shelf::Shelf;
 

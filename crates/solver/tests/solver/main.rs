@@ -1,3 +1,4 @@
 //! The solver, with integers.
 
 mod basics;
+mod export;
