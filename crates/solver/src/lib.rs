@@ -29,7 +29,7 @@ mod value;
 mod vertex;
 
 pub use error::{Cause, Error, LoadError, OpError, Result, Stage, StoreError};
-pub use explain::Why;
+pub use explain::{Miss, Why};
 pub use export::{DropReason, Dropped, ExportMode, ExportOptions, ExportRecord, Exported};
 pub use graph::Graph;
 pub use ids::{Edge, JobId, SessionId, VertexName};

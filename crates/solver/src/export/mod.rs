@@ -22,7 +22,7 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Result};
 use crate::ids::{Edge, VertexName};
 use crate::job::Job;
 use crate::key::{KeyId, Selector};
@@ -145,16 +145,17 @@ impl<R: Value> Job<R> {
     /// A result that cannot be had leaves its record without one, and is told of in [`Exported::dropped`].
     ///
     /// # Errors
-    /// As for [`build`](Self::build); [`Error::Store`] at stage [`Export`](crate::Stage::Export) if the solver's own cache
+    /// As for [`build`](Self::build); [`Error::Store`](crate::Error::Store) at stage [`Export`](crate::Stage::Export) if the solver's own cache
     /// fails.
     pub async fn export_cache(&self, edge: &Edge, options: ExportOptions) -> Result<Exported<R>> {
         self.build(edge).await?;
         let (job, edge) = (self.id, edge.clone());
-        let (reply, answer) = oneshot::channel();
-        self.mailbox.send(Message::Look(Box::new(move |machine| {
-            let _ = reply.send(machine.trace(job, &edge));
-        })));
-        let trace = answer.await.unwrap_or(Err(Error::Closed))?;
+        let look = |reply: oneshot::Sender<_>| {
+            Message::Look(Box::new(move |machine| {
+                let _ = reply.send(machine.trace(job, &edge));
+            }))
+        };
+        let trace = self.ask(look).await?;
         walk::Walk::new(trace, options, self.mailbox.clone()).run().await
     }
 }
