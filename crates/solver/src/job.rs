@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, OpError, Result, Stage};
 use crate::explain::Why;
-use crate::graph::Graph;
+use crate::graph::{Graph, GraphView};
 use crate::ids::{Edge, JobId, SessionId, VertexName};
 use crate::ops::LoadCx;
 use crate::scheduler::{Mailbox, Message};
@@ -140,6 +140,21 @@ impl<R: Value> Job<R> {
         self.ask(|reply| {
             Message::Look(Box::new(move |machine| {
                 let _ = reply.send(machine.whys(job));
+            }))
+        })
+        .await
+    }
+
+    /// What there is of the job at this moment, to be looked at: its vertices, those that stand for them, and what is built
+    /// within them.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`], [`Error::Closed`].
+    pub async fn graph(&self) -> Result<GraphView> {
+        let job = self.id;
+        self.ask(|reply| {
+            Message::Look(Box::new(move |machine| {
+                let _ = reply.send(machine.view(job));
             }))
         })
         .await

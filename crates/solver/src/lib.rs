@@ -31,7 +31,7 @@ mod vertex;
 pub use error::{Cause, Error, LoadError, OpError, Result, Stage, StoreError};
 pub use explain::{Miss, Why};
 pub use export::{DropReason, Dropped, ExportMode, ExportOptions, ExportRecord, Exported};
-pub use graph::Graph;
+pub use graph::{Graph, GraphView, Known, OutputView, Port, VertexState, VertexView};
 pub use ids::{Edge, JobId, SessionId, VertexName};
 pub use job::{Built, Job, JobOptions};
 pub use key::{KeyId, Link, NotAKey, Selector};

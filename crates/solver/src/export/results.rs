@@ -191,7 +191,7 @@ impl<R: Value> Walk<R> {
     fn cx(&self, at: usize) -> LoadCx {
         let (edge, last) = (&self.trace.edges[at], &self.trace.edges[0]);
         let sites: SmallVec<[Site; 4]> = edge.sites.iter().chain(&last.sites).copied().collect();
-        let feed = edge.feed.clone().unwrap_or_else(|| Arc::new(Feed::new()));
+        let feed = edge.feed.clone().unwrap_or_else(|| Arc::new(Feed::new(0)));
         LoadCx::new(Arc::new(self.mailbox.clone()), &sites, self.cancel.child_token(), feed)
     }
 

@@ -24,18 +24,6 @@ impl<R: Value> Machine<R> {
         self.edges[edge.at()].busy = Some(ticket);
     }
 
-    /// Remembers that all ways to an edge lead to what was found in the solver's own cache, and completes it once that is
-    /// done.
-    pub(super) fn join(&mut self, edge: EdgeId, result: R, from: Candidate) {
-        let mut links = Vec::new();
-        self.name_here(edge, &mut links);
-        let node = self.edges[edge.at()].node;
-        self.edges[edge.at()].pending = Some(result);
-        let work = Work::Save { links, keys: Vec::new(), result: None };
-        let ticket = self.start(node, None, Task::Save { edge, from: Some(from) }, work);
-        self.edges[edge.at()].busy = Some(ticket);
-    }
-
     /// Gives an edge, and those below it that have none, keys in the solver's own cache, and says over which links they are
     /// reached. Without recursion: a chain may be long.
     fn name_here(&mut self, edge: EdgeId, links: &mut Vec<(KeyId, Link, KeyId)>) {
@@ -75,6 +63,24 @@ impl<R: Value> Machine<R> {
                 }
             }
         }
+    }
+
+    /// Has all ways that are known lead to a key that the content of an input has led to: next time the definitions are
+    /// enough, and nothing has to be computed for its content to be seen. (BuildKit's `Query` joins keys likewise.)
+    pub(super) fn join(&mut self, edge: EdgeId, key: Key) {
+        let (node, op) = (self.edges[edge.at()].node, self.op_key(edge));
+        let inputs = self.edges[edge.at()].deps.len();
+        let by_content = (0..inputs).any(|input| self.graph[node].content(input).is_some());
+        let known = self.edges[edge.at()].keys.contains(&key);
+        let Some(op) = op.filter(|_| by_content && !known && key.source == LOCAL) else { return };
+        let mut links = Vec::new();
+        for (input, ways) in (0..).zip(self.ways(edge)) {
+            links.extend(
+                ways.into_iter().map(|(selector, from)| (from, Link { op, input, selector }, key.id)),
+            );
+        }
+        let work = Work::Save { links, keys: Vec::new(), result: None };
+        self.start(node, None, Task::Join, work);
     }
 
     /// For each input the keys that lead to an edge's, with their selectors: those of edges that were merged into it, too.
@@ -145,8 +151,8 @@ impl<R: Value> Machine<R> {
                     }
                 }
             }
-            // Another output of it may have told so.
-            if self.graph[node].times().ended.is_none() {
+            // Another output of it may have told so, or a loss that the op runs again.
+            if self.graph[node].times().is_running() {
                 self.ended(node, None);
             }
         } else {

@@ -67,7 +67,8 @@ impl<R: Value> Machine<R> {
         let mut places =
             Places { found: vec![self.standing_for(first.ok_or_else(unknown)?)], places: HashMap::new() };
         places.places.insert(places.found[0], 0);
-        let alive = |source: &SourceIx| self.sources.get(source.0 as usize).is_some_and(|state| !state.dead);
+        let alive =
+            |source: &SourceIx| self.sources.get(source.0 as usize).is_some_and(|state| state.dead.is_none());
         let sources: Vec<_> =
             std::iter::once(LOCAL).chain(state.sources().iter().copied().filter(alive)).collect();
         let mut edges = Vec::new();

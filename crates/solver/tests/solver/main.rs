@@ -1,5 +1,16 @@
 //! The solver, with integers.
 
+mod access;
+mod active;
 mod basics;
+mod cancel;
+mod content;
+mod errors;
+mod evaluate;
 mod export;
+mod ignore_cache;
+mod maps;
+mod selectors;
+mod sources;
+mod support;
 mod why;
