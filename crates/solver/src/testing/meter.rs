@@ -1,4 +1,4 @@
-//! A key store that counts every call and fails when it is told to.
+//! A key store that counts how often its links are walked, and fails or hangs at that when it is told to.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -6,14 +6,13 @@ use async_trait::async_trait;
 
 use crate::{Batch, KeyId, KeyStore, Link, MemoryKeys, ResultId, StoreError, StoredResult};
 
-/// Keys in memory, with a count of all that is asked.
+/// Keys in memory. Links from and to a key are what a build alone never asks for: only who exports or explains does.
 #[derive(Debug, Default)]
 pub struct Meter {
     keys: MemoryKeys,
-    calls: AtomicUsize,
     walks: AtomicUsize,
-    broken: AtomicBool,
     blind: AtomicBool,
+    stuck: AtomicBool,
 }
 
 impl Meter {
@@ -23,19 +22,9 @@ impl Meter {
         Self::default()
     }
 
-    /// How many calls there were, whatever they asked.
-    pub fn calls(&self) -> usize {
-        self.calls.load(Ordering::SeqCst)
-    }
-
-    /// How often it was asked for the links from or to a key: what a build alone never asks.
+    /// How often it was asked for the links from or to a key.
     pub fn walks(&self) -> usize {
         self.walks.load(Ordering::SeqCst)
-    }
-
-    /// Fails whatever it is asked, from now on or no more.
-    pub fn set_broken(&self, broken: bool) {
-        self.broken.store(broken, Ordering::SeqCst);
     }
 
     /// Fails when it is asked for the links from or to a key, from now on or no more.
@@ -43,22 +32,20 @@ impl Meter {
         self.blind.store(blind, Ordering::SeqCst);
     }
 
-    fn call(&self) -> Result<&MemoryKeys, StoreError> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        if self.broken.load(Ordering::SeqCst) {
-            Err(StoreError::new("the key store is broken"))
-        } else {
-            Ok(&self.keys)
-        }
+    /// Does not answer any more when it is asked for the links from or to a key, from now on or no more.
+    pub fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::SeqCst);
     }
 
-    fn walk(&self) -> Result<&MemoryKeys, StoreError> {
+    async fn walk(&self) -> Result<&MemoryKeys, StoreError> {
         self.walks.fetch_add(1, Ordering::SeqCst);
-        let keys = self.call()?;
+        if self.stuck.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if self.blind.load(Ordering::SeqCst) {
             Err(StoreError::new("the key store is blind"))
         } else {
-            Ok(keys)
+            Ok(&self.keys)
         }
     }
 }
@@ -66,34 +53,34 @@ impl Meter {
 #[async_trait]
 impl KeyStore for Meter {
     async fn targets(&self, from: &[KeyId], link: &Link) -> Result<Vec<KeyId>, StoreError> {
-        self.call()?.targets(from, link).await
+        self.keys.targets(from, link).await
     }
 
     async fn results(&self, key: KeyId) -> Result<Vec<StoredResult>, StoreError> {
-        self.call()?.results(key).await
+        self.keys.results(key).await
     }
 
     async fn links_from(&self, key: KeyId) -> Result<Vec<(Link, KeyId)>, StoreError> {
-        self.walk()?.links_from(key).await
+        self.walk().await?.links_from(key).await
     }
 
     async fn links_to(&self, key: KeyId) -> Result<Vec<(KeyId, Link)>, StoreError> {
-        self.walk()?.links_to(key).await
+        self.walk().await?.links_to(key).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        self.call()?.commit(batch).await
+        self.keys.commit(batch).await
     }
 
     async fn release(&self, results: &[ResultId]) -> Result<(), StoreError> {
-        self.call()?.release(results).await
+        self.keys.release(results).await
     }
 
     async fn all_results(&self) -> Result<Vec<ResultId>, StoreError> {
-        self.call()?.all_results().await
+        self.keys.all_results().await
     }
 
     async fn keys_of(&self, result: &ResultId) -> Result<Vec<KeyId>, StoreError> {
-        self.call()?.keys_of(result).await
+        self.keys.keys_of(result).await
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Script`] is an op that does what it is told and counts what it is asked; a [`Shelf`] keeps results in memory and loses
 //! them when it is told to. Work waits at a [`Gate`] until a test lets it on. An [`Import`] is a cache that a job brings, a
-//! [`Ledger`] a key store that counts, and a [`Census`] counts results as long as they live.
+//! [`Ledger`] and a [`Meter`] are key stores that count, and a [`Census`] counts results as long as they live.
 
 mod gate;
 mod hurdle;

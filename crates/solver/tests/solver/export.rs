@@ -111,6 +111,9 @@ struct Lazy {
     refused: Mutex<Vec<i64>>,
 }
 
+/// A result that a store panics over.
+const CURSED: i64 = 666;
+
 impl Lazy {
     fn lacking(lacks: impl IntoIterator<Item = (i64, &'static str)>) -> Arc<Self> {
         let lacks = lacks.into_iter().map(|(value, what)| (value, digest(what))).collect();
@@ -134,6 +137,7 @@ impl ResultStore<i64> for Lazy {
 
     async fn remotes(&self, cx: &LoadCx, id: &ResultId, make: bool) -> Result<Vec<i64>, LoadError> {
         let forms = self.shelf.remotes(cx, id, make).await?;
+        assert!(forms[0] != CURSED, "a curse");
         if let Some(what) = self.lacks.get(&forms[0])
             && !cx.find::<i64>(std::slice::from_ref(what)).await.contains_key(what)
         {
@@ -354,7 +358,7 @@ async fn what_holds_for_a_session_only_never_leaves() {
     solver.close().await;
 }
 
-/// BuildKit rows 61, 65: a lazy result is given away with what its own ancestors, or those of the last vertex, bring; stages
+/// BuildKit row 65: a lazy result is given away with what its own ancestors, or those of the last vertex, bring; stages
 /// that were not even loaded included.
 #[tokio::test]
 async fn lazy_stages_in_the_middle_are_not_dropped() {
@@ -405,6 +409,24 @@ async fn a_result_that_cannot_be_had_is_told_of_and_its_record_kept() {
     assert_eq!(cause.to_string(), "nobody brings what 12 lacks");
     // The record is there still.
     assert_eq!(store.shelf.len(), 3);
+    solver.close().await;
+}
+
+/// A result store that panics spoils one result and not the export.
+#[tokio::test]
+async fn a_panic_over_one_result_leaves_the_others() {
+    let store = Lazy::lacking([]);
+    let cache = CacheIndex::new("local", Arc::new(MemoryKeys::new()), Arc::clone(&store) as _);
+    let solver = Solver::new(Arc::new(cache), checked());
+    let base = Script::new("base", 600);
+    let stage = Script::new("stage", 66).input(&base);
+    let top = Script::new("top", 1000).input(&stage);
+    let exported = export(&solver, &[&base, &stage, &top], mode(MAX)).await;
+    let results: Vec<_> = shapes(&exported).into_iter().map(|(_, _, results)| results).collect();
+    assert_eq!(results, [vec![], vec![], vec![1666]]);
+    let [dropped] = exported.dropped.as_slice() else { panic!("{:?}", exported.dropped) };
+    let name = stage.vertex().name;
+    assert_eq!(dropped.to_string(), format!("{name}: result lazy-1 of local: panicked: a curse"));
     solver.close().await;
 }
 
@@ -564,7 +586,7 @@ async fn the_same_graph_is_exported_the_same_every_time() {
     assert!(seen.iter().all(|shapes| *shapes == seen[0]));
 }
 
-/// BuildKit row 86: links that a store leads in circles end, and are cut where they would lead back.
+/// Links that a store leads in circles end, and are cut where they would lead back.
 #[tokio::test]
 async fn circles_among_the_links_of_a_store_are_cut() {
     let (keys, shelf) = (Arc::new(MemoryKeys::new()), Arc::new(Shelf::new("local")));
@@ -669,6 +691,31 @@ async fn a_store_that_fails_is_an_error_and_an_import_that_fails_a_warning() {
     solver.close().await;
 }
 
+/// An imported cache has so much time for an answer; without it, the export goes on without the cache.
+#[tokio::test(start_paused = true)]
+async fn an_import_that_is_stuck_is_not_waited_for() {
+    let foreign = Arc::new(Meter::new());
+    let import = CacheIndex::new("import", Arc::clone(&foreign) as _, Arc::new(Shelf::new("import")));
+    let key = KeyId::of_output(&digest("a name"), 0);
+    let link = Link { op: op("top"), input: 0, selector: None };
+    import.save(vec![(op("base"), link, key)], &[key], Some(&101)).await.unwrap();
+    let (cache, _) = memory_cache("local");
+    let solver = Solver::new(cache, checked());
+    let mut options = JobOptions::default();
+    options.sources.push(Arc::new(import));
+    let base = Script::new("base", 1);
+    let top = Script::new("top", 100).input(&base);
+    let job = built(&solver, options, &[&base, &top], &top.edge()).await;
+    foreign.set_stuck(true);
+    let begun = tokio::time::Instant::now();
+    let exported = job.export_cache(&top.edge(), mode(MIN)).await.unwrap();
+    assert_eq!(begun.elapsed(), Settings::default().source_deadline);
+    assert_eq!(shapes(&exported).last().unwrap().2, [101]);
+    assert_eq!(exported.warnings, ["cache import: not used: no answer within 30s"]);
+    drop(job);
+    solver.close().await;
+}
+
 /// What was not loaded, or whose build fails, cannot be exported.
 #[tokio::test]
 async fn exporting_says_what_building_says() {
@@ -678,6 +725,11 @@ async fn exporting_says_what_building_says() {
     let stranger = Script::new("stranger", 1);
     let error = job.export_cache(&stranger.edge(), mode(MIN)).await.err().unwrap();
     assert!(matches!(error, Error::Invalid { .. }), "{error}");
+    // Whoever exports may do so in a task of their own.
+    let edge = stranger.edge();
+    let exporting: std::pin::Pin<Box<dyn Future<Output = _> + Send + '_>> =
+        Box::pin(job.export_cache(&edge, mode(MIN)));
+    assert!(exporting.await.is_err());
     assert_eq!(stranger.counts().maps(), 0);
     solver.close().await;
 }
@@ -694,7 +746,9 @@ async fn a_long_chain_is_exported() {
         ops.push(op);
     }
     let graph: Vec<_> = ops.iter().collect();
-    let exported = export(&solver, &graph, mode(MAX)).await;
+    let edge = ops.last().unwrap().edge();
+    let job = built(&solver, JobOptions::default(), &graph, &edge).await;
+    let exported = job.export_cache(&edge, mode(MAX)).await.unwrap();
     assert_eq!(exported.records.len(), LENGTH);
     let in_order =
         exported.records.iter().enumerate().skip(1).all(|(at, record)| record.inputs == [[(None, at - 1)]]);

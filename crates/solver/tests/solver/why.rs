@@ -326,3 +326,22 @@ async fn builds_within_a_vertex_are_explained_to_the_jobs_that_have_it() {
     assert_eq!(whys, [why(&outer, vec![Miss::Never]), why(&inner, vec![Miss::Never])]);
     bench.solver.close().await;
 }
+
+#[tokio::test]
+async fn only_those_who_want_to_know_are_told() {
+    let bench = Bench::new();
+    let base = Script::new("base", 1);
+    let mut jobs = Vec::new();
+    for explain in [false, true] {
+        let job = bench.solver.job(JobOptions { explain, ..JobOptions::default() }).await.unwrap();
+        job.load(Graph::new([base.vertex()]).unwrap()).await.unwrap();
+        jobs.push(job);
+    }
+    jobs[0].build(&base.edge()).await.unwrap();
+    jobs[1].build(&base.edge()).await.unwrap();
+    assert!(jobs[0].why().await.unwrap().is_empty());
+    assert_eq!(jobs[1].why().await.unwrap(), [why(&base, vec![Miss::Never])]);
+    assert_eq!(base.counts().execs(), 1);
+    drop(jobs);
+    bench.solver.close().await;
+}
