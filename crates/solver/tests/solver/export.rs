@@ -386,6 +386,29 @@ async fn lazy_stages_in_the_middle_are_not_dropped() {
     solver.close().await;
 }
 
+/// What only an ancestor of a vertex that was merged away brings is found, too.
+#[tokio::test]
+async fn ancestors_of_what_was_merged_serve_as_well() {
+    let store = Lazy::lacking([(17, "by the merged one")]);
+    let cache = CacheIndex::new("local", Arc::new(MemoryKeys::new()), Arc::clone(&store) as _);
+    let solver = Solver::new(Arc::new(cache), checked());
+    let one = Script::new("one", 7);
+    let two = Script::new("two", 7).opts(bringing("by the merged one"));
+    let left = Script::new("left", 10).key("same").input(&one).by_content();
+    let right = Script::new("right", 10).key("same").input(&two).by_content();
+    let top = Script::new("top", 100).input(&left);
+    let graph = [&one, &two, &left, &right, &top];
+    let job = built(&solver, JobOptions::default(), &graph, &top.edge()).await;
+    // The second comes when the first is there, and is merged into it. Nothing of the top leads to it.
+    job.build(&right.edge()).await.unwrap();
+    assert_eq!(right.counts().execs(), 0);
+    let exported = job.export_cache(&top.edge(), mode(MAX)).await.unwrap();
+    assert!(exported.dropped.is_empty(), "{:?}", exported.dropped);
+    assert!(store.refused.lock().unwrap().is_empty());
+    drop(job);
+    solver.close().await;
+}
+
 /// A result that nobody can supply leaves its record without one, and is told of.
 #[tokio::test]
 async fn a_result_that_cannot_be_had_is_told_of_and_its_record_kept() {
@@ -544,6 +567,65 @@ async fn what_was_exported_makes_the_next_build_cached_and_is_exported_again() {
     assert_eq!(ops.each_ref().map(|op| op.counts().execs()), [0; 6]);
     assert!(again.records.iter().any(|record| record.results.iter().any(|(_, form)| *form == 5 + 1120 + 17)));
     solver.close().await;
+}
+
+/// Whatever the graph: what was exported is all that the next build needs, and that knows as much as the first.
+#[tokio::test]
+async fn random_graphs_are_cached_by_what_they_exported() {
+    for seed in 0..100 {
+        let graph = || {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut ops: Vec<Script> = Vec::new();
+            for at in 0..rng.i64(3..14) {
+                // Equal values make equal contents, and equal keys equal ops: such vertices are merged.
+                let kind = rng.i64(0..6);
+                let mut op = Script::new(&format!("op {at}"), kind % 4);
+                if at >= 2 {
+                    for _ in 0..rng.usize(1..4) {
+                        op = op.input(&ops[rng.usize(0..ops.len())]);
+                        if rng.u8(0..3) == 0 {
+                            op = op.selecting(["part", "other"][rng.usize(0..2)]);
+                        }
+                        if rng.bool() {
+                            op = op.by_content();
+                        }
+                    }
+                }
+                // How many inputs an op has belongs to its key.
+                let key = format!("key {kind} of {}", op.vertex().inputs.len());
+                ops.push(op.key(&key));
+            }
+            let mut top = Script::new("top", 0);
+            for op in &ops {
+                top = top.input(op);
+            }
+            ops.push(top);
+            ops
+        };
+        let ops = graph();
+        let (cache, _) = memory_cache("cold");
+        let solver = Solver::new(cache, checked());
+        let cold = export(&solver, &ops.iter().collect::<Vec<_>>(), mode(MAX)).await;
+        assert!(cold.dropped.is_empty(), "seed {seed}: {:?}", cold.dropped);
+        solver.close().await;
+
+        let (source, _) = imported(&cold).await;
+        let (cache, _) = memory_cache("fresh");
+        let solver = Solver::new(cache, checked());
+        let ops = graph();
+        let (all, edge) = (ops.iter().collect::<Vec<_>>(), ops.last().unwrap().edge());
+        let mut options = JobOptions::default();
+        options.sources.push(source);
+        let job = built(&solver, options, &all, &edge).await;
+        // Roots have no results in it; one runs where a way had to be cut because it led in a circle.
+        let inner = ops.iter().filter(|op| !op.vertex().inputs.is_empty());
+        assert_eq!(inner.map(|op| op.counts().execs()).sum::<usize>(), 0, "seed {seed}");
+        let again = job.export_cache(&edge, mode(MAX)).await.unwrap();
+        assert!(again.dropped.is_empty(), "seed {seed}: {:?}", again.dropped);
+        assert_eq!(shapes(&again), shapes(&cold), "seed {seed}");
+        drop(job);
+        solver.close().await;
+    }
 }
 
 /// The same graph makes the same records in the same order, however it is handed in.
