@@ -56,8 +56,8 @@ pub(super) fn levels(nodes: &[Node]) -> Vec<Option<u32>> {
 /// Drops the ways that come from nowhere and those that lead in circles, and says in which order nodes come after all that
 /// is left below them.
 ///
-/// Of a circle those ways are left that lead to a higher level. So what could be reached still can, and which ways are
-/// left does not depend on where one begins.
+/// Of a circle those ways are left that lead to a higher level, or on the same level to a greater digest. So what could be
+/// reached still can, and which ways are left does not depend on where one begins.
 fn cut(nodes: &mut [Node], levels: &[Option<u32>]) -> Vec<usize> {
     let mut graph = DiGraph::<(), (), usize>::with_capacity(nodes.len(), nodes.len());
     nodes.iter().for_each(|_| {
@@ -73,16 +73,16 @@ fn cut(nodes: &mut [Node], levels: &[Option<u32>]) -> Vec<usize> {
     for (circle, members) in circles.iter().enumerate() {
         members.iter().for_each(|at| circle_of[at.index()] = circle);
     }
+    let rank: Vec<_> = nodes.iter().zip(levels).map(|(node, level)| (*level, node.digest)).collect();
     for (at, node) in nodes.iter_mut().enumerate() {
         for ways in &mut node.inputs {
             ways.retain(|(_, below)| {
-                levels[*below].is_some()
-                    && (circle_of[*below] != circle_of[at] || levels[*below] < levels[at])
+                levels[*below].is_some() && (circle_of[*below] != circle_of[at] || rank[*below] < rank[at])
             });
         }
     }
     let inputs_first = circles.into_iter().flat_map(|mut members| {
-        members.sort_by_key(|at| (levels[at.index()], at.index()));
+        members.sort_by_key(|at| rank[at.index()]);
         members
     });
     inputs_first.map(NodeIndex::index).filter(|at| levels[*at].is_some()).collect()
@@ -166,4 +166,71 @@ fn identity(node: &Node, identities: &[Identity]) -> Identity {
         }
     }
     hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> KeyId {
+        KeyId::from_bytes(Sha256::digest(name).into())
+    }
+
+    /// The records of nodes that are given as name and ways, the inputs by name.
+    fn names(given: &[(&str, &[&[&str]])]) -> Vec<(KeyId, Vec<Vec<KeyId>>)> {
+        let place = |name: &&str| given.iter().position(|(known, _)| known == name).unwrap();
+        let node = |(name, inputs): &(&str, &[&[&str]])| {
+            let ways = |ways: &&[&str]| ways.iter().map(|name| (None, place(name))).collect();
+            Node { digest: key(name), inputs: inputs.iter().map(ways).collect(), edge: None }
+        };
+        let nodes: Vec<_> = given.iter().map(node).collect();
+        let (levels, all) = (levels(&nodes), (0..nodes.len()).collect::<Vec<_>>());
+        let placed = records(nodes, &levels, &all);
+        let digest_of: Vec<_> = placed.iter().map(|record| record.digest).collect();
+        let shown = placed.into_iter().enumerate().map(|(at, record)| {
+            let ways = record.inputs.into_iter().map(|ways| {
+                assert!(ways.iter().all(|(_, below)| *below < at));
+                ways.into_iter().map(|(_, below)| digest_of[below]).collect()
+            });
+            (record.digest, ways.collect())
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn a_circle_is_cut_the_same_wherever_one_begins() {
+        let given: [(&str, &[&[&str]]); 5] = [
+            ("root", &[]),
+            ("left", &[&["root", "right"]]),
+            ("right", &[&["root", "left", "top"]]),
+            ("top", &[&["left"], &["right"]]),
+            // It needs itself.
+            ("islet", &[&["root"], &["islet"]]),
+        ];
+        let first = names(&given);
+        let mut turned = given;
+        for _ in 0..turned.len() {
+            turned.rotate_left(1);
+            assert_eq!(names(&turned), first);
+        }
+        let ways = |name: &str| {
+            let mut ways = first.iter().find(|(digest, _)| *digest == key(name)).unwrap().1.concat();
+            ways.sort();
+            ways
+        };
+        assert!(first.iter().all(|(digest, _)| *digest != key("islet")));
+        assert_eq!(ways("top").len(), 2);
+        let (low, high) = if key("left") < key("right") { ("left", "right") } else { ("right", "left") };
+        assert_eq!(ways(low), [key("root")]);
+        assert_eq!(ways(high).len(), 2, "of two ways between equals one is left");
+    }
+
+    #[test]
+    fn what_is_the_same_by_all_that_leads_to_it_is_one_record() {
+        let given: [(&str, &[&[&str]]); 4] =
+            [("one", &[]), ("two", &[]), ("top", &[&["one", "two"]]), ("top", &[&["two", "one", "one"]])];
+        let found = names(&given);
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[2].0, key("top"));
+    }
 }

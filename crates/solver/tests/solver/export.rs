@@ -154,7 +154,7 @@ fn bringing(what: &str) -> CacheOpts {
     opts
 }
 
-/// BuildKit rows 80, 81: what was executed and what was found in the cache are exported alike.
+/// BuildKit row 81: what was executed and what was found in the cache are exported alike.
 /// (BuildKit: TestCacheExporting)
 #[tokio::test]
 async fn a_build_is_exported_with_the_result_of_its_top() {
@@ -453,7 +453,8 @@ async fn a_panic_over_one_result_leaves_the_others() {
     solver.close().await;
 }
 
-/// A record whose result is gone is dropped from its cache; another is taken, if there is one.
+/// BuildKit row 80: the newest record is taken. One whose result is gone is dropped from its cache, and the next newest
+/// taken, if there is one.
 #[tokio::test]
 async fn a_result_that_is_gone_is_replaced_by_another_record() {
     let (keys, shelf) = (Arc::new(MemoryKeys::new()), Arc::new(Shelf::new("local")));
