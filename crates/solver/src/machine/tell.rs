@@ -17,12 +17,19 @@ impl<R: Value> Machine<R> {
     /// Who is told what happens to a node, under which name: its own jobs, and those of nodes that were merged into it.
     pub(super) fn listeners(&self, node: NodeIndex) -> SmallVec<[Listener; 2]> {
         let mut listeners = SmallVec::new();
-        let mut stack: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
-        while let Some(node) = stack.pop() {
-            let Some(state) = self.graph.node_weight(node) else { continue };
+        // What was merged by several outputs may be reached in several ways, and is told once.
+        let mut nodes: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
+        let mut next = 0;
+        while let Some(node) = nodes.get(next).copied() {
+            next += 1;
+            let state = &self.graph[node];
             let journals = self.journals(node).into_iter();
             listeners.extend(journals.map(|journal| (Arc::clone(&state.name), journal)));
-            stack.extend(state.rare.iter().flat_map(|rare| rare.mirrors.iter().copied()));
+            for mirror in state.rare.iter().flat_map(|rare| rare.mirrors.iter()) {
+                if !nodes.contains(mirror) {
+                    nodes.push(*mirror);
+                }
+            }
         }
         listeners
     }

@@ -1,4 +1,5 @@
 //! The solver, with integers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says where")]
 
 mod access;
 mod active;
@@ -8,9 +9,14 @@ mod content;
 mod errors;
 mod evaluate;
 mod export;
+mod fair;
 mod ignore_cache;
 mod maps;
+mod orders;
+mod release;
 mod selectors;
 mod sources;
+mod stale;
+mod status;
 mod support;
 mod why;
