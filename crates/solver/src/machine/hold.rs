@@ -45,6 +45,11 @@ pub(super) struct JobState<R: Value> {
 }
 
 impl<R: Value> JobState<R> {
+    /// Where it looks besides the solver's own cache.
+    pub(super) fn sources(&self) -> &[SourceIx] {
+        &self.sources
+    }
+
     pub(super) fn uses(&self, source: SourceIx) -> bool {
         self.sources.contains(&source)
     }
@@ -518,16 +523,33 @@ impl<R: Value> Machine<R> {
             .any(|holder| self.jobs.get(&holder.job).is_some_and(|job| job.explain))
     }
 
-    /// Takes down why a node runs, for those of its jobs that want to know.
+    /// Takes down why a node runs, for those of its jobs that want to know; for a build within a build these are the jobs
+    /// that it is built for.
     pub(crate) fn explained(&mut self, site: Site, why: &Why) {
         if !self.is_there(site) {
             return;
         }
-        for holder in &self.graph[site.node].holders {
-            if let Some(job) = self.jobs.get_mut(&holder.job).filter(|job| job.explain) {
-                job.whys.push(why.clone());
+        let mut stack: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[site.node]);
+        let mut seen = std::collections::HashSet::new();
+        while let Some(node) = stack.pop() {
+            let Some(state) = self.graph.node_weight(node) else { continue };
+            for holder in &state.holders {
+                let Some(job) = self.jobs.get_mut(&holder.job).filter(|_| seen.insert(holder.job)) else {
+                    continue;
+                };
+                match job.parent {
+                    Some(parent) => stack.push(parent),
+                    None if job.explain => job.whys.push(why.clone()),
+                    None => {}
+                }
             }
         }
+    }
+
+    /// Why vertices of a job ran, in the order in which they did.
+    pub(crate) fn whys(&self, job: JobId) -> Result<Vec<Why>> {
+        let state = self.jobs.get(&job).ok_or(Error::UnknownJob { job })?;
+        Ok(state.whys.clone())
     }
 
     /// What a job holds, in the order it came to it.
