@@ -1,11 +1,14 @@
 //! Ops, stores and graphs over integers, to try a solver with.
 //!
 //! A [`Script`] is an op that does what it is told and counts what it is asked; a [`Shelf`] keeps results in memory and loses
-//! them when it is told to.
+//! them when it is told to. [`disorder`] looks at what a job told; [`conformance`] tries stores of any make.
 
+pub mod conformance;
+mod order;
 mod script;
 mod shelf;
 
+pub use order::{disorder, told};
 pub use script::{Counts, Script};
 pub use shelf::Shelf;
 

@@ -1,3 +1,5 @@
 //! The solver, with integers.
 
 mod basics;
+mod keys;
+mod stores;
