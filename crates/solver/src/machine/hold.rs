@@ -21,7 +21,7 @@ use crate::machine::node::{Holder, Node, Progress};
 use crate::machine::requests::{Answer, RequestId};
 use crate::machine::{LOCAL, Machine, SourceIx, SourceState, Step};
 use crate::ops::Site;
-use crate::status::Journal;
+use crate::status::{Event, Journal, What};
 use crate::store::CacheSource;
 use crate::value::Value;
 use crate::vertex::Vertex;
@@ -66,7 +66,11 @@ impl<R: Value> Machine<R> {
         explain: bool,
         journal: Arc<Journal>,
     ) -> JobId {
-        let sources = sources.into_iter().map(|source| self.source(source)).collect();
+        let sources: SmallVec<[SourceIx; 2]> =
+            sources.into_iter().map(|source| self.source(source)).collect();
+        for warning in sources.iter().filter_map(|source| self.sources[source.0 as usize].dead.as_deref()) {
+            journal.push(Event { at: self.now, vertex: None, what: What::Warning(warning.to_owned()) });
+        }
         self.open_as(session, sources, explain, Some(journal), None)
     }
 
@@ -105,7 +109,7 @@ impl<R: Value> Machine<R> {
                 known.users += 1;
                 at
             }
-            None => self.sources.insert(SourceState { source, users: 1, dead: false }),
+            None => self.sources.insert(SourceState { source, users: 1, dead: None }),
         };
         SourceIx(u32::try_from(at).unwrap_or(u32::MAX))
     }

@@ -73,8 +73,8 @@ struct SourceState<R: Value> {
     source: Arc<dyn CacheSource<R>>,
     /// Jobs that brought it; the solver's own counts one more.
     users: u32,
-    /// It failed or was too slow: it is asked no more.
-    dead: bool,
+    /// It failed or was too slow: it is asked no more. What its jobs are told about that.
+    dead: Option<Arc<str>>,
 }
 
 /// Something to be looked at.
@@ -115,7 +115,7 @@ pub(crate) struct Machine<R: Value> {
 impl<R: Value> Machine<R> {
     pub(crate) fn new(local: Arc<dyn CacheSource<R>>, settings: &Settings) -> Self {
         let mut sources = Slab::new();
-        sources.insert(SourceState { source: local, users: 1, dead: false });
+        sources.insert(SourceState { source: local, users: 1, dead: None });
         Self {
             graph: StableDiGraph::new(),
             by_digest: HashTable::new(),

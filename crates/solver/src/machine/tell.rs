@@ -131,8 +131,18 @@ impl<R: Value> Machine<R> {
 
     /// Tells a job that comes later what has happened to a node.
     pub(super) fn tell_past(&self, job: JobId, node: NodeIndex) {
+        let state = &self.graph[node];
+        // What it was merged into stands for it: what happened to that happened to it.
+        let mut of: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
+        for edge in &state.edges {
+            let mut edge = *edge;
+            while let Some(into) = self.edges[edge.at()].merged_into {
+                edge = into;
+                of.push(self.edges[edge.at()].node);
+            }
+        }
         for journal in self.journals_of(job) {
-            self.retell(node, &self.graph[node].name, &journal);
+            of.iter().for_each(|node| self.retell(*node, &state.name, &journal));
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) enum Task {
         edge: EdgeId,
         from: Option<Candidate>,
     },
+    /// Remembering links alone.
+    Join,
     Forget,
 }
 
@@ -142,6 +144,11 @@ impl<R: Value> Machine<R> {
                 self.loaded(edge, candidate, cancelled, outcome);
             }
             (Task::Save { edge, from }, Done::Save(outcome)) => self.saved(edge, from, outcome),
+            (Task::Join, Done::Save(outcome)) => {
+                if let Err(cause) = outcome {
+                    self.tell_warning(node, format!("a way to a cached result was not remembered: {cause}"));
+                }
+            }
             (Task::Forget, Done::Forget(outcome)) => {
                 if let Err(cause) = outcome {
                     self.tell_warning(node, format!("a lost record was not dropped: {cause}"));

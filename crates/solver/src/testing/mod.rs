@@ -1,16 +1,27 @@
 //! Ops, stores and graphs over integers, to try a solver with.
 //!
 //! A [`Script`] is an op that does what it is told and counts what it is asked; a [`Shelf`] keeps results in memory and loses
-//! them when it is told to. [`disorder`] looks at what a job told; [`conformance`] tries stores of any make.
+//! them when it is told to. Work waits at a [`Gate`] until a test lets it on. An [`Import`] is a cache that a job brings, a
+//! [`Ledger`] a key store that counts, and a [`Census`] counts results as long as they live. [`disorder`] looks at what a job
+//! told; [`conformance`] tries stores of any make.
 
 pub mod conformance;
+mod gate;
+mod hurdle;
+mod import;
+mod ledger;
 mod order;
 mod script;
 mod shelf;
+mod tracked;
 
+pub use gate::Gate;
+pub use import::Import;
+pub use ledger::Ledger;
 pub use order::{disorder, told};
 pub use script::{Counts, Script};
 pub use shelf::Shelf;
+pub use tracked::{Census, Tracked};
 
 use std::str::FromStr;
 use std::sync::Arc;
