@@ -42,9 +42,9 @@ pub(super) async fn all_levels(store: &dyn KeyStore) -> Result<(), StoreError> {
         [(names[5], result("last", 1)), (key("aside"), result("aside", 1)), (names[1], result("early", 1))];
     put(store, &links, &results).await?;
     store.release(&[ResultId::new("last")]).await?;
-    for n in 3..6 {
-        assert_eq!(store.links_from(names[n]).await?, []);
-        assert_eq!(store.links_to(names[n]).await?, [], "{n} led to nothing but what went");
+    for name in &names[3..] {
+        assert_eq!(store.links_from(*name).await?, []);
+        assert_eq!(store.links_to(*name).await?, [], "{name} led to nothing but what went");
     }
     assert_eq!(store.links_from(names[2]).await?, [(link("aside", 0), key("aside"))]);
     store.release(&[ResultId::new("aside")]).await?;
