@@ -10,7 +10,7 @@ use crate::machine::tickets::TicketId;
 use crate::machine::{LOCAL, SourceIx};
 use crate::store::{Record, StoredResult};
 use petgraph::stable_graph::NodeIndex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// An edge by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -201,7 +201,7 @@ pub(super) struct Rare {
     /// Results, by source, that turned out to be gone or not to be had: not to be used again.
     pub(super) refused: Vec<(SourceIx, crate::store::ResultId)>,
     /// Edges that were merged into this one.
-    pub(super) absorbed: Vec<EdgeId>,
+    pub(super) absorbed: BTreeSet<EdgeId>,
     /// What it failed with, for those who want at least this level.
     pub(super) error: Option<(Level, Error)>,
     /// How often it was computed anew because the result was gone.
@@ -251,7 +251,7 @@ pub(super) struct EdgeState<R> {
     pub(super) local: SmallVec<[KeyId; 1]>,
     pub(super) identities: SmallVec<[Identity; 1]>,
     pub(super) merged_into: Option<EdgeId>,
-    pub(super) requests: Vec<RequestId>,
+    pub(super) requests: BTreeSet<RequestId>,
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -284,7 +284,7 @@ impl<R> EdgeState<R> {
             local: SmallVec::new(),
             identities: SmallVec::new(),
             merged_into: None,
-            requests: Vec::new(),
+            requests: BTreeSet::new(),
             rare: None,
         }
     }

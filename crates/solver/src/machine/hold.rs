@@ -3,12 +3,11 @@
 //! A job holds the nodes of its graphs, the nodes that edges of those were merged into, and everything below. A node goes
 //! when nobody holds it, nothing above it is left and no ticket is out for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::hash_table::Entry;
-use petgraph::Direction;
 use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
@@ -40,7 +39,7 @@ pub(super) struct JobState<R: Value> {
     /// The node that it is built within.
     pub(super) parent: Option<NodeIndex>,
     held: Vec<NodeIndex>,
-    pub(super) requests: Vec<RequestId>,
+    pub(super) requests: BTreeSet<RequestId>,
     loading: VecDeque<Loading<R>>,
     pub(super) whys: Vec<Why>,
 }
@@ -95,7 +94,7 @@ impl<R: Value> Machine<R> {
     ) -> JobId {
         self.next_job += 1;
         let job = JobId(self.next_job);
-        let (held, requests, loading, whys) = (Vec::new(), Vec::new(), VecDeque::new(), Vec::new());
+        let (held, requests, loading, whys) = (Vec::new(), BTreeSet::new(), VecDeque::new(), Vec::new());
         let state = JobState { session, sources, explain, journal, parent, held, requests, loading, whys };
         self.jobs.insert(job, state);
         job
@@ -191,6 +190,7 @@ impl<R: Value> Machine<R> {
             inputs,
             edges: SmallVec::new(),
             rank,
+            above: 0,
             holders: SmallVec::new(),
             sources: SmallVec::from_slice(&[LOCAL]),
             maps: SmallVec::new(),
@@ -210,7 +210,7 @@ impl<R: Value> Machine<R> {
         for input in 0..self.graph[node].inputs.len() {
             let edge = self.graph[node].inputs[input];
             let below = self.edges[edge.at()].node;
-            self.graph.add_edge(node, below, ());
+            self.graph[below].above += 1;
         }
         let (digest, ignores) = (self.graph[node].name.digest.clone(), self.graph[node].options.ignore_cache);
         let Self { graph, by_digest, hasher, .. } = self;
@@ -397,14 +397,17 @@ impl<R: Value> Machine<R> {
         let mut stack = vec![node];
         while let Some(node) = stack.pop() {
             let Some(state) = self.graph.node_weight(node) else { continue };
-            let needed = !state.holders.is_empty() || state.tickets > 0;
-            if needed || self.graph.neighbors_directed(node, Direction::Incoming).next().is_some() {
+            if !state.holders.is_empty() || state.tickets > 0 || state.above > 0 {
                 continue;
             }
+            let below = self.below(node);
             for edge in state.edges.clone() {
                 self.remove_edge(edge);
             }
-            stack.extend(self.graph.neighbors(node));
+            for below in &below {
+                self.graph[*below].above -= 1;
+            }
+            stack.extend(below);
             let digest = self.graph[node].name.digest.clone();
             if let Ok(found) = self.by_digest.find_entry(self.hasher.hash_one(&digest), |at| *at == node) {
                 found.remove();
@@ -423,7 +426,7 @@ impl<R: Value> Machine<R> {
         for input in 0..self.edges[edge.at()].deps.len() {
             self.want(edge, input, Level::None);
         }
-        let state = self.edges.remove(edge.at());
+        let Some(state) = self.edges.remove(edge.at()) else { return };
         for identity in state.identities {
             if self.identities.get(&identity) == Some(&edge) {
                 self.identities.remove(&identity);
@@ -431,9 +434,18 @@ impl<R: Value> Machine<R> {
         }
         // What it was merged into stays as long as it does.
         if let Some(into) = state.merged_into {
+            let target = self.edges[into.at()].node;
+            self.graph[target].rare().mirrors.remove(&state.node);
             let into = self.standing_for(into);
-            self.edges[into.at()].rare().absorbed.retain(|absorbed| *absorbed != edge);
+            self.edges[into.at()].rare().absorbed.remove(&edge);
         }
+    }
+
+    /// What a node needs as long as it is there: its inputs, and what its edges were merged into.
+    pub(super) fn below(&self, node: NodeIndex) -> SmallVec<[NodeIndex; 4]> {
+        let node = &self.graph[node];
+        let merged = node.edges.iter().filter_map(|edge| self.edges[edge.at()].merged_into);
+        node.inputs.iter().copied().chain(merged).map(|edge| self.edges[edge.at()].node).collect()
     }
 
     /// The sessions of all who have a node, each once.

@@ -147,13 +147,13 @@ impl<R: Value> Machine<R> {
         }
         // What was merged into it keeps pointing at it; only the list of whose inputs count moves on.
         let rare = self.edges[into.at()].rare();
-        rare.absorbed.push(edge);
+        rare.absorbed.insert(edge);
         rare.absorbed.extend(absorbed);
         for request in requests {
             if let Some(request) = self.requests.get_mut(&request) {
                 request.edge = into;
             }
-            self.edges[into.at()].requests.push(request);
+            self.edges[into.at()].requests.insert(request);
             self.edges[into.at()].want(Level::Complete, 1);
         }
         for (above, input) in consumers {
@@ -173,7 +173,7 @@ impl<R: Value> Machine<R> {
         for job in self.graph[node].holders.clone() {
             self.hold(job.job, target, false);
         }
-        self.graph.add_edge(node, target, ());
+        self.graph[target].above += 1;
         self.mirror(node, target);
         self.touch(into);
         self.stop_unwanted(node);

@@ -18,6 +18,7 @@
 
 mod action;
 mod advance;
+mod arena;
 mod cache;
 mod check;
 mod edge;
@@ -27,6 +28,7 @@ mod hold;
 mod lost;
 mod merge;
 mod node;
+mod nodes;
 mod requests;
 mod save;
 mod tell;
@@ -40,14 +42,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub(crate) use action::{Action, Done, Failure, Place, Work};
+use arena::Arena;
 pub(crate) use edge::EdgeId;
 use edge::EdgeState;
 use exec::Gates;
 use fair::FairQueue;
 use hashbrown::HashTable;
 use hold::JobState;
-use node::Node;
-use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use nodes::Nodes;
+use petgraph::stable_graph::NodeIndex;
 use requests::Request;
 pub(crate) use requests::{Answer, RequestId};
 use slab::Slab;
@@ -86,12 +89,11 @@ enum Step {
 
 /// Everything active.
 pub(crate) struct Machine<R: Value> {
-    /// Arrows go from a vertex to its inputs, and to what its inputs were merged into.
-    graph: StableDiGraph<Node<R>, ()>,
+    graph: Nodes<R>,
     /// Nodes by digest and by whether they ignore the cache.
     by_digest: HashTable<NodeIndex>,
     hasher: RandomState,
-    edges: Slab<EdgeState<R>>,
+    edges: Arena<EdgeState<R>>,
     jobs: BTreeMap<JobId, JobState<R>>,
     sources: Slab<SourceState<R>>,
     tickets: HashMap<TicketId, Ticket>,
@@ -117,10 +119,10 @@ impl<R: Value> Machine<R> {
         let mut sources = Slab::new();
         sources.insert(SourceState { source: local, users: 1, dead: None });
         Self {
-            graph: StableDiGraph::new(),
+            graph: Nodes::new(),
             by_digest: HashTable::new(),
             hasher: RandomState::new(),
-            edges: Slab::new(),
+            edges: Arena::default(),
             jobs: BTreeMap::new(),
             sources,
             tickets: HashMap::new(),

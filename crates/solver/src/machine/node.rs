@@ -1,5 +1,6 @@
 //! A vertex that some job holds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -138,6 +139,8 @@ pub(super) struct Node<R: Value> {
     pub(super) edges: SmallVec<[EdgeId; 2]>,
     /// Greater than that of all its inputs, and of what they were merged into.
     pub(super) rank: u32,
+    /// How many are above it: an input counts each time, and so does an edge that was merged into one of its own.
+    pub(super) above: u32,
     pub(super) holders: SmallVec<[Holder; 1]>,
     /// Where keys of it are looked for.
     pub(super) sources: SmallVec<[SourceIx; 4]>,
@@ -167,7 +170,7 @@ pub(super) struct RareNode {
     /// Jobs that are builds within this one.
     pub(super) subs: Vec<JobId>,
     /// Nodes of which an edge was merged into one of this node: they are told what happens to it.
-    pub(super) mirrors: Vec<NodeIndex>,
+    pub(super) mirrors: BTreeSet<NodeIndex>,
 }
 
 impl<R: Value> Node<R> {

@@ -52,10 +52,10 @@ impl<R: Value> Machine<R> {
         let edge = self.standing_for(edge);
         self.requests.insert(request, Request { edge, job });
         if let Some(job) = self.jobs.get_mut(&job) {
-            job.requests.push(request);
+            job.requests.insert(request);
         }
         let state = &mut self.edges[edge.at()];
-        state.requests.push(request);
+        state.requests.insert(request);
         state.want(Level::Complete, 1);
         self.touch(edge);
     }
@@ -124,7 +124,7 @@ impl<R: Value> Machine<R> {
         if let Some(Request { job, .. }) = self.requests.remove(&request)
             && let Some(job) = self.jobs.get_mut(&job)
         {
-            job.requests.retain(|open| *open != request);
+            job.requests.remove(&request);
         }
     }
 
@@ -133,7 +133,7 @@ impl<R: Value> Machine<R> {
         let Some(Request { edge, .. }) = self.requests.get(&request).copied() else { return };
         self.close(request);
         let state = &mut self.edges[edge.at()];
-        state.requests.retain(|open| *open != request);
+        state.requests.remove(&request);
         state.want(Level::Complete, -1);
         self.touch(edge);
         if let Some(error) = error {

@@ -185,10 +185,7 @@ impl<R: Value> Machine<R> {
 
     /// Tells those who have one node what happens to another, of which an edge stands for one of its own.
     pub(super) fn mirror(&mut self, node: NodeIndex, target: NodeIndex) {
-        let mirrors = &mut self.graph[target].rare().mirrors;
-        if !mirrors.contains(&node) {
-            mirrors.push(node);
-        }
+        self.graph[target].rare().mirrors.insert(node);
         for (name, journal) in self.listeners(node) {
             self.retell(target, &name, &journal);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lazyblob_solver::testing::{Ledger, Script, Shelf};
-use lazyblob_solver::{CacheIndex, Error, Settings, Solver, Stage};
+use lazyblob_solver::{CacheIndex, Error, Solver, Stage};
 
 use crate::support::{asked, build, checked, job, noted, once, solver, soon, warnings};
 
@@ -146,8 +146,10 @@ async fn a_job_that_is_gone_is_named() {
     assert!(matches!(soon(job.build(&stranger.edge())).await, Err(Error::Invalid { .. })));
     job.discard();
     noted(&solver).await;
-    assert!(solver.status(id).await.is_ok(), "for a time it is told what it told");
-    tokio::time::sleep(Settings::default().status_grace).await;
+    // What it told is kept for a while.
+    assert!(solver.status(id).await.is_ok());
+    tokio::time::sleep(checked().status_grace).await;
+    noted(&solver).await;
     assert!(matches!(solver.status(id).await, Err(Error::UnknownJob { job }) if job == id));
     assert_eq!(asked([&op, &stranger]), [(0, 0); 2]);
     solver.close().await;

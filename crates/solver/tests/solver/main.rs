@@ -1,4 +1,5 @@
 //! The solver, with integers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says where")]
 
 mod access;
 mod active;
