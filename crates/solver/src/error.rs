@@ -165,9 +165,20 @@ pub enum Error {
     },
 }
 
+/// The way, or how it begins and ends if it is long.
 fn arrows(vertices: &[VertexName]) -> String {
-    let names: Vec<_> = vertices.iter().map(VertexName::to_string).collect();
-    names.join(" → ")
+    const ENDS: usize = 10;
+    let names = |vertices: &[VertexName]| {
+        let names: Vec<_> = vertices.iter().map(VertexName::to_string).collect();
+        names.join(" → ")
+    };
+    match vertices.len().checked_sub(2 * ENDS) {
+        None | Some(0) => names(vertices),
+        Some(more) => {
+            let (first, last) = (&vertices[..ENDS], &vertices[ENDS + more..]);
+            format!("{} → … {more} more … → {}", names(first), names(last))
+        }
+    }
 }
 
 /// Why an op, a preprocess or a slow digest did not succeed.

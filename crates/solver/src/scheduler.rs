@@ -212,6 +212,16 @@ enum Kind {
     Store,
 }
 
+/// How a task of work ended.
+type Joined<R> = Result<(TicketId, Done<R>), tokio::task::JoinError>;
+
+/// What a wait ended with.
+enum Woken<R: Value> {
+    Told(Option<Message<R>>),
+    Joined(Joined<R>),
+    Due,
+}
+
 enum Timer {
     /// It was to be done by now.
     Deadline(Duration),
@@ -293,22 +303,27 @@ impl<R: Value> Scheduler<R> {
             }
         };
         let idle = self.work.is_empty();
-        tokio::select! {
+        let woken = tokio::select! {
             biased;
-            message = self.inbox.recv(), if !self.drained => match message {
-                Some(message) => self.receive(message),
-                // Nobody is left to ask.
-                None => {
-                    self.drained = true;
-                    self.close();
-                }
-            },
-            Some(joined) = self.work.join_next(), if !idle => self.joined(joined),
-            () = due => self.strike(),
+            message = self.inbox.recv(), if !self.drained => Woken::Told(message),
+            Some(joined) = self.work.join_next(), if !idle => Woken::Joined(joined),
+            () = due => Woken::Due,
+        };
+        // It happens now, not when the wait began.
+        self.machine.clock(SystemTime::now());
+        match woken {
+            Woken::Told(Some(message)) => self.receive(message),
+            // Nobody is left to ask.
+            Woken::Told(None) => {
+                self.drained = true;
+                self.close();
+            }
+            Woken::Joined(joined) => self.joined(joined),
+            Woken::Due => self.strike(),
         }
     }
 
-    fn joined(&mut self, joined: Result<(TicketId, Done<R>), tokio::task::JoinError>) {
+    fn joined(&mut self, joined: Joined<R>) {
         // Panics are caught in the task, and nothing is aborted; only a runtime that ends drops tasks.
         let Ok((ticket, done)) = joined else { return };
         let Some(running) = self.running.remove(&ticket) else { return };

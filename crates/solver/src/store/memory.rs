@@ -57,18 +57,19 @@ impl Tables {
     }
 
     fn release(&mut self, results: &[ResultId]) {
-        let mut bare: Vec<KeyId> = Vec::new();
-        for result in results {
-            for key in self.by_result.remove(result).into_iter().flatten() {
-                if let Some(of_key) = self.results.get_mut(&key) {
-                    of_key.retain(|known| known.id != *result);
-                    if of_key.is_empty() {
-                        self.results.remove(&key);
-                    }
+        // Each key is looked at once, however many of its results go.
+        let gone: HashSet<&ResultId> = results.iter().collect();
+        let keys: HashSet<KeyId> =
+            gone.iter().filter_map(|result| self.by_result.remove(*result)).flatten().collect();
+        for key in &keys {
+            if let Some(of_key) = self.results.get_mut(key) {
+                of_key.retain(|known| !gone.contains(&known.id));
+                if of_key.is_empty() {
+                    self.results.remove(key);
                 }
-                bare.push(key);
             }
         }
+        let mut bare: Vec<KeyId> = keys.into_iter().collect();
         // A key that leads to nothing goes, and so may those it was reached from.
         while let Some(key) = bare.pop() {
             if self.results.contains_key(&key) || self.links.contains_key(&key) {

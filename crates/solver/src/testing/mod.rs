@@ -4,8 +4,9 @@
 //! them when it is told to. Work waits at a [`Gate`] until a test lets it on. An [`Import`] is a cache that a job brings, a
 //! [`Ledger`] and a [`Meter`] are key stores that count, and a [`Census`] counts results as long as they live. A [`Puppet`] is a
 //! script of which the test does a part itself, [`FaultyKeys`] fail when they are told to, and what is on a [`LazyShelf`] needs
-//! a [`Supplier`].
+//! a [`Supplier`]. [`disorder`] looks at what a job told; [`conformance`] tries stores of any make.
 
+pub mod conformance;
 mod faulty;
 mod gate;
 mod hurdle;
@@ -13,6 +14,7 @@ mod import;
 mod lazy;
 mod ledger;
 mod meter;
+mod order;
 mod puppet;
 mod script;
 mod shelf;
@@ -24,6 +26,7 @@ pub use import::Import;
 pub use lazy::{LazyShelf, Supplier};
 pub use ledger::Ledger;
 pub use meter::Meter;
+pub use order::{disorder, told};
 pub use puppet::Puppet;
 pub use script::{Counts, Script};
 pub use shelf::Shelf;

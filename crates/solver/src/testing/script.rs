@@ -76,6 +76,7 @@ pub struct Script {
     map_hurdle: Hurdle,
     run_hurdle: Hurdle,
     digest_hurdle: Hurdle,
+    prepare_hurdle: Hurdle,
     counts: Arc<Counts>,
 }
 
@@ -99,6 +100,7 @@ impl Script {
             map_hurdle: Hurdle::default(),
             run_hurdle: Hurdle::default(),
             digest_hurdle: Hurdle::default(),
+            prepare_hurdle: Hurdle::default(),
             counts: Arc::default(),
         }
     }
@@ -224,6 +226,13 @@ impl Script {
         self
     }
 
+    /// Waits here before each preparation of an input.
+    #[must_use]
+    pub fn preparing_at(mut self, gate: &Gate) -> Self {
+        self.prepare_hurdle.gate = Some(gate.clone());
+        self
+    }
+
     /// Fails the first so many times that it is asked for a cache map.
     #[must_use]
     pub fn failing_maps(mut self, failures: usize) -> Self {
@@ -282,7 +291,8 @@ impl Op<i64> for Script {
         let before = self.counts.maps.fetch_add(1, Ordering::SeqCst);
         self.counts.noted(self.map_hurdle.take(cx, before).await)?;
         let deps = (0..self.inputs.len()).map(|input| {
-            let part = Arc::new(Input(Arc::clone(&self.counts), self.digest_hurdle.clone()));
+            let hurdles = (self.digest_hurdle.clone(), self.prepare_hurdle.clone());
+            let part = Arc::new(Input(Arc::clone(&self.counts), hurdles.0, hurdles.1));
             Dep {
                 selector: self.selectors[input].clone(),
                 slow_digest: self.slow[input].then(|| Arc::clone(&part) as _),
@@ -309,8 +319,8 @@ impl Op<i64> for Script {
     }
 }
 
-/// What an op does with an input.
-struct Input(Arc<Counts>, Hurdle);
+/// What an op does with an input, and what stands in the way of its slow digest and of its preparation.
+struct Input(Arc<Counts>, Hurdle, Hurdle);
 
 #[async_trait]
 impl SlowDigest<i64> for Input {
@@ -327,8 +337,8 @@ impl SlowDigest<i64> for Input {
 
 #[async_trait]
 impl Preprocess<i64> for Input {
-    async fn preprocess(&self, _: &LoadCx, _: &i64) -> Result<(), OpError> {
-        self.0.preprocesses.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+    async fn preprocess(&self, cx: &LoadCx, _: &i64) -> Result<(), OpError> {
+        let before = self.0.preprocesses.fetch_add(1, Ordering::SeqCst);
+        self.0.noted(self.2.take(cx, before).await)
     }
 }
