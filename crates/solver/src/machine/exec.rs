@@ -256,6 +256,7 @@ impl<R: Value> Machine<R> {
         let stage = Stage::Exec;
         match outcome {
             Ok(outputs) => {
+                self.forget_newer(node, inputs);
                 // An edge whose output is not there fails alone, as long as somebody asks for one that is.
                 let asked = self.graph[node].edges.iter().map(|edge| self.edges[edge.at()].output).min();
                 match asked.filter(|asked| *asked as usize >= outputs.len()) {
@@ -276,6 +277,17 @@ impl<R: Value> Machine<R> {
             self.stopped(node);
         }
         self.touch_node(node);
+    }
+
+    /// The op ran with these inputs: what is known of the content of later ones says nothing of its outputs.
+    fn forget_newer(&mut self, node: NodeIndex, inputs: &[u32]) {
+        for (input, generation) in inputs.iter().enumerate() {
+            let below = self.standing_for(self.graph[node].inputs[input]);
+            let is_newer = self.edges[below.at()].generation != *generation;
+            if is_newer && self.graph[node].content(input).is_some() {
+                self.graph[node].prepare(input).slow = Progress::Idle;
+            }
+        }
     }
 
     /// Prepares an input of a node that has a result, and finds the key of its content, one after the other.
@@ -349,9 +361,11 @@ impl<R: Value> Machine<R> {
             Ok(_) if current != generation => {}
             Ok(digest) => {
                 self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest));
-                // What has the same op over the same content is the same.
-                for edge in self.graph[node].edges.clone() {
-                    self.edges[edge.at()].unsigned = true;
+                // What has the same op over the same content is the same, unless the op runs with what was there before.
+                if matches!(self.graph[node].exec, Progress::Idle | Progress::Queued) {
+                    for edge in self.graph[node].edges.clone() {
+                        self.edges[edge.at()].unsigned = true;
+                    }
                 }
             }
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {
