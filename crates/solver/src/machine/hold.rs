@@ -309,6 +309,7 @@ impl<R: Value> Machine<R> {
             if held {
                 continue;
             }
+            self.wait_in_turn(job, node);
             let Some(of_job) = self.jobs.get_mut(&job) else { continue };
             of_job.held.push(node);
             let state = &mut self.graph[node];

@@ -5,17 +5,17 @@
 //! merged before those that have them, so one look-up finds what is the same: merging is linear.
 //!
 //! The guard against cycles is a rank, greater than that of everything below: an edge is merged only into one that has no
-//! greater rank, which cannot be above it. Of equal rank are only other merged vertices, each of them a step away: an edge
-//! is merged into none whose vertex has an output that was merged into its own, or they would keep each other for ever.
+//! greater rank, which cannot be above it. Of equal rank are only nodes that were merged with each other by some outputs;
+//! those few are searched, so that two nodes never stand for each other.
 
 use petgraph::stable_graph::NodeIndex;
 use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use crate::key::KeyId;
-use crate::machine::Machine;
 use crate::machine::edge::{EdgeId, Key, Level};
 use crate::machine::node::Progress;
+use crate::machine::{ANY, Machine};
 use crate::value::Value;
 
 /// What two edges have in common if they are the same.
@@ -193,10 +193,34 @@ impl<R: Value> Machine<R> {
         for job in self.graph[node].holders.clone() {
             self.hold(job.job, target, false);
         }
+        self.share_keys(edge, into);
         self.graph[target].above += 1;
         self.mirror(node, target);
         self.touch(into);
         self.stop_unwanted(node);
+    }
+}
+
+impl<R: Value> Machine<R> {
+    /// Has what stands for an edge be found, and remembered, under the keys of that edge, too.
+    fn share_keys(&mut self, edge: EdgeId, into: EdgeId) {
+        let target = &self.graph[self.edges[into.at()].node];
+        let here = |key: &Key| key.source == ANY || target.sources.contains(&key.source);
+        let keys: Vec<_> = self.edges[edge.at()].keys.iter().copied().filter(here).collect();
+        let ignores = target.options.ignore_cache;
+        let local = self.edges[edge.at()].local.clone();
+        let state = &mut self.edges[into.at()];
+        for id in local {
+            if !state.local.contains(&id) {
+                state.local.push(id);
+            }
+        }
+        for key in keys.into_iter().filter(|_| !ignores) {
+            if !state.keys.contains(&key) {
+                state.keys.push(key);
+            }
+        }
+        self.notify(into);
     }
 }
 

@@ -31,6 +31,8 @@ mod node;
 mod nodes;
 mod requests;
 mod save;
+#[cfg(test)]
+mod sim;
 mod tell;
 mod tickets;
 mod view;
