@@ -251,8 +251,8 @@ impl<R: Value> Machine<R> {
         let (node, sums) = (state.node, state.sums);
         let all = u32::try_from(state.deps.len()).unwrap_or(u32::MAX);
         let ignores = self.graph[node].options.ignore_cache;
-        // A slow key may lead to what a fast one does not, but only in a source that no key was found in yet.
-        let satisfied = wanted == Level::Slow && sums.fast == all && self.is_known_everywhere(edge);
+        // A slow key might lead to more, in another source; but looking at what inputs contain has them computed or pulled.
+        let satisfied = wanted == Level::Slow && sums.fast == all && !state.keys.is_empty();
         let hopeless = ignores || sums.dead > 0;
         let phase = if hopeless || sums.exhausted == all {
             if wanted == Level::Complete { Phase::Run } else { Phase::Fast }

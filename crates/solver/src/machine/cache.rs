@@ -200,12 +200,6 @@ impl<R: Value> Machine<R> {
         self.touch(edge);
     }
 
-    /// Whether every source that is looked in has given a key.
-    pub(super) fn is_known_everywhere(&self, edge: EdgeId) -> bool {
-        let keys = &self.edges[edge.at()].keys;
-        self.sources_of(edge).iter().all(|source| keys.iter().any(|key| key.source == *source))
-    }
-
     /// Asks for records and loads one. True if that is under way, so that nothing dearer is to be done yet.
     pub(super) fn use_cache(&mut self, edge: EdgeId) -> bool {
         let state = &self.edges[edge.at()];

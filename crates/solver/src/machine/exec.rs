@@ -280,6 +280,7 @@ impl<R: Value> Machine<R> {
         let stage = Stage::Exec;
         match outcome {
             Ok(outputs) => {
+                self.forget_newer(node, inputs);
                 self.graph[node].exec = Progress::Done(outputs.into_iter().map(Some).collect());
             }
             Err(Failure::Said(OpError::InputLost { input, cause })) if input < inputs.len() => {
@@ -293,6 +294,17 @@ impl<R: Value> Machine<R> {
         // Only now: what was lost must not be given to whoever is next.
         self.give_place(node);
         self.touch_node(node);
+    }
+
+    /// The op ran with these inputs: what is known of the content of later ones says nothing of its outputs.
+    fn forget_newer(&mut self, node: NodeIndex, inputs: &[u32]) {
+        for (input, generation) in inputs.iter().enumerate() {
+            let below = self.standing_for(self.graph[node].inputs[input]);
+            let is_newer = self.edges[below.at()].generation != *generation;
+            if is_newer && self.graph[node].content(input).is_some() {
+                self.graph[node].prepare(input).slow = Progress::Idle;
+            }
+        }
     }
 
     /// Prepares an input of a node that has a result, and finds the key of its content, one after the other.
@@ -366,9 +378,11 @@ impl<R: Value> Machine<R> {
             Ok(_) if current != generation => {}
             Ok(digest) => {
                 self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest));
-                // What has the same op over the same content is the same.
-                for edge in self.graph[node].edges.clone() {
-                    self.edges[edge.at()].unsigned = true;
+                // What has the same op over the same content is the same, unless the op runs with what was there before.
+                if matches!(self.graph[node].exec, Progress::Idle | Progress::Queued) {
+                    for edge in self.graph[node].edges.clone() {
+                        self.edges[edge.at()].unsigned = true;
+                    }
                 }
             }
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {

@@ -411,3 +411,62 @@ async fn content_that_is_gone_merges_nothing() {
     assert_eq!(execs([&base, &top, &other, &same, &third, &now]), [1, 2, 1, 1, 1, 0]);
     solver.close().await;
 }
+
+/// BuildKit row 68: what runs with an old result is remembered by that, and not by the content of what replaced it.
+#[tokio::test]
+async fn the_old_result_is_not_taken_for_the_new() {
+    let (cache, _) = memory_cache("local");
+    let base = Script::new("base", 1);
+    remember(&cache, graph(&[&base]), &base).await;
+    let base = Script::new("base", 2);
+    let gate = Gate::closed();
+    let slow = losing("slow", &base, 0).by_content().running_at(&gate);
+    let top = losing("top", &base, 1);
+    let solver = solver(cache);
+    let one = Arc::new(job(&solver, graph(&[&base, &slow, &top])).await);
+    let asked = ask(&one, slow.edge()).await;
+    assert_eq!(gate.came(), 1);
+    assert_eq!(build(&one, &top).await.unwrap(), 3);
+    settle().await;
+    // Another that looks at the new content meanwhile does not wait for the one that runs with the old.
+    let others = ["meanwhile", "later"].map(|name| {
+        let source = Script::new(&format!("source of {name}"), 2);
+        let above = losing(name, &source, 0).key("key of slow").by_content();
+        (source, above)
+    });
+    let mut jobs = Vec::new();
+    for (source, above) in &others {
+        jobs.push(job(&solver, graph(&[source, above])).await);
+    }
+    assert_eq!(build(&jobs[0], &others[0].1).await.unwrap(), 3);
+    gate.open();
+    assert_eq!(asked.await.unwrap().result, 2);
+    assert_eq!(build(&jobs[1], &others[1].1).await.unwrap(), 3);
+    assert_eq!(execs([&base, &slow, &top, &others[0].1, &others[1].1]), [1, 1, 2, 1, 0]);
+    solver.close().await;
+}
+
+/// BuildKit row 68: nor is it so in the next solver that has the same cache.
+#[tokio::test]
+async fn the_old_result_is_not_remembered_as_the_new() {
+    let (cache, _) = memory_cache("local");
+    let base = Script::new("base", 1);
+    remember(&cache, graph(&[&base]), &base).await;
+    let base = Script::new("base", 2);
+    let gate = Gate::closed();
+    let slow = losing("slow", &base, 0).by_content().running_at(&gate);
+    let top = losing("top", &base, 1);
+    let solver = solver(Arc::clone(&cache));
+    let one = Arc::new(job(&solver, graph(&[&base, &slow, &top])).await);
+    let asked = ask(&one, slow.edge()).await;
+    assert_eq!(build(&one, &top).await.unwrap(), 3);
+    settle().await;
+    gate.open();
+    assert_eq!(asked.await.unwrap().result, 2);
+    drop(one);
+    solver.close().await;
+    let source = Script::new("source", 2);
+    let above = losing("above", &source, 0).key("key of slow").by_content();
+    assert_eq!(remember(&cache, graph(&[&source, &above]), &above).await, 3);
+    assert_eq!(execs([&source, &above]), [1, 1]);
+}

@@ -173,7 +173,8 @@ impl Laws {
         };
         let node = &machine.graph[node];
         let wanted = node.edges.iter().map(|edge| &machine.edges[edge.at()]);
-        let wanted = wanted.filter(|edge| edge.finished.is_none()).map(|edge| edge.wanted()).max();
+        let wanted =
+            wanted.filter(|edge| edge.finished.is_none()).map(super::super::edge::EdgeState::wanted).max();
         assert!(wanted >= Some(level), "{}: {task:?} begins and nobody wants it", node.name.name);
     }
 
