@@ -136,14 +136,19 @@ impl<R: Value> Machine<R> {
 
     /// Takes note of inputs that changed. True if the edge failed for that.
     fn take_changes(&mut self, edge: EdgeId, wanted: Level) -> bool {
-        let changed = std::mem::take(&mut self.edges[edge.at()].changed);
-        for input in changed {
+        let mut changed = std::mem::take(&mut self.edges[edge.at()].changed).into_iter();
+        while let Some(input) = changed.next() {
             let input = input as usize;
             let dep = &mut self.edges[edge.at()].deps[input];
             dep.changed = false;
             let (below, wants) = (dep.edge, dep.wanted);
             let failed = self.edges[below.at()].error().filter(|(level, _)| wants >= *level).cloned();
+            let dep = &mut self.edges[edge.at()].deps[input];
             if let Some((_, error)) = failed {
+                // The others changed all the same, for those who want less or come later.
+                dep.changed = true;
+                let input = u32::try_from(input).unwrap_or(u32::MAX);
+                self.edges[edge.at()].changed.extend(std::iter::once(input).chain(changed));
                 self.fail(edge, wanted, error);
                 return true;
             }

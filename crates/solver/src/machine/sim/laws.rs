@@ -104,11 +104,20 @@ impl Laws {
     }
 
     /// An op returned.
-    pub(super) fn ran(&mut self, serial: u64, outcome: &Result<Vec<i64>, Failure>, cancelled: bool) {
+    pub(super) fn ran(
+        &mut self,
+        serial: u64,
+        same: usize,
+        outcome: &Result<Vec<i64>, Failure>,
+        cancelled: bool,
+    ) {
         let runs = self.runs.entry(serial).or_default();
         runs.running = false;
         let excused = cancelled && outcome.is_err();
         runs.ended += u32::from(!excused);
+        if excused {
+            self.ran.remove(&same);
+        }
     }
 
     /// An op begins to run.
