@@ -335,7 +335,13 @@ impl<R: Value> Machine<R> {
         self.graph[node].prepare(input).slow = Progress::Idle;
         match outcome {
             Ok(_) if current != generation => {}
-            Ok(digest) => self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest)),
+            Ok(digest) => {
+                self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest));
+                // It may turn out to be the same as another by what its inputs contain.
+                for edge in self.graph[node].edges.clone() {
+                    self.edges[edge.at()].unsigned = true;
+                }
+            }
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {
                 self.input_lost(node, input, generation, &cause);
             }

@@ -129,17 +129,16 @@ impl<R: Value> Machine<R> {
         };
         let Loading { mut vertices, request } = loading;
         for _ in 0..AT_ONCE {
-            let Some(vertex) = vertices.next() else {
-                self.answer(request, Ok(Answer::Loaded));
-                if self.jobs.get(&job).is_some_and(|state| !state.loading.is_empty()) {
-                    self.dirty.push(job, Step::Load(job));
-                }
-                return;
+            let outcome = match vertices.next().map(|vertex| self.add(job, vertex)) {
+                Some(Ok(())) => continue,
+                Some(Err(error)) => Err(error),
+                None => Ok(Answer::Loaded),
             };
-            if let Err(error) = self.add(job, vertex) {
-                self.answer(request, Err(error));
-                return;
+            self.answer(request, outcome);
+            if self.jobs.get(&job).is_some_and(|state| !state.loading.is_empty()) {
+                self.dirty.push(job, Step::Load(job));
             }
+            return;
         }
         if let Some(state) = self.jobs.get_mut(&job) {
             state.loading.push_front(Loading { vertices, request });

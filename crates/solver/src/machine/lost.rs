@@ -55,7 +55,10 @@ impl<R: Value> Machine<R> {
             Origin::Executed => {
                 let again = !self.graph[node].is_root() && self.edges[edge.at()].rare().recomputed == 0;
                 self.edges[edge.at()].rare().recomputed += 1;
-                self.graph[node].exec = Progress::Idle;
+                // It may run already, for another output: that run brings this one, too.
+                if matches!(self.graph[node].exec, Progress::Done(_)) {
+                    self.graph[node].exec = Progress::Idle;
+                }
                 if !again {
                     outcome = Err(Error::Lost { vertex: name, cause: Cause::clone(cause) });
                 }
