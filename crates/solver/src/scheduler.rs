@@ -26,7 +26,7 @@ use tracing::Instrument;
 use crate::error::{Cause, Error, LoadError, Result, StoreError};
 use crate::explain::{self, Why};
 use crate::graph::Graph;
-use crate::ids::{Edge, JobId, SessionId};
+use crate::ids::{Edge, JobId, SessionId, VertexName};
 use crate::job::{Built, JobOptions};
 use crate::machine::{Action, Answer, Done, Failure, Machine, Place, RequestId, TicketId, Work};
 use crate::ops::{Asks, LoadCx, OpCx, Site, Wanted};
@@ -180,8 +180,10 @@ pub(crate) fn start<R: Value>(
         timers: BTreeMap::new(),
         ended: VecDeque::new(),
         replies: HashMap::new(),
+        told: VecDeque::new(),
         next: 0,
         closing: false,
+        closed: CancellationToken::new(),
         drained: false,
     };
     tasks.spawn(scheduler.run());
@@ -199,7 +201,7 @@ struct Running {
     timers: SmallVec<[Instant; 1]>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     CacheMap,
     Exec,
@@ -236,9 +238,13 @@ struct Scheduler<R: Value> {
     /// Work that was ready at once.
     ended: VecDeque<(TicketId, Done<R>)>,
     replies: HashMap<RequestId, Reply<R>>,
+    /// What discarded jobs told, and until when it is kept: the next to go first.
+    told: VecDeque<(Instant, JobId, Arc<Journal>)>,
     next: u64,
     /// All jobs were ended.
     closing: bool,
+    /// Cancelled when it closes: nobody waits for imported caches any more.
+    closed: CancellationToken,
     /// Nothing can be sent any more, and all that was sent was received.
     drained: bool,
 }
@@ -279,6 +285,7 @@ impl<R: Value> Scheduler<R> {
     /// Waits until something happens.
     async fn wait(&mut self) {
         let timer = self.timers.keys().next().map(|(at, _)| *at);
+        let timer = timer.into_iter().chain(self.told.front().map(|(until, ..)| *until)).min();
         let due = async {
             match timer {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -318,6 +325,9 @@ impl<R: Value> Scheduler<R> {
     /// Looks after work that takes too long.
     fn strike(&mut self) {
         let now = Instant::now();
+        while self.told.front().is_some_and(|(until, ..)| *until <= now) {
+            self.told.pop_front();
+        }
         while let Some(entry) = self.timers.first_entry() {
             if entry.key().0 > now {
                 return;
@@ -384,7 +394,7 @@ impl<R: Value> Scheduler<R> {
                 let _ = reply.send(self.machine.lost(job, &edge, generation, &cause));
             }
             Message::Journal { job, reply } => {
-                let _ = reply.send(self.machine.journal(job));
+                let _ = reply.send(self.journal(job));
             }
             Message::Find { sites, above, mut wanted, reply } => {
                 self.machine.find_options(&sites, above, &mut wanted);
@@ -397,7 +407,7 @@ impl<R: Value> Scheduler<R> {
             }
             Message::Explained { site, why } => self.machine.explained(site, &why),
             Message::Look(look) => look(&self.machine),
-            Message::Discard { job } => self.machine.discard(job),
+            Message::Discard { job } => self.discard(job),
             Message::Close => self.close(),
         }
     }
@@ -407,10 +417,27 @@ impl<R: Value> Scheduler<R> {
         if std::mem::replace(&mut self.closing, true) {
             return;
         }
+        self.closed.cancel();
         self.inbox.close();
         for job in self.machine.open_jobs() {
             self.machine.discard(job);
         }
+    }
+
+    /// Ends a job, and keeps what it told for a time.
+    fn discard(&mut self, job: JobId) {
+        let journal = self.machine.journal(job);
+        self.machine.discard(job);
+        if let Ok(journal) = journal {
+            self.told.push_back((Instant::now() + self.settings.status_grace, job, journal));
+        }
+    }
+
+    /// What a job tells, or has told.
+    fn journal(&self, job: JobId) -> Result<Arc<Journal>> {
+        let now = Instant::now();
+        let kept = self.told.iter().find(|(until, told, _)| *told == job && *until > now);
+        kept.map_or_else(|| self.machine.journal(job), |(.., journal)| Ok(Arc::clone(journal)))
     }
 
     fn perform(&mut self) {
@@ -460,7 +487,8 @@ impl<R: Value> Scheduler<R> {
             (Some(place), Some(mailbox)) => {
                 let load = LoadCx::new(Arc::new(mailbox.clone()), &[place.site], cancel.clone(), place.feed);
                 let keys = Arc::clone(self.cache.keys());
-                in_place(OpCx::new(load, mailbox), place.site, keys, work)
+                let span = kind.span(&place.name);
+                Box::pin(in_place(OpCx::new(load, mailbox), place.site, keys, work).instrument(span))
             }
             _ => self.in_store(work),
         };
@@ -483,11 +511,11 @@ impl<R: Value> Scheduler<R> {
 
     /// Work of a store that needs no context.
     fn in_store(&self, work: Work<R>) -> Pin<Box<dyn Future<Output = Done<R>> + Send>> {
-        let patience = self.settings.source_deadline;
+        let (patience, closed) = (self.settings.source_deadline, self.closed.clone());
         match work {
             Work::Probe { source, from, link, local } => Box::pin(async move {
                 let asked = caught(source.targets(&from, &link));
-                Done::Probe(if local { asked.await } else { within(patience, asked).await })
+                Done::Probe(if local { asked.await } else { within(patience, &closed, asked).await })
             }),
             Work::Records { source, keys, local } => Box::pin(async move {
                 let asked = async {
@@ -497,7 +525,7 @@ impl<R: Value> Scheduler<R> {
                     }
                     Ok(records)
                 };
-                Done::Records(if local { asked.await } else { within(patience, asked).await })
+                Done::Records(if local { asked.await } else { within(patience, &closed, asked).await })
             }),
             Work::Save { links, keys, result } => {
                 let cache = Arc::clone(&self.cache);
@@ -524,22 +552,15 @@ fn in_place<R: Value>(
 ) -> Pin<Box<dyn Future<Output = Done<R>> + Send>> {
     match work {
         Work::CacheMap { op, index, .. } => {
-            let span = tracing::debug_span!("vertex.cache_map", kind = op.kind(), index);
-            Box::pin(async move { Done::CacheMap(said(op.cache_map(&cx, index)).await) }.instrument(span))
+            Box::pin(async move { Done::CacheMap(said(op.cache_map(&cx, index)).await) })
         }
-        Work::Exec { op, inputs, question, .. } => {
-            let span = tracing::debug_span!("vertex.exec", kind = op.kind(), inputs = inputs.len());
-            Box::pin(
-                async move {
-                    if let Some(question) = question {
-                        let why = explain::answer(keys.as_ref(), *question).await;
-                        cx.explained(site, why);
-                    }
-                    Done::Exec(said(op.exec(&cx, inputs)).await)
-                }
-                .instrument(span),
-            )
-        }
+        Work::Exec { op, inputs, question, .. } => Box::pin(async move {
+            if let Some(question) = question {
+                let why = explain::answer(keys.as_ref(), *question).await;
+                cx.explained(site, why);
+            }
+            Done::Exec(said(op.exec(&cx, inputs)).await)
+        }),
         Work::Preprocess { what, input } => {
             Box::pin(async move { Done::Preprocess(said(what.preprocess(&cx, &input)).await) })
         }
@@ -572,6 +593,12 @@ impl Kind {
                 Self::Store
             }
         }
+    }
+
+    /// The span of work for a vertex.
+    fn span(self, vertex: &VertexName) -> tracing::Span {
+        let VertexName { digest, name } = vertex;
+        tracing::debug_span!("vertex", stage = ?self, %digest, %name)
     }
 
     /// Whether it is polled where it stands.
@@ -615,13 +642,19 @@ async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<
     }
 }
 
+/// What an imported cache says in time; a solver that closes does not wait for it.
 async fn within<T>(
     patience: Duration,
+    closed: &CancellationToken,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(patience, work).await {
-        Ok(said) => said,
-        Err(_) => Err(StoreError::new(format!("no answer within {patience:?}"))),
+    tokio::select! {
+        biased;
+        said = tokio::time::timeout(patience, work) => match said {
+            Ok(said) => said,
+            Err(_) => Err(StoreError::new(format!("no answer within {patience:?}"))),
+        },
+        () = closed.cancelled() => Err(StoreError::new("the solver is closed")),
     }
 }
 

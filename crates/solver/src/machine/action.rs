@@ -7,6 +7,7 @@ use oci_spec::image::Digest;
 
 use crate::error::{LoadError, OpError, Result, StoreError};
 use crate::explain::Question;
+use crate::ids::VertexName;
 use crate::key::{KeyId, Link};
 use crate::machine::requests::{Answer, RequestId};
 use crate::machine::tickets::TicketId;
@@ -31,8 +32,10 @@ pub(crate) enum Action<R: Value> {
 }
 
 /// The context of a vertex.
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) site: Site,
+    pub(crate) name: Arc<VertexName>,
     pub(crate) feed: Arc<Feed>,
 }
 

@@ -87,8 +87,14 @@ impl<R: Value> Machine<R> {
 
     /// A node failed.
     pub(super) fn fail_node(&mut self, node: NodeIndex, level: Level, error: Error) {
-        self.ended(node, Some(&error));
-        self.graph[node].error = Some(Box::new((level, error)));
+        match &mut self.graph[node].error {
+            // It is told once, and kept for all who want as little as either.
+            Some(known) => known.0 = known.0.min(level),
+            None => {
+                self.ended(node, Some(&error));
+                self.graph[node].error = Some(Box::new((level, error)));
+            }
+        }
         self.touch_node(node);
     }
 
@@ -136,22 +142,19 @@ impl<R: Value> Machine<R> {
 
     /// Takes note of inputs that changed. True if the edge failed for that.
     fn take_changes(&mut self, edge: EdgeId, wanted: Level) -> bool {
-        let mut changed = std::mem::take(&mut self.edges[edge.at()].changed).into_iter();
-        while let Some(input) = changed.next() {
-            let input = input as usize;
-            let dep = &mut self.edges[edge.at()].deps[input];
-            dep.changed = false;
+        let changed = std::mem::take(&mut self.edges[edge.at()].changed);
+        for (at, input) in changed.iter().enumerate() {
+            let input = *input as usize;
+            let dep = &self.edges[edge.at()].deps[input];
             let (below, wants) = (dep.edge, dep.wanted);
             let failed = self.edges[below.at()].error().filter(|(level, _)| wants >= *level).cloned();
-            let dep = &mut self.edges[edge.at()].deps[input];
             if let Some((_, error)) = failed {
-                // The others changed all the same, for those who want less or come later.
-                dep.changed = true;
-                let input = u32::try_from(input).unwrap_or(u32::MAX);
-                self.edges[edge.at()].changed.extend(std::iter::once(input).chain(changed));
+                // The failure may be forgiven; then this input and the rest are still to be looked at.
+                self.edges[edge.at()].changed.extend_from_slice(&changed[at..]);
                 self.fail(edge, wanted, error);
                 return true;
             }
+            self.edges[edge.at()].deps[input].changed = false;
             self.look_at(edge, input);
         }
         false

@@ -10,7 +10,7 @@ use crate::error::{Error, LoadError, Stage, StoreError};
 use crate::key::{KeyId, Link};
 use crate::machine::action::Work;
 use crate::machine::edge::{Candidate, EdgeId, Finished, Key, Level, Origin};
-use crate::machine::tickets::Task;
+use crate::machine::tickets::{Task, TicketId};
 use crate::machine::{ANY, LOCAL, Machine, SourceIx};
 use crate::store::{CacheSource, Record};
 use crate::value::Value;
@@ -19,7 +19,8 @@ impl<R: Value> Machine<R> {
     /// The sources that a node's keys are looked for in.
     fn sources_of(&self, edge: EdgeId) -> SmallVec<[SourceIx; 4]> {
         let node = &self.graph[self.edges[edge.at()].node];
-        let alive = |source: &SourceIx| self.sources.get(source.0 as usize).is_some_and(|state| !state.dead);
+        let alive =
+            |source: &SourceIx| self.sources.get(source.0 as usize).is_some_and(|state| state.dead.is_none());
         node.sources.iter().copied().filter(alive).collect()
     }
 
@@ -88,10 +89,55 @@ impl<R: Value> Machine<R> {
 
     fn probe(&mut self, edge: EdgeId, input: usize, source: SourceIx, from: Vec<KeyId>, link: Link) {
         let Some(asked) = self.source_at(source) else { return };
-        self.edges[edge.at()].deps[input].probing += 1;
+        self.edges[edge.at()].asking_here += u32::from(source == LOCAL);
         let node = self.edges[edge.at()].node;
         let work = Work::Probe { source: asked, from, link, local: source == LOCAL };
-        self.start(node, None, Task::Probe { edge, input, source }, work);
+        let ticket = self.start(node, None, Task::Probe { edge, input, source }, work);
+        if self.is_waited_for(node, source) {
+            self.edges[edge.at()].deps[input].probing += 1;
+        } else {
+            self.waive(ticket);
+        }
+    }
+
+    /// Whether a node waits for what a source says: only if all who have it brought that source. Nobody waits for the cache
+    /// of another.
+    pub(super) fn is_waited_for(&self, node: NodeIndex, source: SourceIx) -> bool {
+        let brought = |job| self.jobs.get(&job).is_none_or(|state| state.uses(source));
+        source == LOCAL || self.graph[node].holders.iter().all(|holder| brought(holder.job))
+    }
+
+    fn waive(&mut self, ticket: TicketId) {
+        if let Some(ticket) = self.tickets.get_mut(&ticket) {
+            ticket.waived = true;
+        }
+    }
+
+    /// No longer waits for sources that somebody who has a node now did not bring. Their answers still count when they come.
+    pub(super) fn stop_waiting(&mut self, node: NodeIndex) {
+        let asked = |task: &Task| match task {
+            Task::Probe { source, .. } | Task::Records { source, .. } => Some(*source),
+            _ => None,
+        };
+        let out = self.tickets.iter().filter(|(_, ticket)| ticket.node == node && !ticket.waived);
+        let given_up: Vec<_> = out
+            .filter(|(_, ticket)| asked(&ticket.task).is_some_and(|source| !self.is_waited_for(node, source)))
+            .map(|(id, ticket)| (*id, ticket.task.clone()))
+            .collect();
+        for (ticket, task) in given_up {
+            self.waive(ticket);
+            match task {
+                Task::Probe { edge, input, .. } => {
+                    self.edges[edge.at()].deps[input].probing -= 1;
+                    self.change(edge, input);
+                }
+                Task::Records { edge, .. } => {
+                    self.edges[edge.at()].asking -= 1;
+                    self.touch(edge);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The op part of an edge's keys.
@@ -110,8 +156,8 @@ impl<R: Value> Machine<R> {
     ) {
         self.change(edge, input);
         let state = &mut self.edges[edge.at()];
+        state.asking_here -= u32::from(source == LOCAL);
         let Some(dep) = state.deps.get_mut(input) else { return };
-        dep.probing -= 1;
         let found = match outcome {
             Ok(found) => found,
             Err(cause) => return self.source_failed(edge, source, Stage::Lookup, cause),
@@ -133,7 +179,10 @@ impl<R: Value> Machine<R> {
                 keys.push(Key { source, id });
             }
         }
-        keys.into_iter().for_each(|key| self.found(edge, key));
+        for key in keys {
+            self.join(edge, key);
+            self.found(edge, key);
+        }
     }
 
     /// A key of an edge was found.
@@ -181,6 +230,10 @@ impl<R: Value> Machine<R> {
             .max_by_key(|(_, candidate)| rank(candidate))
             .map(|(at, _)| at);
         let Some(best) = best else { return state.asking > 0 };
+        // What is here need not be fetched from elsewhere: first it is known whether it is.
+        if state.candidates[best].source != LOCAL && state.asking_here > 0 {
+            return true;
+        }
         let candidate = state.candidates.swap_remove(best);
         let node = state.node;
         let Some(source) = self.source_at(candidate.source) else { return true };
@@ -198,9 +251,14 @@ impl<R: Value> Machine<R> {
             let keys: Vec<_> =
                 new.iter().filter(|key| key.source == at || key.source == ANY).map(|key| key.id).collect();
             let Some(source) = self.source_at(at).filter(|_| !keys.is_empty()) else { continue };
-            self.edges[edge.at()].asking += 1;
+            self.edges[edge.at()].asking_here += u32::from(at == LOCAL);
             let work = Work::Records { source, keys, local: at == LOCAL };
-            self.start(node, None, Task::Records { edge, source: at }, work);
+            let ticket = self.start(node, None, Task::Records { edge, source: at }, work);
+            if self.is_waited_for(node, at) {
+                self.edges[edge.at()].asking += 1;
+            } else {
+                self.waive(ticket);
+            }
         }
     }
 
@@ -212,7 +270,7 @@ impl<R: Value> Machine<R> {
         outcome: Result<Vec<Record>, StoreError>,
     ) {
         self.touch(edge);
-        self.edges[edge.at()].asking -= 1;
+        self.edges[edge.at()].asking_here -= u32::from(source == LOCAL);
         match outcome {
             Ok(records) => {
                 for record in records {
@@ -238,8 +296,10 @@ impl<R: Value> Machine<R> {
             let error = Error::Store { vertex, stage, store: name, cause: Arc::new(cause) };
             return self.fail_node(node, Level::Fast, error);
         }
-        if !std::mem::replace(&mut state.dead, true) {
-            self.warn_users(source, &format!("cache {name}: not used: {cause}"));
+        if state.dead.is_none() {
+            let warning = format!("cache {name}: not used: {cause}");
+            state.dead = Some(warning.as_str().into());
+            self.warn_users(source, &warning);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What must hold between steps. On in tests; it looks at everything, and names what it found.
 
+use std::collections::HashMap;
+
 use petgraph::stable_graph::NodeIndex;
 
 use crate::machine::Machine;
@@ -18,10 +20,18 @@ impl<R: Value> Machine<R> {
     /// Everything that is not as it must be.
     pub(super) fn unsound(&self) -> Vec<String> {
         let mut found = Vec::new();
+        let mut above: HashMap<NodeIndex, u32> = HashMap::new();
         for at in self.graph.node_indices() {
             self.check_node(at, &mut found);
+            self.below(at).into_iter().for_each(|below| *above.entry(below).or_default() += 1);
         }
-        for (at, _) in &self.edges {
+        for at in self.graph.node_indices() {
+            let (node, above) = (&self.graph[at], above.get(&at).copied().unwrap_or_default());
+            if node.above != above {
+                found.push(format!("{}: {above} are above it, it counts {}", node.name, node.above));
+            }
+        }
+        for (at, _) in self.edges.iter() {
             self.check_edge(EdgeId(u32::try_from(at).unwrap_or(u32::MAX)), &mut found);
         }
         for (id, request) in &self.requests {
@@ -79,7 +89,7 @@ impl<R: Value> Machine<R> {
             Level::Slow => wants[1] += 1,
             Level::Complete => wants[2] += 1,
         };
-        for (_, above) in &self.edges {
+        for (_, above) in self.edges.iter() {
             above.deps.iter().filter(|dep| dep.edge == edge).for_each(|dep| count(dep.wanted));
         }
         state.requests.iter().for_each(|_| count(Level::Complete));

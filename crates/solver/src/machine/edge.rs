@@ -10,7 +10,7 @@ use crate::machine::tickets::TicketId;
 use crate::machine::{LOCAL, SourceIx};
 use crate::store::{Record, StoredResult};
 use petgraph::stable_graph::NodeIndex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// An edge by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -201,7 +201,7 @@ pub(super) struct Rare {
     /// Results, by source, that turned out to be gone or not to be had: not to be used again.
     pub(super) refused: Vec<(SourceIx, crate::store::ResultId)>,
     /// Edges that were merged into this one.
-    pub(super) absorbed: Vec<EdgeId>,
+    pub(super) absorbed: BTreeSet<EdgeId>,
     /// What it failed with, for those who want at least this level.
     pub(super) error: Option<(Level, Error)>,
     /// How often it was computed anew because the result was gone.
@@ -230,6 +230,8 @@ pub(super) struct EdgeState<R> {
     pub(super) keys_asked: u32,
     /// How many answers about records are outstanding.
     pub(super) asking: u32,
+    /// How many answers of the solver's own cache are outstanding, about keys and records.
+    pub(super) asking_here: u32,
     pub(super) sums: Sums,
     pub(super) keys: SmallVec<[Key; 1]>,
     /// Keys that not all inputs lead to yet.
@@ -249,7 +251,7 @@ pub(super) struct EdgeState<R> {
     pub(super) local: SmallVec<[KeyId; 1]>,
     pub(super) identities: SmallVec<[Identity; 1]>,
     pub(super) merged_into: Option<EdgeId>,
-    pub(super) requests: Vec<RequestId>,
+    pub(super) requests: BTreeSet<RequestId>,
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -268,6 +270,7 @@ impl<R> EdgeState<R> {
             generation: 0,
             keys_asked: 0,
             asking: 0,
+            asking_here: 0,
             sums: Sums::default(),
             keys: SmallVec::new(),
             reached: None,
@@ -281,7 +284,7 @@ impl<R> EdgeState<R> {
             local: SmallVec::new(),
             identities: SmallVec::new(),
             merged_into: None,
-            requests: Vec::new(),
+            requests: BTreeSet::new(),
             rare: None,
         }
     }

@@ -17,7 +17,6 @@ use crate::machine::tickets::Task;
 use crate::machine::{Machine, TicketId};
 use crate::ops::CacheMap;
 use crate::settings::Settings;
-use crate::status::What;
 use crate::value::Value;
 use oci_spec::image::Digest;
 
@@ -55,9 +54,24 @@ impl Gates {
 }
 
 impl<R: Value> Machine<R> {
-    /// The job in whose turn a node waits.
-    fn turn_of(&self, node: NodeIndex) -> JobId {
-        self.graph[node].holders.first().map_or(JobId(0), |holder| holder.job)
+    /// Has a node that waits for a place wait in the turn of one more job. Whoever's turn comes first brings it on; what it
+    /// leaves in other queues counts for nothing then.
+    pub(super) fn wait_in_turn(&mut self, job: JobId, node: NodeIndex) {
+        let state = &self.graph[node];
+        if matches!(state.mapping, Progress::Queued) {
+            self.gates.maps.waiting.push(job, node);
+        } else if matches!(state.exec, Progress::Queued)
+            && let Some(gate) = self.gates.kinds.get_mut(state.op.kind())
+        {
+            gate.waiting.push(job, node);
+        }
+    }
+
+    /// Has a node that waits for a place wait in the turns of all who have it.
+    fn wait_in_all_turns(&mut self, node: NodeIndex) {
+        for holder in self.graph[node].holders.clone() {
+            self.wait_in_turn(holder.job, node);
+        }
     }
 
     /// Whether somebody wants an edge of a node at this level and does not have it.
@@ -75,18 +89,28 @@ impl<R: Value> Machine<R> {
         }
         if self.gates.maps.running >= self.gates.maps.limit {
             self.graph[node].mapping = Progress::Queued;
-            let job = self.turn_of(node);
-            self.gates.maps.waiting.push(job, node);
-            return;
+            return self.wait_in_all_turns(node);
         }
         self.gates.maps.running += 1;
+        self.graph[node].placed = true;
         let state = &self.graph[node];
         let (op, index, deadline) = (Arc::clone(&state.op), state.maps.len(), state.options.deadline);
         let ticket = self.start(node, Some(node), Task::CacheMap, Work::CacheMap { op, index, deadline });
         self.graph[node].mapping = Progress::Running(ticket, false);
     }
 
-    /// Gives a place for a cache map to the next who waits.
+    /// Gives up the place that a node's cache map or op takes, to the next who waits. Whoever waits for a build within
+    /// its own must not keep that from a place.
+    pub(super) fn give_place(&mut self, node: NodeIndex) {
+        if !std::mem::take(&mut self.graph[node].placed) {
+            return;
+        }
+        match self.graph[node].mapping {
+            Progress::Running(..) => self.next_map(),
+            _ => self.next_exec(node),
+        }
+    }
+
     fn next_map(&mut self) {
         self.gates.maps.running -= 1;
         while self.gates.maps.running < self.gates.maps.limit {
@@ -104,7 +128,7 @@ impl<R: Value> Machine<R> {
 
     /// A cache map was answered.
     pub(super) fn mapped(&mut self, node: NodeIndex, cancelled: bool, outcome: Result<CacheMap<R>, Failure>) {
-        self.next_map();
+        self.give_place(node);
         self.graph[node].mapping = Progress::Idle;
         let stage = Stage::CacheMap;
         match outcome {
@@ -154,9 +178,8 @@ impl<R: Value> Machine<R> {
             self.graph[node].placed = true;
             return self.run(node);
         }
-        let job = self.graph[node].holders.first().map_or(JobId(0), |holder| holder.job);
-        gate.waiting.push(job, node);
         self.graph[node].exec = Progress::Queued;
+        self.wait_in_all_turns(node);
     }
 
     fn run(&mut self, node: NodeIndex) {
@@ -181,11 +204,7 @@ impl<R: Value> Machine<R> {
         self.began(node);
     }
 
-    /// Gives a place for an op of this node's kind to the next who waits.
-    pub(super) fn next_exec(&mut self, node: NodeIndex) {
-        if !std::mem::take(&mut self.graph[node].placed) {
-            return;
-        }
+    fn next_exec(&mut self, node: NodeIndex) {
         let op = Arc::clone(&self.graph[node].op);
         let Some(gate) = self.gates.kinds.get_mut(op.kind()) else { return };
         gate.running = gate.running.saturating_sub(1);
@@ -262,8 +281,11 @@ impl<R: Value> Machine<R> {
             }
             Err(failure) => self.failed(node, node, stage, Level::Complete, cancelled, failure),
         }
+        if !matches!(self.graph[node].exec, Progress::Done(_)) {
+            self.stopped(node);
+        }
         // Only now: what was lost must not be given to whoever is next.
-        self.next_exec(node);
+        self.give_place(node);
         self.touch_node(node);
     }
 
@@ -283,9 +305,10 @@ impl<R: Value> Machine<R> {
         if let Some(preprocess) = usage.preprocess().filter(|_| prepared.preprocess.done().is_none()) {
             if prepared.preprocess.is_idle() {
                 let work = Work::Preprocess { what: Arc::clone(preprocess), input: result };
-                let ticket = self.start(node, Some(context), Task::Preprocess { input, generation }, work);
+                let task = Task::Preprocess { input, generation, context };
+                let ticket = self.start(node, Some(context), task, work);
                 self.graph[node].prepare(input).preprocess = Progress::Running(ticket, false);
-                self.tell(context, &What::Preparing);
+                self.preparing(context);
             }
             return;
         }
@@ -301,13 +324,13 @@ impl<R: Value> Machine<R> {
         &mut self,
         node: NodeIndex,
         input: usize,
-        generation: u32,
+        (generation, context): (u32, NodeIndex),
         cancelled: bool,
         outcome: Result<(), Failure>,
     ) {
         let below = self.standing_for(self.graph[node].inputs[input]);
-        let (context, current) = (self.edges[below.at()].node, self.edges[below.at()].generation);
-        self.tell(context, &What::Prepared);
+        let current = self.edges[below.at()].generation;
+        self.prepared(context);
         self.graph[node].prepare(input).preprocess = Progress::Idle;
         match outcome {
             // Prepared was what has been replaced since.

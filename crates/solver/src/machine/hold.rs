@@ -3,12 +3,11 @@
 //! A job holds the nodes of its graphs, the nodes that edges of those were merged into, and everything below. A node goes
 //! when nobody holds it, nothing above it is left and no ticket is out for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::hash_table::Entry;
-use petgraph::Direction;
 use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
@@ -21,7 +20,7 @@ use crate::machine::node::{Holder, Node, Progress};
 use crate::machine::requests::{Answer, RequestId};
 use crate::machine::{LOCAL, Machine, SourceIx, SourceState, Step};
 use crate::ops::Site;
-use crate::status::Journal;
+use crate::status::{Event, Journal, What};
 use crate::store::CacheSource;
 use crate::value::Value;
 use crate::vertex::Vertex;
@@ -40,7 +39,7 @@ pub(super) struct JobState<R: Value> {
     /// The node that it is built within.
     pub(super) parent: Option<NodeIndex>,
     held: Vec<NodeIndex>,
-    pub(super) requests: Vec<RequestId>,
+    pub(super) requests: BTreeSet<RequestId>,
     loading: VecDeque<Loading<R>>,
     pub(super) whys: Vec<Why>,
 }
@@ -66,7 +65,11 @@ impl<R: Value> Machine<R> {
         explain: bool,
         journal: Arc<Journal>,
     ) -> JobId {
-        let sources = sources.into_iter().map(|source| self.source(source)).collect();
+        let sources: SmallVec<[SourceIx; 2]> =
+            sources.into_iter().map(|source| self.source(source)).collect();
+        for warning in sources.iter().filter_map(|source| self.sources[source.0 as usize].dead.as_deref()) {
+            journal.push(Event { at: self.now, vertex: None, what: What::Warning(warning.to_owned()) });
+        }
         self.open_as(session, sources, explain, Some(journal), None)
     }
 
@@ -91,7 +94,7 @@ impl<R: Value> Machine<R> {
     ) -> JobId {
         self.next_job += 1;
         let job = JobId(self.next_job);
-        let (held, requests, loading, whys) = (Vec::new(), Vec::new(), VecDeque::new(), Vec::new());
+        let (held, requests, loading, whys) = (Vec::new(), BTreeSet::new(), VecDeque::new(), Vec::new());
         let state = JobState { session, sources, explain, journal, parent, held, requests, loading, whys };
         self.jobs.insert(job, state);
         job
@@ -105,7 +108,7 @@ impl<R: Value> Machine<R> {
                 known.users += 1;
                 at
             }
-            None => self.sources.insert(SourceState { source, users: 1, dead: false }),
+            None => self.sources.insert(SourceState { source, users: 1, dead: None }),
         };
         SourceIx(u32::try_from(at).unwrap_or(u32::MAX))
     }
@@ -128,20 +131,21 @@ impl<R: Value> Machine<R> {
             return;
         };
         let Loading { mut vertices, request } = loading;
-        for _ in 0..AT_ONCE {
-            let outcome = match vertices.next().map(|vertex| self.add(job, vertex)) {
-                Some(Ok(())) => continue,
-                Some(Err(error)) => Err(error),
-                None => Ok(Answer::Loaded),
-            };
-            self.answer(request, outcome);
-            if self.jobs.get(&job).is_some_and(|state| !state.loading.is_empty()) {
-                self.dirty.push(job, Step::Load(job));
-            }
-            return;
+        let loaded = vertices.by_ref().take(AT_ONCE).try_fold(0, |loaded, vertex| {
+            self.add(job, vertex)?;
+            Ok(loaded + 1)
+        });
+        let answer = match loaded {
+            Ok(AT_ONCE) => None,
+            Ok(_) => Some(Ok(Answer::Loaded)),
+            Err(error) => Some(Err(error)),
+        };
+        let Some(state) = self.jobs.get_mut(&job) else { return };
+        match answer {
+            None => state.loading.push_front(Loading { vertices, request }),
+            Some(answer) => self.answer(request, answer),
         }
-        if let Some(state) = self.jobs.get_mut(&job) {
-            state.loading.push_front(Loading { vertices, request });
+        if self.jobs.get(&job).is_some_and(|state| !state.loading.is_empty()) {
             self.dirty.push(job, Step::Load(job));
         }
     }
@@ -186,6 +190,7 @@ impl<R: Value> Machine<R> {
             inputs,
             edges: SmallVec::new(),
             rank,
+            above: 0,
             holders: SmallVec::new(),
             sources: SmallVec::from_slice(&[LOCAL]),
             maps: SmallVec::new(),
@@ -205,7 +210,7 @@ impl<R: Value> Machine<R> {
         for input in 0..self.graph[node].inputs.len() {
             let edge = self.graph[node].inputs[input];
             let below = self.edges[edge.at()].node;
-            self.graph.add_edge(node, below, ());
+            self.graph[below].above += 1;
         }
         let (digest, ignores) = (self.graph[node].name.digest.clone(), self.graph[node].options.ignore_cache);
         let Self { graph, by_digest, hasher, .. } = self;
@@ -286,6 +291,7 @@ impl<R: Value> Machine<R> {
             if held {
                 continue;
             }
+            self.wait_in_turn(job, node);
             let Some(of_job) = self.jobs.get_mut(&job) else { continue };
             of_job.held.push(node);
             let state = &mut self.graph[node];
@@ -298,6 +304,9 @@ impl<R: Value> Machine<R> {
             }
             if self.graph[node].sources.len() > known {
                 self.ask_again(node);
+            }
+            if known > 1 && self.graph[node].tickets > 0 {
+                self.stop_waiting(node);
             }
             for input in 0..self.graph[node].inputs.len() {
                 let mut edge = self.graph[node].inputs[input];
@@ -314,7 +323,10 @@ impl<R: Value> Machine<R> {
 
     /// Forgets what a node failed with: nobody who was told is left.
     fn forgive(&mut self, node: NodeIndex) {
-        self.graph[node].error = None;
+        if self.graph[node].error.take().is_some() {
+            let times = self.graph[node].times();
+            (times.started, times.ended) = (None, None);
+        }
         for edge in self.graph[node].edges.clone() {
             if let Some(rare) = &mut self.edges[edge.at()].rare {
                 rare.error = None;
@@ -386,19 +398,15 @@ impl<R: Value> Machine<R> {
         let mut stack = vec![node];
         while let Some(node) = stack.pop() {
             let Some(state) = self.graph.node_weight(node) else { continue };
-            let needed = !state.holders.is_empty() || state.tickets > 0;
-            if needed || self.graph.neighbors_directed(node, Direction::Incoming).next().is_some() {
+            if !state.holders.is_empty() || state.tickets > 0 || state.above > 0 {
                 continue;
             }
+            let below = self.below(node);
             for edge in state.edges.clone() {
                 self.remove_edge(edge);
             }
-            let below: Vec<_> = self.graph.neighbors(node).collect();
-            for at in &below {
-                // Its place may be taken by another vertex, which is not to be told what happens to this one.
-                if let Some(rare) = &mut self.graph[*at].rare {
-                    rare.mirrors.retain(|mirror| *mirror != node);
-                }
+            for below in &below {
+                self.graph[*below].above -= 1;
             }
             stack.extend(below);
             let digest = self.graph[node].name.digest.clone();
@@ -419,7 +427,7 @@ impl<R: Value> Machine<R> {
         for input in 0..self.edges[edge.at()].deps.len() {
             self.want(edge, input, Level::None);
         }
-        let state = self.edges.remove(edge.at());
+        let Some(state) = self.edges.remove(edge.at()) else { return };
         for identity in state.identities {
             if self.identities.get(&identity) == Some(&edge) {
                 self.identities.remove(&identity);
@@ -427,9 +435,18 @@ impl<R: Value> Machine<R> {
         }
         // What it was merged into stays as long as it does.
         if let Some(into) = state.merged_into {
+            let target = self.edges[into.at()].node;
+            self.graph[target].rare().mirrors.remove(&state.node);
             let into = self.standing_for(into);
-            self.edges[into.at()].rare().absorbed.retain(|absorbed| *absorbed != edge);
+            self.edges[into.at()].rare().absorbed.remove(&edge);
         }
+    }
+
+    /// What a node needs as long as it is there: its inputs, and what its edges were merged into.
+    pub(super) fn below(&self, node: NodeIndex) -> SmallVec<[NodeIndex; 4]> {
+        let node = &self.graph[node];
+        let merged = node.edges.iter().filter_map(|edge| self.edges[edge.at()].merged_into);
+        node.inputs.iter().copied().chain(merged).map(|edge| self.edges[edge.at()].node).collect()
     }
 
     /// The sessions of all who have a node, each once.
@@ -502,6 +519,11 @@ impl<R: Value> Machine<R> {
                 job.whys.push(why.clone());
             }
         }
+    }
+
+    /// What a job holds, in the order it came to it.
+    pub(super) fn held(&self, job: JobId) -> &[NodeIndex] {
+        self.jobs.get(&job).map_or(&[], |state| state.held.as_slice())
     }
 
     /// The journal of a job.

@@ -55,7 +55,7 @@ impl<R: Value> Machine<R> {
             Origin::Executed => {
                 let again = !self.graph[node].is_root() && self.edges[edge.at()].rare().recomputed == 0;
                 self.edges[edge.at()].rare().recomputed += 1;
-                // It may run already, for another output: that run brings this one, too.
+                // For another output that was lost it may run again already: then it brings this one, too.
                 if matches!(self.graph[node].exec, Progress::Done(_)) {
                     self.graph[node].exec = Progress::Idle;
                 }
@@ -69,6 +69,9 @@ impl<R: Value> Machine<R> {
             self.refuse(edge, LOCAL, saved.id);
         }
         self.graph[node].cached = false;
+        if let Some(times) = self.graph[node].times.as_deref_mut().filter(|times| !times.is_running()) {
+            (times.started, times.ended) = (None, None);
+        }
         self.tell(node, &What::Lost(cause.to_string()));
         self.unprepare(edge);
         if let Err(error) = &outcome {

@@ -10,6 +10,7 @@
 
 use petgraph::stable_graph::NodeIndex;
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
 use crate::key::KeyId;
 use crate::machine::edge::{EdgeId, Key, Level};
@@ -123,32 +124,31 @@ impl<R: Value> Machine<R> {
         // What was computed whatever the cache has may stand for what need not be, but not the other way round.
         let forgetful = node.options.ignore_cache && !other.options.ignore_cache;
         // A build within a build may not come to wait for what waits for it.
-        let within = |node: NodeIndex| {
-            let holders = &self.graph[node].holders;
-            holders.iter().find(|holder| self.jobs.get(&holder.job).is_some_and(|job| job.parent.is_some()))
-        };
-        let apart = |holder: &crate::machine::node::Holder| {
-            !self.graph[to.node].holders.iter().any(|other| other.job == holder.job)
-        };
-        let crosses = within(from.node).is_some_and(apart);
-        let below = other.rank < node.rank || other.rank == node.rank && !self.stands_on(to.node, from.node);
-        idle && !fails && !forgetful && !crosses && below
+        let is_within = |job| self.jobs.get(&job).is_some_and(|job| job.parent.is_some());
+        let has = |job| other.holders.iter().any(|holder| holder.job == job);
+        let crosses = node.holders.iter().any(|holder| is_within(holder.job) && !has(holder.job));
+        idle && !fails
+            && !forgetful
+            && !crosses
+            && other.rank <= node.rank
+            && !self.is_merged_into(to.node, from.node)
     }
 
-    /// Whether of two nodes of one rank some output of the first was merged into the second, be it over others.
-    fn stands_on(&self, node: NodeIndex, on: NodeIndex) -> bool {
-        let rank = self.graph[on].rank;
-        let (mut stack, mut seen) = (vec![node], vec![node]);
+    /// Whether a vertex is another, or one of its outputs was merged into one of that other's, be it over several steps.
+    fn is_merged_into(&self, node: NodeIndex, other: NodeIndex) -> bool {
+        let (rank, mut seen) = (self.graph[other].rank, SmallVec::<[NodeIndex; 4]>::new());
+        let mut stack: SmallVec<[NodeIndex; 4]> = SmallVec::from_slice(&[node]);
         while let Some(at) = stack.pop() {
-            if at == on {
+            if at == other {
                 return true;
             }
-            for next in self.graph.neighbors(at) {
-                if self.graph[next].rank == rank && !seen.contains(&next) {
-                    seen.push(next);
-                    stack.push(next);
-                }
+            // Ranks never grow from a vertex to what it was merged into.
+            if self.graph[at].rank < rank || seen.contains(&at) {
+                continue;
             }
+            seen.push(at);
+            let merged = self.graph[at].edges.iter().filter_map(|edge| self.edges[edge.at()].merged_into);
+            stack.extend(merged.map(|into| self.edges[into.at()].node));
         }
         false
     }
@@ -169,13 +169,13 @@ impl<R: Value> Machine<R> {
         }
         // What was merged into it keeps pointing at it; only the list of whose inputs count moves on.
         let rare = self.edges[into.at()].rare();
-        rare.absorbed.push(edge);
+        rare.absorbed.insert(edge);
         rare.absorbed.extend(absorbed);
         for request in requests {
             if let Some(request) = self.requests.get_mut(&request) {
                 request.edge = into;
             }
-            self.edges[into.at()].requests.push(request);
+            self.edges[into.at()].requests.insert(request);
             self.edges[into.at()].want(Level::Complete, 1);
         }
         for (above, input) in consumers {
@@ -196,7 +196,7 @@ impl<R: Value> Machine<R> {
             self.hold(job.job, target, false);
         }
         self.share_keys(edge, into);
-        self.graph.add_edge(node, target, ());
+        self.graph[target].above += 1;
         self.mirror(node, target);
         self.touch(into);
         self.stop_unwanted(node);

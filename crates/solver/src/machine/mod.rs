@@ -18,6 +18,7 @@
 
 mod action;
 mod advance;
+mod arena;
 mod cache;
 mod check;
 mod edge;
@@ -27,12 +28,14 @@ mod hold;
 mod lost;
 mod merge;
 mod node;
+mod nodes;
 mod requests;
 mod save;
 #[cfg(test)]
 mod sim;
 mod tell;
 mod tickets;
+mod view;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap};
@@ -41,14 +44,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub(crate) use action::{Action, Done, Failure, Place, Work};
+use arena::Arena;
 pub(crate) use edge::EdgeId;
 use edge::EdgeState;
 use exec::Gates;
 use fair::FairQueue;
 use hashbrown::HashTable;
 use hold::JobState;
-use node::Node;
-use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use nodes::Nodes;
+use petgraph::stable_graph::NodeIndex;
 use requests::Request;
 pub(crate) use requests::{Answer, RequestId};
 use slab::Slab;
@@ -74,8 +78,8 @@ struct SourceState<R: Value> {
     source: Arc<dyn CacheSource<R>>,
     /// Jobs that brought it; the solver's own counts one more.
     users: u32,
-    /// It failed or was too slow: it is asked no more.
-    dead: bool,
+    /// It failed or was too slow: it is asked no more. What its jobs are told about that.
+    dead: Option<Arc<str>>,
 }
 
 /// Something to be looked at.
@@ -87,12 +91,11 @@ enum Step {
 
 /// Everything active.
 pub(crate) struct Machine<R: Value> {
-    /// Arrows go from a vertex to its inputs, and to what its inputs were merged into.
-    graph: StableDiGraph<Node<R>, ()>,
+    graph: Nodes<R>,
     /// Nodes by digest and by whether they ignore the cache.
     by_digest: HashTable<NodeIndex>,
     hasher: RandomState,
-    edges: Slab<EdgeState<R>>,
+    edges: Arena<EdgeState<R>>,
     jobs: BTreeMap<JobId, JobState<R>>,
     sources: Slab<SourceState<R>>,
     tickets: HashMap<TicketId, Ticket>,
@@ -109,18 +112,19 @@ pub(crate) struct Machine<R: Value> {
     next: u64,
     next_job: u32,
     now: SystemTime,
+    log_limit: usize,
     check: bool,
 }
 
 impl<R: Value> Machine<R> {
     pub(crate) fn new(local: Arc<dyn CacheSource<R>>, settings: &Settings) -> Self {
         let mut sources = Slab::new();
-        sources.insert(SourceState { source: local, users: 1, dead: false });
+        sources.insert(SourceState { source: local, users: 1, dead: None });
         Self {
-            graph: StableDiGraph::new(),
+            graph: Nodes::new(),
             by_digest: HashTable::new(),
             hasher: RandomState::new(),
-            edges: Slab::new(),
+            edges: Arena::default(),
             jobs: BTreeMap::new(),
             sources,
             tickets: HashMap::new(),
@@ -134,6 +138,7 @@ impl<R: Value> Machine<R> {
             next: 0,
             next_job: 0,
             now: SystemTime::UNIX_EPOCH,
+            log_limit: settings.log_limit,
             check: settings.check,
         }
     }

@@ -1,5 +1,6 @@
 //! A vertex that some job holds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -94,8 +95,36 @@ pub(super) struct Prepared {
 pub(super) struct Times {
     pub(super) started: Option<SystemTime>,
     pub(super) ended: Option<SystemTime>,
-    /// How long its outputs were being prepared for others.
+    /// For how many others its outputs are being prepared, and since when for any.
+    preparations: u32,
+    pub(super) preparing_since: Option<SystemTime>,
+    /// How long they were being prepared for any before.
     pub(super) preparing: Duration,
+}
+
+impl Times {
+    /// Whether the op runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.started.is_some() && self.ended.is_none()
+    }
+
+    /// One more preparation begins; says whether it is the only one.
+    pub(super) fn prepares(&mut self, now: SystemTime) -> bool {
+        self.preparations += 1;
+        if self.preparations == 1 {
+            self.preparing_since = Some(now);
+        }
+        self.preparations == 1
+    }
+
+    /// A preparation ended; says whether it was the last one.
+    pub(super) fn prepared(&mut self, now: SystemTime) -> bool {
+        self.preparations = self.preparations.saturating_sub(1);
+        let since = if self.preparations == 0 { self.preparing_since.take() } else { None };
+        // A clock that was set back counts for nothing.
+        self.preparing += since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default();
+        since.is_some()
+    }
 }
 
 /// A vertex that some job holds.
@@ -110,6 +139,8 @@ pub(super) struct Node<R: Value> {
     pub(super) edges: SmallVec<[EdgeId; 2]>,
     /// Greater than that of all its inputs, and of what they were merged into.
     pub(super) rank: u32,
+    /// How many are above it: an input counts each time, and so does an edge that was merged into one of its own.
+    pub(super) above: u32,
     pub(super) holders: SmallVec<[Holder; 1]>,
     /// Where keys of it are looked for.
     pub(super) sources: SmallVec<[SourceIx; 4]>,
@@ -122,7 +153,7 @@ pub(super) struct Node<R: Value> {
     pub(super) exec: Progress<Vec<Option<R>>>,
     /// What it failed with, for those who want at least this level.
     pub(super) error: Option<Box<(Level, Error)>>,
-    /// Whether its op takes one of the places of its kind.
+    /// Whether its cache map, or its op, takes one of the places that there are for such work.
     pub(super) placed: bool,
     /// How many tickets are out for it.
     pub(super) tickets: u32,
@@ -139,7 +170,7 @@ pub(super) struct RareNode {
     /// Jobs that are builds within this one.
     pub(super) subs: Vec<JobId>,
     /// Nodes of which an edge was merged into one of this node: they are told what happens to it.
-    pub(super) mirrors: Vec<NodeIndex>,
+    pub(super) mirrors: BTreeSet<NodeIndex>,
 }
 
 impl<R: Value> Node<R> {

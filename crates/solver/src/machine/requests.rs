@@ -52,10 +52,10 @@ impl<R: Value> Machine<R> {
         let edge = self.standing_for(edge);
         self.requests.insert(request, Request { edge, job });
         if let Some(job) = self.jobs.get_mut(&job) {
-            job.requests.push(request);
+            job.requests.insert(request);
         }
         let state = &mut self.edges[edge.at()];
-        state.requests.push(request);
+        state.requests.insert(request);
         state.want(Level::Complete, 1);
         self.touch(edge);
     }
@@ -67,8 +67,7 @@ impl<R: Value> Machine<R> {
         if held.is_none_or(|node| node.serial != site.serial) {
             return self.answer(request, Err(Error::Closed));
         }
-        // Whoever waits for other ops must not keep them from a place.
-        self.next_exec(site.node);
+        self.give_place(site.node);
         let job = self.open_within(site.node);
         match graph.into_vertices().try_for_each(|vertex| self.add(job, vertex)) {
             Ok(()) => self.build(job, edge, request),
@@ -92,7 +91,7 @@ impl<R: Value> Machine<R> {
         if self.edges[edge.at()].requests.is_empty() {
             return;
         }
-        let feed = self.feed(self.edges[edge.at()].node);
+        let place = self.place(self.edges[edge.at()].node);
         let state = &self.edges[edge.at()];
         let answer = match (&state.finished, state.error()) {
             (Some(finished), _) => Ok(finished),
@@ -109,7 +108,7 @@ impl<R: Value> Machine<R> {
                     vertex: Arc::clone(&node.name),
                     cached: !matches!(finished.origin, Origin::Executed),
                     generation: state.generation,
-                    place: Place { site: self.site(state.node), feed: Arc::clone(&feed) },
+                    place: place.clone(),
                 })
             })
             .collect();
@@ -127,7 +126,7 @@ impl<R: Value> Machine<R> {
         if let Some(Request { job, .. }) = self.requests.remove(&request)
             && let Some(job) = self.jobs.get_mut(&job)
         {
-            job.requests.retain(|open| *open != request);
+            job.requests.remove(&request);
         }
     }
 
@@ -136,7 +135,7 @@ impl<R: Value> Machine<R> {
         let Some(Request { edge, .. }) = self.requests.get(&request).copied() else { return };
         self.close(request);
         let state = &mut self.edges[edge.at()];
-        state.requests.retain(|open| *open != request);
+        state.requests.remove(&request);
         state.want(Level::Complete, -1);
         self.touch(edge);
         if let Some(error) = error {

@@ -25,6 +25,8 @@ pub(super) enum Task {
     Preprocess {
         input: usize,
         generation: u32,
+        /// Whose result is prepared; below the consumer, so that it stays as long as the ticket is out.
+        context: NodeIndex,
     },
     SlowDigest {
         input: usize,
@@ -47,6 +49,8 @@ pub(super) enum Task {
         edge: EdgeId,
         from: Option<Candidate>,
     },
+    /// Remembering links alone.
+    Join,
     Forget,
 }
 
@@ -58,6 +62,8 @@ pub(super) struct Ticket {
     pub(super) task: Task,
     /// Whether it was told to stop.
     pub(super) cancelled: bool,
+    /// Whether nothing waits for it: a question to a source that not everybody who has the node has brought.
+    pub(super) waived: bool,
 }
 
 impl<R: Value> Machine<R> {
@@ -71,8 +77,8 @@ impl<R: Value> Machine<R> {
     ) -> TicketId {
         let ticket = TicketId(self.serial());
         self.graph[node].tickets += 1;
-        self.tickets.insert(ticket, Ticket { node, task, cancelled: false });
-        let place = context.map(|at| Place { site: self.site(at), feed: self.feed(at) });
+        self.tickets.insert(ticket, Ticket { node, task, cancelled: false, waived: false });
+        let place = context.map(|at| self.place(at));
         self.actions.push(Action::Start { ticket, place, work });
         ticket
     }
@@ -81,12 +87,17 @@ impl<R: Value> Machine<R> {
         Site { node, serial: self.graph[node].serial }
     }
 
+    /// The context of a node.
+    pub(super) fn place(&mut self, at: NodeIndex) -> Place {
+        Place { site: self.site(at), name: Arc::clone(&self.graph[at].name), feed: self.feed(at) }
+    }
+
     /// The feed of a node, for whoever works in its context.
-    pub(super) fn feed(&mut self, at: NodeIndex) -> Arc<Feed> {
+    fn feed(&mut self, at: NodeIndex) -> Arc<Feed> {
         if let Some(feed) = &self.graph[at].feed {
             return Arc::clone(feed);
         }
-        let feed = Arc::new(Feed::new());
+        let feed = Arc::new(Feed::new(self.log_limit));
         for (name, journal) in self.listeners(at) {
             feed.attach(&name, &journal);
         }
@@ -106,25 +117,38 @@ impl<R: Value> Machine<R> {
 
     /// Takes note that work ended. A ticket that is not out (it was given up on) counts for nothing.
     pub(crate) fn step(&mut self, ticket: TicketId, done: Done<R>) {
-        let Some(Ticket { node, task, cancelled }) = self.tickets.remove(&ticket) else { return };
+        let Some(Ticket { node, task, cancelled, waived }) = self.tickets.remove(&ticket) else { return };
         self.graph[node].tickets -= 1;
         match (task, done) {
             (Task::CacheMap, Done::CacheMap(outcome)) => self.mapped(node, cancelled, outcome),
             (Task::Exec { inputs }, Done::Exec(outcome)) => self.executed(node, &inputs, cancelled, outcome),
-            (Task::Preprocess { input, generation }, Done::Preprocess(outcome)) => {
-                self.preprocessed(node, input, generation, cancelled, outcome);
+            (Task::Preprocess { input, generation, context }, Done::Preprocess(outcome)) => {
+                self.preprocessed(node, input, (generation, context), cancelled, outcome);
             }
             (Task::SlowDigest { input, generation }, Done::SlowDigest(outcome)) => {
                 self.digested(node, input, generation, cancelled, outcome);
             }
             (Task::Probe { edge, input, source }, Done::Probe(outcome)) => {
+                if !waived {
+                    self.edges[edge.at()].deps[input].probing -= 1;
+                }
                 self.probed(edge, input, source, outcome);
             }
-            (Task::Records { edge, source }, Done::Records(outcome)) => self.recorded(edge, source, outcome),
+            (Task::Records { edge, source }, Done::Records(outcome)) => {
+                if !waived {
+                    self.edges[edge.at()].asking -= 1;
+                }
+                self.recorded(edge, source, outcome);
+            }
             (Task::Load { edge, candidate }, Done::Load(outcome)) => {
                 self.loaded(edge, candidate, cancelled, outcome);
             }
             (Task::Save { edge, from }, Done::Save(outcome)) => self.saved(edge, from, outcome),
+            (Task::Join, Done::Save(outcome)) => {
+                if let Err(cause) = outcome {
+                    self.tell_warning(node, format!("a way to a cached result was not remembered: {cause}"));
+                }
+            }
             (Task::Forget, Done::Forget(outcome)) => {
                 if let Err(cause) = outcome {
                     self.tell_warning(node, format!("a lost record was not dropped: {cause}"));

@@ -1,11 +1,11 @@
 //! What a vertex tells while something of it runs, to every job that has it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::ids::VertexName;
 use crate::status::journal::Journal;
+use crate::status::tape::{Cursor, Tape};
 use crate::status::{Event, What};
 
 /// The way from a running op to the journals of its jobs, and what it told so far for jobs that come later.
@@ -14,13 +14,13 @@ pub(crate) struct Feed(Mutex<Inner>);
 struct Inner {
     /// With the name that the job knows the vertex by: it may have been merged into another.
     to: Vec<(Arc<VertexName>, Arc<Journal>)>,
-    told: Vec<Option<(SystemTime, What)>>,
-    latest: HashMap<Arc<str>, usize>,
+    told: Tape,
 }
 
 impl Feed {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(Inner { to: Vec::new(), told: Vec::new(), latest: HashMap::new() }))
+    /// One that tells nobody yet and keeps this many bytes of what the vertex writes.
+    pub(crate) fn new(log_limit: usize) -> Self {
+        Self(Mutex::new(Inner { to: Vec::new(), told: Tape::new(log_limit) }))
     }
 
     /// Held while journals are written to, whose lock comes after this one; never across an await.
@@ -35,8 +35,10 @@ impl Feed {
         if inner.to.iter().any(has) {
             return;
         }
-        for (at, what) in inner.told.iter().flatten() {
-            journal.push(Event { at: *at, vertex: Some(Arc::clone(name)), what: what.clone() });
+        let mut cursor = Cursor::default();
+        while let Some(mut event) = inner.told.read(&mut cursor) {
+            event.vertex = Some(Arc::clone(name));
+            journal.push(event);
         }
         inner.to.push((Arc::clone(name), Arc::clone(journal)));
     }
@@ -54,15 +56,10 @@ impl Feed {
     pub(crate) fn tell(&self, what: What) {
         let at = SystemTime::now();
         let mut inner = self.lock();
-        for (name, journal) in &inner.to {
-            journal.push(Event { at, vertex: Some(Arc::clone(name)), what: what.clone() });
-        }
-        let here = inner.told.len();
-        if let What::Progress(progress) = &what
-            && let Some(before) = inner.latest.insert(Arc::clone(&progress.id), here)
-        {
-            inner.told[before] = None;
-        }
-        inner.told.push(Some((at, what)));
+        // A job that has ended listens no more, be it that it had the vertex through a build within a build.
+        inner.to.retain(|(name, journal)| {
+            journal.push(Event { at, vertex: Some(Arc::clone(name)), what: what.clone() })
+        });
+        inner.told.push(Event { at, vertex: None, what });
     }
 }

@@ -1,12 +1,13 @@
 //! Results in memory.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
+use crate::testing::Gate;
 use crate::{LoadCx, LoadError, ResultId, ResultStore, StoreError, StoredResult};
 
 /// Keeps integers. Each save makes a result of its own, a second younger than the one before.
@@ -15,6 +16,8 @@ pub struct Shelf {
     results: Mutex<HashMap<ResultId, (i64, SystemTime)>>,
     next: AtomicUsize,
     loads: AtomicUsize,
+    jammed: AtomicBool,
+    gate: Mutex<Option<Gate>>,
 }
 
 impl Shelf {
@@ -26,6 +29,8 @@ impl Shelf {
             results: Mutex::default(),
             next: AtomicUsize::new(0),
             loads: AtomicUsize::new(0),
+            jammed: AtomicBool::new(false),
+            gate: Mutex::default(),
         }
     }
 
@@ -56,6 +61,16 @@ impl Shelf {
         before - results.len()
     }
 
+    /// Has all loads fail, with nothing lost, or no more.
+    pub fn set_jammed(&self, jammed: bool) {
+        self.jammed.store(jammed, Ordering::SeqCst);
+    }
+
+    /// Waits here before each load from now on. A load that is cancelled meanwhile fails.
+    pub fn load_at(&self, gate: &Gate) {
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(gate.clone());
+    }
+
     /// Loses everything.
     pub fn lose_all(&self) {
         self.results().clear();
@@ -73,8 +88,19 @@ impl ResultStore<i64> for Shelf {
         Ok(StoredResult { id, created_at })
     }
 
-    async fn load(&self, _: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {
+    async fn load(&self, cx: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {
         self.loads.fetch_add(1, Ordering::SeqCst);
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(gate) = gate {
+            tokio::select! {
+                biased;
+                () = cx.cancelled() => return Err(LoadError::failed("cancelled")),
+                () = gate.pass() => {}
+            }
+        }
+        if self.jammed.load(Ordering::SeqCst) {
+            return Err(LoadError::failed("the shelf is jammed"));
+        }
         let found = self.results().get(id).map(|(value, _)| *value);
         found.ok_or_else(|| LoadError::gone(format!("no result {id}")))
     }

@@ -58,7 +58,7 @@ impl Life<'_> {
             Work::Preprocess { what, input } => {
                 let outcome = ready(what.preprocess(&LoadCx::detached(), input)).map_err(Failure::Said);
                 let outcome = self.spoil(&out, Stage::Preprocess, outcome);
-                if let Task::Preprocess { input, generation } = out.task {
+                if let Task::Preprocess { input, generation, .. } = out.task {
                     self.laws.prepared(out.site.serial, input, generation, outcome.is_ok());
                 }
                 Done::Preprocess(outcome)

@@ -50,7 +50,7 @@ impl Life<'_> {
             Some(import) => vec![Arc::clone(&import.index) as _],
             None => Vec::new(),
         };
-        let id = self.machine.open(None, sources, self.rng.bool(), Arc::new(Journal::default()));
+        let id = self.machine.open(None, sources, self.rng.bool(), Arc::new(Journal::new(0)));
         let (members, loading) = (Vec::new(), BTreeSet::new());
         let job = SimJob { id, members, loading, open: BTreeMap::new(), built: Vec::new(), gone: false };
         self.jobs.push(job);

@@ -87,7 +87,7 @@ impl Laws {
 
     /// What nobody holds any more may begin anew if somebody comes.
     pub(super) fn forsaken(&mut self, machine: &Machine<i64>) {
-        for node in machine.graph.node_weights().filter(|node| node.holders.is_empty()) {
+        for node in machine.graph.iter().filter(|node| node.holders.is_empty()) {
             self.grant(node.serial);
         }
     }
@@ -188,9 +188,12 @@ impl Laws {
 
     /// Whether the keys that are known of an edge's inputs lead to a record that can be loaded.
     fn is_cached(&self, machine: &Machine<i64>, setting: &Setting<'_>, edge: EdgeId) -> bool {
-        let node = &machine.graph[machine.edges[edge.at()].node];
-        node.sources.iter().any(|source| {
-            if machine.sources.get(source.0 as usize).is_none_or(|known| known.dead) {
+        let at = machine.edges[edge.at()].node;
+        let node = &machine.graph[at];
+        // What only some of those who have it have brought may answer too late.
+        let waited_for = node.sources.iter().filter(|source| machine.is_waited_for(at, **source));
+        waited_for.into_iter().any(|source| {
+            if machine.sources.get(source.0 as usize).is_none_or(|known| known.dead.is_some()) {
                 return false;
             }
             let local = *source == LOCAL;
