@@ -35,7 +35,7 @@ impl Life<'_> {
         let hasty = self.rng.f64() < self.setting.shape.hasty;
         match self.rng.u8(..8) {
             0 | 1 => self.arrive(),
-            2 | 3 | 4 => self.ask(),
+            2..=4 => self.ask(),
             5 => hasty && self.withdraw(),
             6 => self.rng.f64() < self.setting.shape.losses && self.lose(),
             _ => self.depart(hasty),

@@ -11,7 +11,7 @@ use super::store::Cache;
 use super::world::World;
 use crate::error::{Error, Stage};
 use crate::key::{KeyId, Link, Selector};
-use crate::machine::edge::{EdgeId, Level, Origin, Phase};
+use crate::machine::edge::{EdgeId, EdgeState, Level, Origin, Phase};
 use crate::machine::tickets::Task;
 use crate::machine::{ANY, Failure, LOCAL, Machine, SourceIx, TicketId};
 use crate::store::{MemoryKeys, ResultId};
@@ -182,7 +182,7 @@ impl Laws {
         };
         let node = &machine.graph[node];
         let wanted = node.edges.iter().map(|edge| &machine.edges[edge.at()]);
-        let wanted = wanted.filter(|edge| edge.finished.is_none()).map(|edge| edge.wanted()).max();
+        let wanted = wanted.filter(|edge| edge.finished.is_none()).map(EdgeState::wanted).max();
         assert!(wanted >= Some(level), "{}: {task:?} begins and nobody wants it", node.name.name);
     }
 
@@ -205,11 +205,7 @@ impl Laws {
                 let now = Cache::results(&cache.keys, key);
                 let fits =
                     |id: &&ResultId| now.contains(id) && cache.shelf.has(id) && !self.spoiled.contains(id);
-                let found = before.iter().find(fits);
-                if let Some(id) = found {
-                    println!("{} {edge:?}: {key} has {id}", node.name.name);
-                }
-                found.is_some()
+                before.iter().any(|id| fits(&id))
             })
         })
     }
