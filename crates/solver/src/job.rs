@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, OpError, Result, Stage};
+use crate::explain::Why;
 use crate::graph::{Graph, GraphView};
 use crate::ids::{Edge, JobId, SessionId, VertexName};
 use crate::ops::LoadCx;
@@ -20,7 +21,8 @@ pub struct JobOptions<R: Value> {
     pub session: Option<SessionId>,
     /// Caches to look in besides the solver's own. The solver's own comes first where both have a result.
     pub sources: Vec<Arc<dyn CacheSource<R>>>,
-    /// Whether it is written down why each vertex that ran was not found in the cache.
+    /// Whether it is written down why each vertex that ran was not found in the cache ([`Job::why`]). It costs look-ups in
+    /// the solver's own cache before each op that runs.
     pub explain: bool,
 }
 
@@ -127,6 +129,22 @@ impl<R: Value> Job<R> {
         self.ask(|reply| Message::Lost { job: self.id, edge, generation, cause, reply }).await
     }
 
+    /// Why the vertices that ran were not found in the cache, in the order in which they began: those of builds within
+    /// them, and those that another job began while this one had them, included. Nothing if the job was not opened to
+    /// [explain](JobOptions::explain).
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn why(&self) -> Result<Vec<Why>> {
+        let job = self.id;
+        self.ask(|reply| {
+            Message::Look(Box::new(move |machine| {
+                let _ = reply.send(machine.whys(job));
+            }))
+        })
+        .await
+    }
+
     /// What there is of the job at this moment, to be looked at: its vertices, those that stand for them, and what is built
     /// within them.
     ///
@@ -152,7 +170,10 @@ impl<R: Value> Job<R> {
         drop(self);
     }
 
-    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<Result<T>>) -> Message<R>) -> Result<T> {
+    pub(crate) async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T>>) -> Message<R>,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.mailbox.send(message(reply));
         answer.await.unwrap_or(Err(Error::Closed))

@@ -11,6 +11,7 @@
 
 mod error;
 mod explain;
+mod export;
 mod graph;
 mod ids;
 mod job;
@@ -28,7 +29,8 @@ mod value;
 mod vertex;
 
 pub use error::{Cause, Error, LoadError, OpError, Result, Stage, StoreError};
-pub use explain::Why;
+pub use explain::{Miss, Why};
+pub use export::{DropReason, Dropped, ExportMode, ExportOptions, ExportRecord, Exported};
 pub use graph::{Graph, GraphView, Known, OutputView, Port, VertexState, VertexView};
 pub use ids::{Edge, JobId, SessionId, VertexName};
 pub use job::{Built, Job, JobOptions};

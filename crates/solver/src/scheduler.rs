@@ -635,7 +635,7 @@ async fn said<T>(work: impl Future<Output = Result<T, crate::error::OpError>>) -
 }
 
 /// What a store's future says, be it in a panic.
-async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(crate) async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     match AssertUnwindSafe(work).catch_unwind().await {
         Ok(said) => said,
         Err(panic) => Err(StoreError::new(format!("panicked: {}", message(&*panic)))),
@@ -643,7 +643,7 @@ async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<
 }
 
 /// What an imported cache says in time; a solver that closes does not wait for it.
-async fn within<T>(
+pub(crate) async fn within<T>(
     patience: Duration,
     closed: &CancellationToken,
     work: impl Future<Output = Result<T, StoreError>>,
@@ -658,7 +658,7 @@ async fn within<T>(
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "not in words".to_owned())
 }

@@ -10,7 +10,7 @@ use crate::explain::{Asked, Question};
 use crate::ids::JobId;
 use crate::key::{KeyId, Selector};
 use crate::machine::action::{Failure, Work};
-use crate::machine::edge::{EdgeId, Level};
+use crate::machine::edge::{EdgeId, Level, Origin};
 use crate::machine::fair::FairQueue;
 use crate::machine::node::{Map, Progress, Slow, Use};
 use crate::machine::tickets::Task;
@@ -245,11 +245,13 @@ impl<R: Value> Machine<R> {
             let usage = state.usage(input);
             Asked {
                 vertex: Arc::clone(&self.graph[below.node].name),
+                ran: below.finished.as_ref().is_some_and(|done| matches!(done.origin, Origin::Executed)),
+                again: self.graph[below.node].options.ignore_cache
+                    || below.rare.as_ref().is_some_and(|rare| !rare.refused.is_empty()),
                 selector: usage.and_then(|usage| usage.selector.clone()),
                 keys: below.local.to_vec(),
                 content: state.content(input),
                 looks_at: usage.and_then(Use::slow_digest).map(|digest| digest.looks_at()),
-                matched: dep.matched,
             }
         };
         let output = edge.map_or(0, |edge| edge.output);
@@ -258,6 +260,10 @@ impl<R: Value> Machine<R> {
             ignore_cache: state.options.ignore_cache,
             ops: state.maps.iter().map(|map| KeyId::of_output(&map.digest, output)).collect(),
             known: edge.map(|edge| edge.keys_here().collect()).unwrap_or_default(),
+            refused: edge
+                .and_then(|edge| edge.rare.as_ref())
+                .map(|rare| rare.refused.iter().map(|(_, id)| id.clone()).collect())
+                .unwrap_or_default(),
             inputs: edge.map(|edge| edge.deps.iter().enumerate().map(asked).collect()).unwrap_or_default(),
         }
     }
@@ -360,7 +366,7 @@ impl<R: Value> Machine<R> {
             Ok(_) if current != generation => {}
             Ok(digest) => {
                 self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest));
-                // It may turn out to be the same as another by what its inputs contain.
+                // What has the same op over the same content is the same.
                 for edge in self.graph[node].edges.clone() {
                     self.edges[edge.at()].unsigned = true;
                 }
@@ -412,6 +418,12 @@ impl<R: Value> Machine<R> {
                 *exec = Progress::Idle;
             }
             stopped.extend(Self::stop(&mut self.graph[node].exec));
+        }
+        if stopped.is_empty() {
+            return;
+        }
+        if !self.builds(node) {
+            self.cancel_within(node);
         }
         stopped.into_iter().for_each(|ticket| self.cancel(ticket));
     }

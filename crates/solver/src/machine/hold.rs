@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::explain::Why;
 use crate::graph::Graph;
-use crate::ids::{JobId, SessionId};
+use crate::ids::{JobId, SessionId, VertexName};
 use crate::machine::edge::{EdgeId, EdgeState, Level};
 use crate::machine::node::{Holder, Node, Progress};
 use crate::machine::requests::{Answer, RequestId};
@@ -45,6 +45,11 @@ pub(super) struct JobState<R: Value> {
 }
 
 impl<R: Value> JobState<R> {
+    /// Where it looks besides the solver's own cache.
+    pub(super) fn sources(&self) -> &[SourceIx] {
+        &self.sources
+    }
+
     pub(super) fn uses(&self, source: SourceIx) -> bool {
         self.sources.contains(&source)
     }
@@ -251,16 +256,34 @@ impl<R: Value> Machine<R> {
         edge
     }
 
-    /// A build within a build must not need what waits for it.
+    /// A build within a build must not need what waits for it: neither the node that it is within, nor those that builds
+    /// are within which have that one.
     fn refuse_parents(&self, job: JobId, node: NodeIndex) -> Result<()> {
-        let mut above = self.jobs.get(&job).and_then(|state| state.parent);
-        while let Some(parent) = above {
-            if parent == node {
-                let name = (*self.graph[node].name).clone();
-                return Err(Error::Cycle { path: vec![name.clone(), name] });
+        let Some(parent) = self.jobs.get(&job).and_then(|state| state.parent) else { return Ok(()) };
+        // Every node that waits, with the one it waits for on the way to the parent.
+        let mut waiting = vec![(parent, None)];
+        let mut at = 0;
+        while let Some((waits, _)) = waiting.get(at).copied() {
+            for holder in &self.graph[waits].holders {
+                let above = self.jobs.get(&holder.job).and_then(|state| state.parent);
+                if let Some(above) = above.filter(|above| waiting.iter().all(|(known, _)| known != above)) {
+                    waiting.push((above, Some(at)));
+                }
             }
-            let holders = &self.graph[parent].holders;
-            above = holders.iter().find_map(|holder| self.jobs.get(&holder.job)?.parent);
+            at += 1;
+        }
+        // What the job has was looked at before.
+        let is_new = |node: &NodeIndex| !self.graph[*node].holders.iter().any(|holder| holder.job == job);
+        let mut seen = std::collections::HashSet::new();
+        let mut stack: Vec<_> = Some(node).into_iter().filter(is_new).collect();
+        while let Some(needed) = stack.pop() {
+            if let Some(found) = waiting.iter().position(|(waits, _)| *waits == needed) {
+                let steps = std::iter::successors(Some(found), |at| waiting[*at].1);
+                let path = steps.map(|at| waiting[at].0).chain([needed]);
+                let path = path.map(|at| VertexName::clone(&self.graph[at].name)).collect();
+                return Err(Error::Cycle { path });
+            }
+            stack.extend(self.below(needed).into_iter().filter(is_new).filter(|below| seen.insert(*below)));
         }
         Ok(())
     }
@@ -308,16 +331,7 @@ impl<R: Value> Machine<R> {
             if known > 1 && self.graph[node].tickets > 0 {
                 self.stop_waiting(node);
             }
-            for input in 0..self.graph[node].inputs.len() {
-                let mut edge = self.graph[node].inputs[input];
-                loop {
-                    stack.push((self.edges[edge.at()].node, false));
-                    match self.edges[edge.at()].merged_into {
-                        Some(into) => edge = into,
-                        None => break,
-                    }
-                }
-            }
+            stack.extend(self.below(node).into_iter().map(|below| (below, false)));
         }
     }
 
@@ -509,16 +523,33 @@ impl<R: Value> Machine<R> {
             .any(|holder| self.jobs.get(&holder.job).is_some_and(|job| job.explain))
     }
 
-    /// Takes down why a node runs, for those of its jobs that want to know.
+    /// Takes down why a node runs, for those of its jobs that want to know; for a build within a build these are the jobs
+    /// that it is built for.
     pub(crate) fn explained(&mut self, site: Site, why: &Why) {
         if !self.is_there(site) {
             return;
         }
-        for holder in &self.graph[site.node].holders {
-            if let Some(job) = self.jobs.get_mut(&holder.job).filter(|job| job.explain) {
-                job.whys.push(why.clone());
+        let mut stack: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[site.node]);
+        let mut seen = std::collections::HashSet::new();
+        while let Some(node) = stack.pop() {
+            let Some(state) = self.graph.node_weight(node) else { continue };
+            for holder in &state.holders {
+                let Some(job) = self.jobs.get_mut(&holder.job).filter(|_| seen.insert(holder.job)) else {
+                    continue;
+                };
+                match job.parent {
+                    Some(parent) => stack.push(parent),
+                    None if job.explain => job.whys.push(why.clone()),
+                    None => {}
+                }
             }
         }
+    }
+
+    /// Why vertices of a job ran, in the order in which they did.
+    pub(crate) fn whys(&self, job: JobId) -> Result<Vec<Why>> {
+        let state = self.jobs.get(&job).ok_or(Error::UnknownJob { job })?;
+        Ok(state.whys.clone())
     }
 
     /// What a job holds, in the order it came to it.

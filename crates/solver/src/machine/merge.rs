@@ -5,8 +5,8 @@
 //! merged before those that have them, so one look-up finds what is the same: merging is linear.
 //!
 //! The guard against cycles is a rank, greater than that of everything below: an edge is merged only into one that has no
-//! greater rank, which cannot be above it. Of equal rank are only nodes that were merged with each other by some outputs;
-//! those few are searched, so that two nodes never stand for each other.
+//! greater rank, which cannot be above it. Of equal rank are only other merged vertices, each of them a step away: an edge
+//! is merged into none whose vertex has an output that was merged into its own, or they would keep each other for ever.
 
 use petgraph::stable_graph::NodeIndex;
 use sha2::{Digest as _, Sha256};

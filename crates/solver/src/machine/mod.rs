@@ -35,13 +35,14 @@ mod save;
 mod sim;
 mod tell;
 mod tickets;
+mod trace;
 mod view;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::RandomState;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub(crate) use action::{Action, Done, Failure, Place, Work};
 use arena::Arena;
@@ -58,6 +59,7 @@ pub(crate) use requests::{Answer, RequestId};
 use slab::Slab;
 use tickets::Ticket;
 pub(crate) use tickets::TicketId;
+pub(crate) use trace::{Trace, Traced, Way};
 
 use crate::ids::JobId;
 use crate::settings::Settings;
@@ -114,6 +116,8 @@ pub(crate) struct Machine<R: Value> {
     now: SystemTime,
     log_limit: usize,
     check: bool,
+    /// How long a source other than the solver's own may take for an answer.
+    patience: Duration,
 }
 
 impl<R: Value> Machine<R> {
@@ -140,6 +144,7 @@ impl<R: Value> Machine<R> {
             now: SystemTime::UNIX_EPOCH,
             log_limit: settings.log_limit,
             check: settings.check,
+            patience: settings.source_deadline,
         }
     }
 

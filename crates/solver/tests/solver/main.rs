@@ -3,14 +3,20 @@
 
 mod access;
 mod active;
+mod bad_input;
 mod basics;
 mod cancel;
 mod content;
 mod errors;
 mod evaluate;
+mod export;
 mod fair;
+mod hand;
 mod ignore_cache;
+mod lost;
 mod maps;
+mod merging;
+mod options;
 mod orders;
 mod release;
 mod selectors;
@@ -18,4 +24,6 @@ mod simulated;
 mod sources;
 mod stale;
 mod status;
+mod subbuild;
 mod support;
+mod why;

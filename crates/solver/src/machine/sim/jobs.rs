@@ -160,7 +160,7 @@ impl Life<'_> {
                     }
                     Ok(Answer::Loaded) => panic!("a build is not a load"),
                     Err(Error::Cancelled { .. } | Error::Closed) => {
-                        assert!(self.machine.graph[site.node].holders.is_empty(), "cancelled for nothing");
+                        assert!(!self.machine.builds(site.node), "cancelled for nothing");
                     }
                     Err(error) => self.laws.excuse(self.setting.world, of, error),
                 }
