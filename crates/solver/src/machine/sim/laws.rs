@@ -196,6 +196,19 @@ impl Laws {
             if machine.sources.get(source.0 as usize).is_none_or(|known| known.dead.is_some()) {
                 return false;
             }
+            // Nobody waits for a cache that only another brought.
+            let asks = |task: &Task| match task {
+                Task::Probe { source: asked, .. } | Task::Records { source: asked, .. } => asked == source,
+                _ => false,
+            };
+            let here = machine.edges[edge.at()].node;
+            if machine
+                .tickets
+                .values()
+                .any(|ticket| ticket.waived && ticket.node == here && asks(&ticket.task))
+            {
+                return false;
+            }
             let local = *source == LOCAL;
             let cache = if local { setting.local } else { setting.import.unwrap() };
             let keys = if local { &self.before } else { &cache.keys };
