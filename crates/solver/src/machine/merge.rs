@@ -109,7 +109,9 @@ impl<R: Value> Machine<R> {
     fn may_merge(&self, edge: EdgeId, into: EdgeId) -> bool {
         let (from, to) = (&self.edges[edge.at()], &self.edges[into.at()]);
         let (node, other) = (&self.graph[from.node], &self.graph[to.node]);
+        // Who was given a result that is gone names it by its number, which would be another's.
         let idle = from.finished.is_none()
+            && from.generation == 0
             && from.busy.is_none()
             && from.error().is_none()
             && node.exec.is_idle()

@@ -22,6 +22,7 @@ mod options;
 mod orders;
 mod release;
 mod selectors;
+mod simulated;
 mod sources;
 mod stale;
 mod status;

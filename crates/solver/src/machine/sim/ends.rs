@@ -51,7 +51,8 @@ impl Life<'_> {
                 } else {
                     self.spoil(&out, Stage::Exec, outcome)
                 };
-                self.laws.ran(out.site.serial, &outcome, out.cancelled);
+                let same = self.setting.world.specs[out.vertex].same;
+                self.laws.ran(out.site.serial, same, &outcome, out.cancelled);
                 Done::Exec(outcome)
             }
             Work::Preprocess { what, input } => {

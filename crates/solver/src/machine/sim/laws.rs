@@ -11,7 +11,7 @@ use super::store::Cache;
 use super::world::World;
 use crate::error::{Error, Stage};
 use crate::key::{KeyId, Link, Selector};
-use crate::machine::edge::{EdgeId, Level, Origin, Phase};
+use crate::machine::edge::{EdgeId, EdgeState, Level, Origin, Phase};
 use crate::machine::tickets::Task;
 use crate::machine::{ANY, Failure, LOCAL, Machine, SourceIx, TicketId};
 use crate::store::{MemoryKeys, ResultId};
@@ -104,11 +104,20 @@ impl Laws {
     }
 
     /// An op returned.
-    pub(super) fn ran(&mut self, serial: u64, outcome: &Result<Vec<i64>, Failure>, cancelled: bool) {
+    pub(super) fn ran(
+        &mut self,
+        serial: u64,
+        same: usize,
+        outcome: &Result<Vec<i64>, Failure>,
+        cancelled: bool,
+    ) {
         let runs = self.runs.entry(serial).or_default();
         runs.running = false;
         let excused = cancelled && outcome.is_err();
         runs.ended += u32::from(!excused);
+        if excused {
+            self.ran.remove(&same);
+        }
     }
 
     /// An op begins to run.
@@ -173,8 +182,7 @@ impl Laws {
         };
         let node = &machine.graph[node];
         let wanted = node.edges.iter().map(|edge| &machine.edges[edge.at()]);
-        let wanted =
-            wanted.filter(|edge| edge.finished.is_none()).map(super::super::edge::EdgeState::wanted).max();
+        let wanted = wanted.filter(|edge| edge.finished.is_none()).map(EdgeState::wanted).max();
         assert!(wanted >= Some(level), "{}: {task:?} begins and nobody wants it", node.name.name);
     }
 
@@ -188,6 +196,19 @@ impl Laws {
             if machine.sources.get(source.0 as usize).is_none_or(|known| known.dead.is_some()) {
                 return false;
             }
+            // Nobody waits for a cache that only another brought.
+            let asks = |task: &Task| match task {
+                Task::Probe { source: asked, .. } | Task::Records { source: asked, .. } => asked == source,
+                _ => false,
+            };
+            let here = machine.edges[edge.at()].node;
+            if machine
+                .tickets
+                .values()
+                .any(|ticket| ticket.waived && ticket.node == here && asks(&ticket.task))
+            {
+                return false;
+            }
             let local = *source == LOCAL;
             let cache = if local { setting.local } else { setting.import.unwrap() };
             let keys = if local { &self.before } else { &cache.keys };
@@ -197,11 +218,7 @@ impl Laws {
                 let now = Cache::results(&cache.keys, key);
                 let fits =
                     |id: &&ResultId| now.contains(id) && cache.shelf.has(id) && !self.spoiled.contains(id);
-                let found = before.iter().find(fits);
-                if let Some(id) = found {
-                    println!("{} {edge:?}: {key} has {id}", node.name.name);
-                }
-                found.is_some()
+                before.iter().any(|id| fits(&id))
             })
         })
     }

@@ -93,9 +93,7 @@ impl<'a> Life<'a> {
                     self.machine.turn(1);
                 }
                 4..8 if !self.out.is_empty() => self.end_some(),
-                _ if !ending && self.make_a_move() => {
-                    moves -= 1;
-                }
+                _ if !ending => moves -= usize::from(self.make_a_move()),
                 // In the end those leave that have all they asked for, whatever else still goes on.
                 _ if self.leave() => {}
                 _ if idle && self.out.is_empty() && self.jobs.iter().all(|job| job.gone) => break,

@@ -4,7 +4,7 @@
 //! in any order, late or not as it should ([`ends`]); and whatever the machine does is held against what a naive solver
 //! without cache computes and against what it may not do ([`laws`]). There is no task and no clock: one seed, one trace.
 //!
-//! `LAZYBLOB_SEEDS=n` tries n seeds, `LAZYBLOB_SEED=s` that one.
+//! `LAZYBLOB_SEEDS=n` tries n seeds, from `LAZYBLOB_FIRST_SEED` on; `LAZYBLOB_SEED=s` that one, and shows its trace.
 
 mod ends;
 mod jobs;

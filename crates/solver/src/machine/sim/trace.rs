@@ -1,7 +1,7 @@
 //! What happened, line by line; the end of it is shown if the seed fails.
 
 /// How much of it is shown.
-const SHOWN: usize = 400;
+const SHOWN: usize = 120;
 
 /// The trace of a seed.
 pub(super) struct Trace {
