@@ -36,7 +36,7 @@ use crate::store::CacheIndex;
 use crate::value::Value;
 
 /// How many edges are advanced before anything else is looked at.
-const TURN: usize = 256;
+const TURN: usize = 64;
 
 /// A look at the machine.
 type Look<R> = Box<dyn FnOnce(&Machine<R>) + Send>;
@@ -251,12 +251,11 @@ impl<R: Value> Scheduler<R> {
                 let Ok(message) = self.inbox.try_recv() else { break };
                 self.receive(message);
             }
-            for _ in 0..TURN {
-                let Some(joined) = self.work.try_join_next() else { break };
+            // All that has ended: no more than the last turns began, and a job with little waits for none of it longer.
+            while let Some(joined) = self.work.try_join_next() {
                 self.joined(joined);
             }
-            for _ in 0..TURN {
-                let Some((ticket, done)) = self.ended.pop_front() else { break };
+            while let Some((ticket, done)) = self.ended.pop_front() {
                 self.machine.step(ticket, done);
             }
             let more = self.machine.turn(TURN);

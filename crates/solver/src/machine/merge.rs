@@ -32,9 +32,12 @@ impl<R: Value> Machine<R> {
     }
 
     /// Looks for an edge that is the same by its op and inputs, if something of those is new. True if the edge was merged
-    /// away.
+    /// away. It waits until the fast keys of all inputs are known: those have merged by then as a rule, one by one, and
+    /// nothing dear is done before. Looking at all inputs whenever one of them merges would be quadratic.
     pub(super) fn try_merge(&mut self, edge: EdgeId) -> bool {
-        if std::mem::take(&mut self.edges[edge.at()].unsigned)
+        let state = &mut self.edges[edge.at()];
+        if state.sums.fast as usize == state.deps.len()
+            && std::mem::take(&mut state.unsigned)
             && let Some(op) = self.op_key(edge)
         {
             for by_content in [false, true] {

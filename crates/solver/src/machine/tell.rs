@@ -126,7 +126,9 @@ impl<R: Value> Machine<R> {
 
     /// Tells those who have one node what happens to another, of which an edge stands for one of its own.
     pub(super) fn mirror(&mut self, node: NodeIndex, target: NodeIndex) {
-        self.graph[target].rare().mirrors.insert(node);
+        if !self.graph[target].rare().mirrors.insert(node) {
+            return;
+        }
         let listeners = self.listeners(node);
         let state = &self.graph[target];
         let times = state.times.as_deref().copied().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What a vertex tells while something of it runs, to every job that has it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -14,13 +14,20 @@ pub(crate) struct Feed(Mutex<Inner>);
 struct Inner {
     /// With the name that the job knows the vertex by: it may have been merged into another.
     to: Vec<(Arc<VertexName>, Arc<Journal>)>,
+    /// Where the names and journals of `to` are: many vertices may have been merged into one.
+    known: BTreeSet<(usize, usize)>,
     told: Vec<Option<(SystemTime, What)>>,
     latest: HashMap<Arc<str>, usize>,
 }
 
 impl Feed {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Inner { to: Vec::new(), told: Vec::new(), latest: HashMap::new() }))
+        Self(Mutex::new(Inner {
+            to: Vec::new(),
+            known: BTreeSet::new(),
+            told: Vec::new(),
+            latest: HashMap::new(),
+        }))
     }
 
     /// Held while journals are written to, whose lock comes after this one; never across an await.
@@ -31,8 +38,7 @@ impl Feed {
     /// Tells this job too, beginning with what was told so far. A job that listens under this name already does nothing.
     pub(crate) fn attach(&self, name: &Arc<VertexName>, journal: &Arc<Journal>) {
         let mut inner = self.lock();
-        let has = |(to, at): &(Arc<VertexName>, Arc<Journal>)| Arc::ptr_eq(at, journal) && to == name;
-        if inner.to.iter().any(has) {
+        if !inner.known.insert((Arc::as_ptr(name).addr(), Arc::as_ptr(journal).addr())) {
             return;
         }
         for (at, what) in inner.told.iter().flatten() {
@@ -43,7 +49,9 @@ impl Feed {
 
     /// Tells this job nothing more.
     pub(crate) fn detach(&self, journal: &Arc<Journal>) {
-        self.lock().to.retain(|(_, to)| !Arc::ptr_eq(to, journal));
+        let Inner { to, known, .. } = &mut *self.lock();
+        to.retain(|(_, to)| !Arc::ptr_eq(to, journal));
+        known.retain(|(_, to)| *to != Arc::as_ptr(journal).addr());
     }
 
     /// Whether nothing was told that a later job would have to be told.
