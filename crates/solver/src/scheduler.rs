@@ -5,7 +5,7 @@
 //! is given up on after a time, but never aborted: the task ends only when all of its work has returned.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -178,7 +178,7 @@ pub(crate) fn start<R: Value>(
         work: JoinSet::new(),
         running: HashMap::new(),
         timers: BTreeMap::new(),
-        ended: VecDeque::new(),
+        ended: Vec::new(),
         replies: HashMap::new(),
         next: 0,
         closing: false,
@@ -234,7 +234,7 @@ struct Scheduler<R: Value> {
     running: HashMap<TicketId, Running>,
     timers: BTreeMap<(Instant, TicketId), Timer>,
     /// Work that was ready at once.
-    ended: VecDeque<(TicketId, Done<R>)>,
+    ended: Vec<(TicketId, Done<R>)>,
     replies: HashMap<RequestId, Reply<R>>,
     next: u64,
     /// All jobs were ended.
@@ -255,7 +255,7 @@ impl<R: Value> Scheduler<R> {
             while let Some(joined) = self.work.try_join_next() {
                 self.joined(joined);
             }
-            while let Some((ticket, done)) = self.ended.pop_front() {
+            for (ticket, done) in std::mem::take(&mut self.ended) {
                 self.machine.step(ticket, done);
             }
             let more = self.machine.turn(TURN);
@@ -467,7 +467,7 @@ impl<R: Value> Scheduler<R> {
         if kind.is_store() {
             let mut now = Context::from_waker(Waker::noop());
             if let Poll::Ready(done) = done.as_mut().poll(&mut now) {
-                self.ended.push_back((ticket, done));
+                self.ended.push((ticket, done));
                 return;
             }
         }

@@ -279,7 +279,13 @@ impl<R: Value> Machine<R> {
         let (node, output) = (state.node, state.output as usize);
         match &mut self.graph[node].exec {
             Progress::Done(outputs) => match outputs.get_mut(output).and_then(Option::take) {
-                Some(result) => self.keep(edge, result, None),
+                Some(result) => {
+                    while outputs.pop_if(|output| output.is_none()).is_some() {}
+                    if outputs.is_empty() {
+                        *outputs = Vec::new();
+                    }
+                    self.keep(edge, result, None);
+                }
                 None => {
                     let vertex = (*self.graph[node].name).clone();
                     let reason = format!("no output {output}");

@@ -8,11 +8,11 @@ use petgraph::stable_graph::NodeIndex;
 use crate::error::{Error, OpError, Stage};
 use crate::explain::{Asked, Question};
 use crate::ids::JobId;
-use crate::key::{KeyId, Selector};
+use crate::key::KeyId;
 use crate::machine::action::{Failure, Work};
 use crate::machine::edge::Level;
 use crate::machine::fair::FairQueue;
-use crate::machine::node::{Map, Progress, Slow, Use};
+use crate::machine::node::{Map, Progress, Use};
 use crate::machine::tickets::Task;
 use crate::machine::{Machine, TicketId};
 use crate::ops::CacheMap;
@@ -118,11 +118,7 @@ impl<R: Value> Machine<R> {
                 Ok(()) => {
                     let state = &mut self.graph[node];
                     state.more = map.more;
-                    let deps = map.deps.into_iter().map(|dep| Use {
-                        selector: dep.selector.map(Selector),
-                        rare: (dep.slow_digest.is_some() || dep.preprocess.is_some())
-                            .then(|| Box::new(Slow { digest: dep.slow_digest, preprocess: dep.preprocess })),
-                    });
+                    let deps = map.deps.into_iter().map(Use::of);
                     let map = Map { digest: map.digest, opts: map.opts, deps: deps.collect() };
                     state.maps.push(Arc::new(map));
                 }
@@ -227,7 +223,7 @@ impl<R: Value> Machine<R> {
             let usage = state.usage(input);
             Asked {
                 vertex: Arc::clone(&self.graph[below.node].name),
-                selector: usage.and_then(|usage| usage.selector.clone()),
+                selector: usage.and_then(Use::selector).cloned(),
                 keys: below.local.to_vec(),
                 content: state.content(input),
                 looks_at: usage.and_then(Use::slow_digest).map(|digest| digest.looks_at()),
@@ -284,7 +280,7 @@ impl<R: Value> Machine<R> {
         let state = &mut self.graph[node];
         let Some(usage) = state.maps.first().map(Arc::clone) else { return };
         let Some(usage) = usage.deps.get(input) else { return };
-        if usage.rare.is_none() {
+        if usage.is_plain() {
             return;
         }
         let prepared = state.prepare(input);

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::key::KeyId;
 use crate::machine::Machine;
 use crate::machine::edge::{EdgeId, Key, Level};
-use crate::machine::node::Progress;
+use crate::machine::node::{Progress, Use};
 use crate::value::Value;
 
 /// What two edges have in common if they are the same.
@@ -67,7 +67,7 @@ impl<R: Value> Machine<R> {
                 None => {
                     hasher.update(b"e");
                     hasher.update(self.serial_of(dep.edge));
-                    if let Some(selector) = node.usage(input).and_then(|usage| usage.selector.as_ref()) {
+                    if let Some(selector) = node.usage(input).and_then(Use::selector) {
                         hasher.update(selector.0.as_ref().as_bytes());
                     }
                     hasher.update(b"\0");

@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use smallvec::SmallVec;
+
 use crate::ids::VertexName;
 use crate::status::journal::Journal;
 use crate::status::{Event, What};
@@ -13,17 +15,36 @@ pub(crate) struct Feed(Mutex<Inner>);
 
 struct Inner {
     /// With the name that the job knows the vertex by: it may have been merged into another.
-    to: Vec<(Arc<VertexName>, Arc<Journal>)>,
-    /// Where the names and journals of `to` are: many vertices may have been merged into one.
+    to: SmallVec<[(Arc<VertexName>, Arc<Journal>); 1]>,
+    /// Where the names and journals of `to` are, if there are more than a few: many vertices may have been merged into one.
     known: BTreeSet<(usize, usize)>,
     told: Vec<Option<(SystemTime, What)>>,
     latest: HashMap<Arc<str>, usize>,
 }
 
+/// From how many listeners on they are looked up and not searched.
+const MANY: usize = 8;
+
+impl Inner {
+    /// Whether this job listens under this name; from now on it does.
+    fn knows(&mut self, name: &Arc<VertexName>, journal: &Arc<Journal>) -> bool {
+        if self.to.len() < MANY {
+            return self.to.iter().any(|(to, at)| Arc::ptr_eq(at, journal) && Arc::ptr_eq(to, name));
+        }
+        let place = |name: &Arc<VertexName>, journal: &Arc<Journal>| {
+            (Arc::as_ptr(name).addr(), Arc::as_ptr(journal).addr())
+        };
+        if self.known.is_empty() {
+            self.known.extend(self.to.iter().map(|(name, journal)| place(name, journal)));
+        }
+        !self.known.insert(place(name, journal))
+    }
+}
+
 impl Feed {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(Inner {
-            to: Vec::new(),
+            to: SmallVec::new(),
             known: BTreeSet::new(),
             told: Vec::new(),
             latest: HashMap::new(),
@@ -38,7 +59,7 @@ impl Feed {
     /// Tells this job too, beginning with what was told so far. A job that listens under this name already does nothing.
     pub(crate) fn attach(&self, name: &Arc<VertexName>, journal: &Arc<Journal>) {
         let mut inner = self.lock();
-        if !inner.known.insert((Arc::as_ptr(name).addr(), Arc::as_ptr(journal).addr())) {
+        if inner.knows(name, journal) {
             return;
         }
         for (at, what) in inner.told.iter().flatten() {
@@ -49,9 +70,9 @@ impl Feed {
 
     /// Tells this job nothing more.
     pub(crate) fn detach(&self, journal: &Arc<Journal>) {
-        let Inner { to, known, .. } = &mut *self.lock();
-        to.retain(|(_, to)| !Arc::ptr_eq(to, journal));
-        known.retain(|(_, to)| *to != Arc::as_ptr(journal).addr());
+        let mut inner = self.lock();
+        inner.to.retain(|(_, to)| !Arc::ptr_eq(to, journal));
+        inner.known.clear();
     }
 
     /// Whether nothing was told that a later job would have to be told.

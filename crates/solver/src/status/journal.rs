@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use futures::Stream;
 use oci_spec::image::Digest;
 
+use crate::status::events::Events;
 use crate::status::{Event, What};
 
 /// The events of a job, in order. Of a progress that was told anew the older state is forgotten.
@@ -16,8 +17,7 @@ pub(crate) struct Journal(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// `None` where a newer state of the same progress follows.
-    events: Vec<Option<Event>>,
+    events: Events,
     /// Where the last state of each progress is.
     latest: HashMap<(Digest, Arc<str>), usize>,
     ended: bool,
@@ -36,14 +36,14 @@ impl Journal {
         if inner.ended {
             return;
         }
-        let at = inner.events.len();
+        let at = inner.events.len;
         if let (What::Progress(progress), Some(vertex)) = (&event.what, &event.vertex) {
             let before = inner.latest.insert((vertex.digest.clone(), Arc::clone(&progress.id)), at);
             if let Some(before) = before {
-                inner.events[before] = None;
+                inner.events.forget(before);
             }
         }
-        inner.events.push(Some(event));
+        inner.events.push(event);
         let waiting = std::mem::take(&mut inner.waiting);
         drop(inner);
         waiting.into_iter().for_each(Waker::wake);
@@ -78,10 +78,10 @@ impl Stream for Status {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let this = &mut *self;
         let mut inner = this.journal.lock();
-        while let Some(event) = inner.events.get(this.next) {
+        while this.next < inner.events.len {
             this.next += 1;
-            if let Some(event) = event {
-                return Poll::Ready(Some(event.clone()));
+            if let Some(event) = inner.events.get(this.next - 1) {
+                return Poll::Ready(Some(event));
             }
         }
         if inner.ended {

@@ -1,6 +1,7 @@
 //! What a job tells while it runs: a journal for each job, with replay for those who come late.
 
 mod event;
+mod events;
 mod feed;
 mod journal;
 
