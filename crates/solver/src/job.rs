@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, OpError, Result, Stage};
-use crate::graph::Graph;
+use crate::graph::{Graph, GraphView};
 use crate::ids::{Edge, JobId, SessionId, VertexName};
 use crate::ops::LoadCx;
 use crate::scheduler::{Mailbox, Message};
@@ -125,6 +125,21 @@ impl<R: Value> Job<R> {
     pub async fn lost(&self, built: &Built<R>, cause: crate::error::Cause) -> Result<()> {
         let (edge, generation) = (built.edge.clone(), built.generation);
         self.ask(|reply| Message::Lost { job: self.id, edge, generation, cause, reply }).await
+    }
+
+    /// What there is of the job at this moment, to be looked at: its vertices, those that stand for them, and what is built
+    /// within them.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`], [`Error::Closed`].
+    pub async fn graph(&self) -> Result<GraphView> {
+        let job = self.id;
+        self.ask(|reply| {
+            Message::Look(Box::new(move |machine| {
+                let _ = reply.send(machine.view(job));
+            }))
+        })
+        .await
     }
 
     /// What the job tells, from its beginning.

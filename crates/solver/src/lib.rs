@@ -29,7 +29,7 @@ mod vertex;
 
 pub use error::{Cause, Error, LoadError, OpError, Result, Stage, StoreError};
 pub use explain::Why;
-pub use graph::Graph;
+pub use graph::{Graph, GraphView, Known, OutputView, Port, VertexState, VertexView};
 pub use ids::{Edge, JobId, SessionId, VertexName};
 pub use job::{Built, Job, JobOptions};
 pub use key::{KeyId, Link, NotAKey, Selector};

@@ -5,7 +5,7 @@
 //! is given up on after a time, but never aborted: the task ends only when all of its work has returned.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -180,6 +180,7 @@ pub(crate) fn start<R: Value>(
         timers: BTreeMap::new(),
         ended: Vec::new(),
         replies: HashMap::new(),
+        told: VecDeque::new(),
         next: 0,
         closing: false,
         drained: false,
@@ -236,6 +237,8 @@ struct Scheduler<R: Value> {
     /// Work that was ready at once.
     ended: Vec<(TicketId, Done<R>)>,
     replies: HashMap<RequestId, Reply<R>>,
+    /// What discarded jobs told, and until when it is kept: the next to go first.
+    told: VecDeque<(Instant, JobId, Arc<Journal>)>,
     next: u64,
     /// All jobs were ended.
     closing: bool,
@@ -278,6 +281,7 @@ impl<R: Value> Scheduler<R> {
     /// Waits until something happens.
     async fn wait(&mut self) {
         let timer = self.timers.keys().next().map(|(at, _)| *at);
+        let timer = timer.into_iter().chain(self.told.front().map(|(until, ..)| *until)).min();
         let due = async {
             match timer {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -317,6 +321,9 @@ impl<R: Value> Scheduler<R> {
     /// Looks after work that takes too long.
     fn strike(&mut self) {
         let now = Instant::now();
+        while self.told.front().is_some_and(|(until, ..)| *until <= now) {
+            self.told.pop_front();
+        }
         while let Some(entry) = self.timers.first_entry() {
             if entry.key().0 > now {
                 return;
@@ -383,7 +390,7 @@ impl<R: Value> Scheduler<R> {
                 let _ = reply.send(self.machine.lost(job, &edge, generation, &cause));
             }
             Message::Journal { job, reply } => {
-                let _ = reply.send(self.machine.journal(job));
+                let _ = reply.send(self.journal(job));
             }
             Message::Find { sites, above, mut wanted, reply } => {
                 self.machine.find_options(&sites, above, &mut wanted);
@@ -396,7 +403,7 @@ impl<R: Value> Scheduler<R> {
             }
             Message::Explained { site, why } => self.machine.explained(site, &why),
             Message::Look(look) => look(&self.machine),
-            Message::Discard { job } => self.machine.discard(job),
+            Message::Discard { job } => self.discard(job),
             Message::Close => self.close(),
         }
     }
@@ -410,6 +417,22 @@ impl<R: Value> Scheduler<R> {
         for job in self.machine.open_jobs() {
             self.machine.discard(job);
         }
+    }
+
+    /// Ends a job, and keeps what it told for a time.
+    fn discard(&mut self, job: JobId) {
+        let journal = self.machine.journal(job);
+        self.machine.discard(job);
+        if let Ok(journal) = journal {
+            self.told.push_back((Instant::now() + self.settings.status_grace, job, journal));
+        }
+    }
+
+    /// What a job tells, or has told.
+    fn journal(&self, job: JobId) -> Result<Arc<Journal>> {
+        let now = Instant::now();
+        let kept = self.told.iter().find(|(until, told, _)| *told == job && *until > now);
+        kept.map_or_else(|| self.machine.journal(job), |(.., journal)| Ok(Arc::clone(journal)))
     }
 
     fn perform(&mut self) {

@@ -17,6 +17,11 @@ pub struct Settings {
     pub cancel_grace: Duration,
     /// How long an imported cache may take for each answer before the job goes on without it.
     pub source_deadline: Duration,
+    /// How long [`Solver::status`](crate::Solver::status) still replays what a job told after the job was discarded.
+    pub status_grace: Duration,
+    /// How many bytes of what a vertex writes are kept, for each job that has it, for readers that come late: half of them
+    /// its beginning, half its end. Each write counts 128 bytes more than it has; the last one is kept, however large.
+    pub log_limit: usize,
     /// Whether the invariants of the state machine are checked after every step. Slow: for tests.
     pub check: bool,
 }
@@ -29,6 +34,8 @@ impl Default for Settings {
             deadline: None,
             cancel_grace: Duration::from_secs(30),
             source_deadline: Duration::from_secs(30),
+            status_grace: Duration::from_secs(10),
+            log_limit: 2 << 20,
             check: false,
         }
     }

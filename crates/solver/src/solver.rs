@@ -20,6 +20,7 @@ use crate::value::Value;
 #[derive(Clone)]
 pub struct Solver<R: Value> {
     mailbox: Mailbox<R>,
+    log_limit: usize,
     tasks: TaskTracker,
 }
 
@@ -27,10 +28,10 @@ impl<R: Value> Solver<R> {
     /// A solver that remembers in `cache`. Must be called within a tokio runtime with a clock.
     #[must_use]
     pub fn new(cache: Arc<CacheIndex<R>>, settings: Settings) -> Self {
-        let tasks = TaskTracker::new();
+        let (tasks, log_limit) = (TaskTracker::new(), settings.log_limit);
         let mailbox = scheduler::start(cache, settings, &tasks);
         tasks.close();
-        Self { mailbox, tasks }
+        Self { mailbox, log_limit, tasks }
     }
 
     /// Opens a job.
@@ -38,17 +39,18 @@ impl<R: Value> Solver<R> {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn job(&self, options: JobOptions<R>) -> Result<Job<R>> {
-        let journal = Arc::new(Journal::default());
+        let journal = Arc::new(Journal::new(self.log_limit));
         let (reply, answer) = oneshot::channel();
         self.mailbox.send(Message::Open { options, journal: Arc::clone(&journal), reply });
         let id = answer.await.map_err(|_| Error::Closed)?;
         Ok(Job { id, mailbox: self.mailbox.clone(), journal })
     }
 
-    /// What a job tells, from its beginning: for those who have its id alone.
+    /// What a job tells, from its beginning: for those who have its id alone. A job that was discarded is still known for
+    /// a time ([`Settings::status_grace`]).
     ///
     /// # Errors
-    /// [`Error::UnknownJob`] for one that was discarded or never was.
+    /// [`Error::UnknownJob`] for one that was discarded longer ago or never was; [`Error::Closed`].
     pub async fn status(&self, job: JobId) -> Result<Status> {
         let (reply, answer) = oneshot::channel();
         self.mailbox.send(Message::Journal { job, reply });

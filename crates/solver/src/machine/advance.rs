@@ -86,8 +86,14 @@ impl<R: Value> Machine<R> {
 
     /// A node failed.
     pub(super) fn fail_node(&mut self, node: NodeIndex, level: Level, error: Error) {
-        self.ended(node, Some(&error));
-        self.graph[node].error = Some(Box::new((level, error)));
+        match &mut self.graph[node].error {
+            // It is told once, and kept for all who want as little as either.
+            Some(known) => known.0 = known.0.min(level),
+            None => {
+                self.ended(node, Some(&error));
+                self.graph[node].error = Some(Box::new((level, error)));
+            }
+        }
         self.touch_node(node);
     }
 

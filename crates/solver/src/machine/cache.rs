@@ -18,7 +18,8 @@ impl<R: Value> Machine<R> {
     /// The sources that a node's keys are looked for in.
     fn sources_of(&self, edge: EdgeId) -> SmallVec<[SourceIx; 4]> {
         let node = &self.graph[self.edges[edge.at()].node];
-        let alive = |source: &SourceIx| self.sources.get(source.0 as usize).is_some_and(|state| !state.dead);
+        let alive =
+            |source: &SourceIx| self.sources.get(source.0 as usize).is_some_and(|state| state.dead.is_none());
         node.sources.iter().copied().filter(alive).collect()
     }
 
@@ -86,6 +87,7 @@ impl<R: Value> Machine<R> {
 
     fn probe(&mut self, edge: EdgeId, input: usize, source: SourceIx, from: Vec<KeyId>, link: Link) {
         let Some(asked) = self.source_at(source) else { return };
+        self.edges[edge.at()].asking_here += u32::from(source == LOCAL);
         let node = self.edges[edge.at()].node;
         let work = Work::Probe { source: asked, from, link, local: source == LOCAL };
         let ticket = self.start(node, None, Task::Probe { edge, input, source }, work);
@@ -152,6 +154,7 @@ impl<R: Value> Machine<R> {
     ) {
         self.change(edge, input);
         let state = &mut self.edges[edge.at()];
+        state.asking_here -= u32::from(source == LOCAL);
         let Some(dep) = state.deps.get_mut(input) else { return };
         let found = match outcome {
             Ok(found) => found,
@@ -166,7 +169,10 @@ impl<R: Value> Machine<R> {
                 keys.push(key);
             }
         }
-        keys.into_iter().for_each(|key| self.found(edge, key));
+        for key in keys {
+            self.join(edge, key);
+            self.found(edge, key);
+        }
     }
 
     /// A key of an edge was found.
@@ -214,6 +220,10 @@ impl<R: Value> Machine<R> {
             .max_by_key(|(_, candidate)| rank(candidate))
             .map(|(at, _)| at);
         let Some(best) = best else { return state.asking > 0 };
+        // What is here need not be fetched from elsewhere: first it is known whether it is.
+        if state.candidates[best].source != LOCAL && state.asking_here > 0 {
+            return true;
+        }
         let candidate = state.candidates.swap_remove(best);
         let node = state.node;
         let Some(source) = self.source_at(candidate.source) else { return true };
@@ -232,6 +242,7 @@ impl<R: Value> Machine<R> {
             let keys: Vec<_> =
                 new.iter().filter(|key| key.source == at || key.source == ANY).map(|key| key.id).collect();
             let Some(source) = self.source_at(at).filter(|_| !keys.is_empty()) else { continue };
+            self.edges[edge.at()].asking_here += u32::from(at == LOCAL);
             let work = Work::Records { source, keys, local: at == LOCAL };
             let ticket = self.start(node, None, Task::Records { edge, source: at }, work);
             if self.is_waited_for(node, at) {
@@ -250,6 +261,7 @@ impl<R: Value> Machine<R> {
         outcome: Result<Vec<Record>, StoreError>,
     ) {
         self.touch(edge);
+        self.edges[edge.at()].asking_here -= u32::from(source == LOCAL);
         match outcome {
             Ok(records) => {
                 for record in records {
@@ -275,8 +287,10 @@ impl<R: Value> Machine<R> {
             let error = Error::Store { vertex, stage, store: name, cause: Arc::new(cause) };
             return self.fail_node(node, Level::Fast, error);
         }
-        if !std::mem::replace(&mut state.dead, true) {
-            self.warn_users(source, &format!("cache {name}: not used: {cause}"));
+        if state.dead.is_none() {
+            let warning = format!("cache {name}: not used: {cause}");
+            state.dead = Some(warning.as_str().into());
+            self.warn_users(source, &warning);
         }
     }
 

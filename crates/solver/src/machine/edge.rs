@@ -210,6 +210,8 @@ pub(super) struct EdgeState<R> {
     pub(super) keys_asked: u32,
     /// How many answers about records are outstanding.
     pub(super) asking: u32,
+    /// How many answers of the solver's own cache are outstanding, about keys and records.
+    pub(super) asking_here: u32,
     pub(super) sums: Sums,
     pub(super) keys: SmallVec<[Key; 1]>,
     /// Keys that not all inputs lead to yet.
@@ -247,6 +249,7 @@ impl<R> EdgeState<R> {
             generation: 0,
             keys_asked: 0,
             asking: 0,
+            asking_here: 0,
             sums: Sums::default(),
             keys: SmallVec::new(),
             reached: None,

@@ -17,7 +17,6 @@ use crate::machine::tickets::Task;
 use crate::machine::{Machine, TicketId};
 use crate::ops::CacheMap;
 use crate::settings::Settings;
-use crate::status::What;
 use crate::value::Value;
 use oci_spec::image::Digest;
 
@@ -268,6 +267,9 @@ impl<R: Value> Machine<R> {
             }
             Err(failure) => self.failed(node, node, stage, Level::Complete, cancelled, failure),
         }
+        if !matches!(self.graph[node].exec, Progress::Done(_)) {
+            self.stopped(node);
+        }
         self.touch_node(node);
     }
 
@@ -287,9 +289,10 @@ impl<R: Value> Machine<R> {
         if let Some(preprocess) = usage.preprocess().filter(|_| prepared.preprocess.done().is_none()) {
             if prepared.preprocess.is_idle() {
                 let work = Work::Preprocess { what: Arc::clone(preprocess), input: result };
-                let ticket = self.start(node, Some(context), Task::Preprocess { input, generation }, work);
+                let task = Task::Preprocess { input, generation, context };
+                let ticket = self.start(node, Some(context), task, work);
                 self.graph[node].prepare(input).preprocess = Progress::Running(ticket, false);
-                self.tell(context, &What::Preparing);
+                self.preparing(context);
             }
             return;
         }
@@ -305,13 +308,13 @@ impl<R: Value> Machine<R> {
         &mut self,
         node: NodeIndex,
         input: usize,
-        generation: u32,
+        (generation, context): (u32, NodeIndex),
         cancelled: bool,
         outcome: Result<(), Failure>,
     ) {
         let below = self.standing_for(self.graph[node].inputs[input]);
-        let (context, current) = (self.edges[below.at()].node, self.edges[below.at()].generation);
-        self.tell(context, &What::Prepared);
+        let current = self.edges[below.at()].generation;
+        self.prepared(context);
         self.graph[node].prepare(input).preprocess = Progress::Idle;
         match outcome {
             // Prepared was what has been replaced since.

@@ -20,7 +20,7 @@ use crate::machine::node::{Holder, Node, Progress};
 use crate::machine::requests::{Answer, RequestId};
 use crate::machine::{LOCAL, Machine, SourceIx, SourceState, Step};
 use crate::ops::Site;
-use crate::status::Journal;
+use crate::status::{Event, Journal, What};
 use crate::store::CacheSource;
 use crate::value::Value;
 use crate::vertex::Vertex;
@@ -65,7 +65,11 @@ impl<R: Value> Machine<R> {
         explain: bool,
         journal: Arc<Journal>,
     ) -> JobId {
-        let sources = sources.into_iter().map(|source| self.source(source)).collect();
+        let sources: SmallVec<[SourceIx; 2]> =
+            sources.into_iter().map(|source| self.source(source)).collect();
+        for warning in sources.iter().filter_map(|source| self.sources[source.0 as usize].dead.as_deref()) {
+            journal.push(Event { at: self.now, vertex: None, what: What::Warning(warning.to_owned()) });
+        }
         self.open_as(session, sources, explain, Some(journal), None)
     }
 
@@ -104,7 +108,7 @@ impl<R: Value> Machine<R> {
                 known.users += 1;
                 at
             }
-            None => self.sources.insert(SourceState { source, users: 1, dead: false }),
+            None => self.sources.insert(SourceState { source, users: 1, dead: None }),
         };
         SourceIx(u32::try_from(at).unwrap_or(u32::MAX))
     }
@@ -318,7 +322,10 @@ impl<R: Value> Machine<R> {
 
     /// Forgets what a node failed with: nobody who was told is left.
     fn forgive(&mut self, node: NodeIndex) {
-        self.graph[node].error = None;
+        if self.graph[node].error.take().is_some() {
+            let times = self.graph[node].times();
+            (times.started, times.ended) = (None, None);
+        }
         for edge in self.graph[node].edges.clone() {
             if let Some(rare) = &mut self.edges[edge.at()].rare {
                 rare.error = None;
@@ -511,6 +518,11 @@ impl<R: Value> Machine<R> {
                 job.whys.push(why.clone());
             }
         }
+    }
+
+    /// What a job holds, in the order it came to it.
+    pub(super) fn held(&self, job: JobId) -> &[NodeIndex] {
+        self.jobs.get(&job).map_or(&[], |state| state.held.as_slice())
     }
 
     /// The journal of a job.

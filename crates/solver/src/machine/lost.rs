@@ -56,7 +56,10 @@ impl<R: Value> Machine<R> {
             Origin::Executed => {
                 let again = !self.graph[node].is_root() && self.edges[edge.at()].rare().recomputed == 0;
                 self.edges[edge.at()].rare().recomputed += 1;
-                self.graph[node].exec = Progress::Idle;
+                // For another output that was lost it may run again already: then it brings this one, too.
+                if matches!(self.graph[node].exec, Progress::Done(_)) {
+                    self.graph[node].exec = Progress::Idle;
+                }
                 if !again {
                     outcome = Err(Error::Lost { vertex: name, cause: Cause::clone(cause) });
                 }
@@ -67,6 +70,9 @@ impl<R: Value> Machine<R> {
             self.refuse(edge, LOCAL, saved.id);
         }
         self.graph[node].cached = false;
+        if let Some(times) = self.graph[node].times.as_deref_mut().filter(|times| !times.is_running()) {
+            (times.started, times.ended) = (None, None);
+        }
         self.tell(node, &What::Lost(cause.to_string()));
         self.unprepare(edge);
         if let Err(error) = &outcome {

@@ -36,6 +36,7 @@ mod save;
 mod sizes;
 mod tell;
 mod tickets;
+mod view;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap};
@@ -78,8 +79,8 @@ struct SourceState<R: Value> {
     source: Arc<dyn CacheSource<R>>,
     /// Jobs that brought it; the solver's own counts one more.
     users: u32,
-    /// It failed or was too slow: it is asked no more.
-    dead: bool,
+    /// It failed or was too slow: it is asked no more. What its jobs are told about that.
+    dead: Option<Arc<str>>,
 }
 
 /// Something to be looked at.
@@ -112,13 +113,14 @@ pub(crate) struct Machine<R: Value> {
     next: u64,
     next_job: u32,
     now: SystemTime,
+    log_limit: usize,
     check: bool,
 }
 
 impl<R: Value> Machine<R> {
     pub(crate) fn new(local: Arc<dyn CacheSource<R>>, settings: &Settings) -> Self {
         let mut sources = Slab::new();
-        sources.insert(SourceState { source: local, users: 1, dead: false });
+        sources.insert(SourceState { source: local, users: 1, dead: None });
         Self {
             graph: Nodes::new(),
             by_digest: HashTable::new(),
@@ -137,6 +139,7 @@ impl<R: Value> Machine<R> {
             next: 0,
             next_job: 0,
             now: SystemTime::UNIX_EPOCH,
+            log_limit: settings.log_limit,
             check: settings.check,
         }
     }

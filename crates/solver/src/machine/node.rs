@@ -108,8 +108,36 @@ pub(super) struct Prepared {
 pub(super) struct Times {
     pub(super) started: Option<SystemTime>,
     pub(super) ended: Option<SystemTime>,
-    /// How long its outputs were being prepared for others.
+    /// For how many others its outputs are being prepared, and since when for any.
+    preparations: u32,
+    pub(super) preparing_since: Option<SystemTime>,
+    /// How long they were being prepared for any before.
     pub(super) preparing: Duration,
+}
+
+impl Times {
+    /// Whether the op runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.started.is_some() && self.ended.is_none()
+    }
+
+    /// One more preparation begins; says whether it is the only one.
+    pub(super) fn prepares(&mut self, now: SystemTime) -> bool {
+        self.preparations += 1;
+        if self.preparations == 1 {
+            self.preparing_since = Some(now);
+        }
+        self.preparations == 1
+    }
+
+    /// A preparation ended; says whether it was the last one.
+    pub(super) fn prepared(&mut self, now: SystemTime) -> bool {
+        self.preparations = self.preparations.saturating_sub(1);
+        let since = if self.preparations == 0 { self.preparing_since.take() } else { None };
+        // A clock that was set back counts for nothing.
+        self.preparing += since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default();
+        since.is_some()
+    }
 }
 
 /// A vertex that some job holds.

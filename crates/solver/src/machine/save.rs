@@ -66,6 +66,24 @@ impl<R: Value> Machine<R> {
         }
     }
 
+    /// Has all ways that are known lead to a key that the content of an input has led to: next time the definitions are
+    /// enough, and nothing has to be computed for its content to be seen. (BuildKit's `Query` joins keys likewise.)
+    pub(super) fn join(&mut self, edge: EdgeId, key: Key) {
+        let (node, op) = (self.edges[edge.at()].node, self.op_key(edge));
+        let inputs = self.edges[edge.at()].deps.len();
+        let by_content = (0..inputs).any(|input| self.graph[node].content(input).is_some());
+        let known = self.edges[edge.at()].keys.contains(&key);
+        let Some(op) = op.filter(|_| by_content && !known && key.source == LOCAL) else { return };
+        let mut links = Vec::new();
+        for (input, ways) in (0..).zip(self.ways(edge)) {
+            links.extend(
+                ways.into_iter().map(|(selector, from)| (from, Link { op, input, selector }, key.id)),
+            );
+        }
+        let work = Work::Save { links, keys: Vec::new(), result: None };
+        self.start(node, None, Task::Join, work);
+    }
+
     /// For each input the keys that lead to an edge's, with their selectors: those of edges that were merged into it, too.
     pub(super) fn ways(&self, edge: EdgeId) -> Vec<Vec<(Option<crate::key::Selector>, KeyId)>> {
         let state = &self.edges[edge.at()];
@@ -134,8 +152,8 @@ impl<R: Value> Machine<R> {
                     }
                 }
             }
-            // Another output of it may have told so.
-            if self.graph[node].times().ended.is_none() {
+            // Another output of it may have told so, or a loss that the op runs again.
+            if self.graph[node].times().is_running() {
                 self.ended(node, None);
             }
         } else {

@@ -75,8 +75,9 @@ impl<R: Value> Machine<R> {
         let mut stack = vec![node];
         while let Some(node) = stack.pop() {
             let state = &mut self.graph[node];
-            let ran = state.times.as_ref().is_some_and(|times| times.started.is_some());
-            if ran || std::mem::replace(&mut state.cached, true) {
+            let told =
+                state.times.as_ref().is_some_and(|times| times.started.is_some() || times.ended.is_some());
+            if told || std::mem::replace(&mut state.cached, true) {
                 continue;
             }
             self.tell(node, &What::Cached);
@@ -102,26 +103,74 @@ impl<R: Value> Machine<R> {
         }
     }
 
+    /// The op of a node returned, and nothing came of it: it was told to stop, or an input was gone.
+    pub(super) fn stopped(&mut self, node: NodeIndex) {
+        let Some(times) = self.graph[node].times.as_deref_mut().filter(|times| times.is_running()) else {
+            return;
+        };
+        times.started = None;
+        self.tell(node, &What::Stopped);
+        self.hush(node);
+    }
+
+    /// An output of a node is being prepared for somebody.
+    pub(super) fn preparing(&mut self, node: NodeIndex) {
+        let now = self.now;
+        if self.graph[node].times().prepares(now) {
+            self.tell(node, &What::Preparing);
+        }
+    }
+
+    /// An output of a node is not being prepared for somebody any more.
+    pub(super) fn prepared(&mut self, node: NodeIndex) {
+        let now = self.now;
+        if self.graph[node].times().prepared(now) {
+            self.tell(node, &What::Prepared);
+        }
+    }
+
     /// Tells a job that comes later what has happened to a node.
     pub(super) fn tell_past(&self, job: JobId, node: NodeIndex) {
+        for journal in self.journals_of(job) {
+            self.retell(node, &self.graph[node].name, &journal);
+        }
+    }
+
+    /// Tells what has happened to a node, under a name of its own or of what was merged into it.
+    fn retell(&self, node: NodeIndex, name: &Arc<VertexName>, journal: &Arc<Journal>) {
         let state = &self.graph[node];
         let times = state.times.as_deref().copied().unwrap_or_default();
-        for journal in self.journals_of(job) {
-            let tell = |at, what| journal.push(Event { at, vertex: Some(Arc::clone(&state.name)), what });
-            if state.cached {
-                tell(self.now, What::Cached);
-            }
-            if let Some(started) = times.started {
-                tell(started, What::Started);
-            }
-            if let Some(feed) = &state.feed {
-                feed.attach(&state.name, &journal);
-            }
-            if let Some(ended) = times.ended {
-                let failed = state.error.as_deref().map(|(_, error)| What::Failed(error.clone()));
-                tell(ended, failed.unwrap_or(What::Completed));
-            }
+        let tell = |at, what| {
+            journal.push(Event { at, vertex: Some(Arc::clone(name)), what });
+        };
+        if let Some(started) = times.started {
+            tell(started, What::Started);
+        } else if state.cached {
+            tell(self.now, What::Cached);
         }
+        if let Some(since) = times.preparing_since {
+            tell(since, What::Preparing);
+        }
+        if let Some(feed) = &state.feed {
+            feed.attach(name, journal);
+        }
+        if let Some(ended) = times.ended {
+            let failed = self.failure(node).map(|error| What::Failed(error.clone()));
+            tell(ended, failed.unwrap_or(What::Completed));
+        }
+    }
+
+    /// What a node itself failed with.
+    pub(super) fn failure(&self, node: NodeIndex) -> Option<&Error> {
+        let state = &self.graph[node];
+        let of_edge = || {
+            let edges = state.edges.iter().map(|edge| &self.edges[edge.at()]);
+            // What an input failed with is told there.
+            let own =
+                edges.filter(|edge| edge.deps.iter().all(|dep| self.edges[dep.edge.at()].error().is_none()));
+            own.filter_map(|edge| edge.error()).map(|(_, error)| error).next()
+        };
+        state.error.as_deref().map(|(_, error)| error).or_else(of_edge)
     }
 
     /// Tells those who have one node what happens to another, of which an edge stands for one of its own.
@@ -129,22 +178,8 @@ impl<R: Value> Machine<R> {
         if !self.graph[target].rare().mirrors.insert(node) {
             return;
         }
-        let listeners = self.listeners(node);
-        let state = &self.graph[target];
-        let times = state.times.as_deref().copied().unwrap_or_default();
-        for (name, journal) in listeners {
-            let tell = |at, what| journal.push(Event { at, vertex: Some(Arc::clone(&name)), what });
-            if let Some(started) = times.started {
-                tell(started, What::Started);
-            }
-            if let Some(feed) = &state.feed {
-                feed.attach(&name, &journal);
-            }
-            match times.ended {
-                Some(ended) => tell(ended, What::Completed),
-                None if state.cached => tell(self.now, What::Cached),
-                None => {}
-            }
+        for (name, journal) in self.listeners(node) {
+            self.retell(target, &name, &journal);
         }
     }
 }

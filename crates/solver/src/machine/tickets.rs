@@ -25,6 +25,8 @@ pub(super) enum Task {
     Preprocess {
         input: usize,
         generation: u32,
+        /// Whose result is prepared; below the consumer, so that it stays as long as the ticket is out.
+        context: NodeIndex,
     },
     SlowDigest {
         input: usize,
@@ -47,6 +49,8 @@ pub(super) enum Task {
         edge: EdgeId,
         from: Option<Box<Candidate>>,
     },
+    /// Remembering links alone.
+    Join,
     Forget,
 }
 
@@ -96,7 +100,7 @@ impl<R: Value> Machine<R> {
         if let Some(feed) = &self.graph[at].feed {
             return Arc::clone(feed);
         }
-        let feed = Arc::new(Feed::new());
+        let feed = Arc::new(Feed::new(self.log_limit));
         for (name, journal) in self.listeners(at) {
             feed.attach(&name, &journal);
         }
@@ -126,8 +130,8 @@ impl<R: Value> Machine<R> {
         match (task, done) {
             (Task::CacheMap, Done::CacheMap(outcome)) => self.mapped(node, cancelled, outcome),
             (Task::Exec { inputs }, Done::Exec(outcome)) => self.executed(node, &inputs, cancelled, outcome),
-            (Task::Preprocess { input, generation }, Done::Preprocess(outcome)) => {
-                self.preprocessed(node, input, generation, cancelled, outcome);
+            (Task::Preprocess { input, generation, context }, Done::Preprocess(outcome)) => {
+                self.preprocessed(node, input, (generation, context), cancelled, outcome);
             }
             (Task::SlowDigest { input, generation }, Done::SlowDigest(outcome)) => {
                 self.digested(node, input, generation, cancelled, outcome);
@@ -148,6 +152,11 @@ impl<R: Value> Machine<R> {
                 self.loaded(edge, candidate, cancelled, outcome);
             }
             (Task::Save { edge, from }, Done::Save(outcome)) => self.saved(edge, from, outcome),
+            (Task::Join, Done::Save(outcome)) => {
+                if let Err(cause) = outcome {
+                    self.tell_warning(node, format!("a way to a cached result was not remembered: {cause}"));
+                }
+            }
             (Task::Forget, Done::Forget(outcome)) => {
                 if let Err(cause) = outcome {
                     self.tell_warning(node, format!("a lost record was not dropped: {cause}"));

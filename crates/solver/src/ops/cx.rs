@@ -58,7 +58,7 @@ impl LoadCx {
     /// solver.
     #[must_use]
     pub fn detached() -> Self {
-        Self::new(Arc::new(Nobody), &[], CancellationToken::new(), Arc::new(Feed::new()))
+        Self::new(Arc::new(Nobody), &[], CancellationToken::new(), Arc::new(Feed::new(0)))
     }
 
     /// Looks for cache options of type `T`, at this vertex and then over its ancestors, depth first and in the order of

@@ -19,28 +19,35 @@ pub struct Event {
     pub what: What,
 }
 
-/// What happened.
+/// What happened. In which order, [`Status`](crate::Status) says.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum What {
-    /// The op runs, or a record of it is being loaded.
+    /// The op runs.
     Started,
+    /// The op has returned and nothing came of it: it was told to stop, or an input was gone. It may be started again.
+    Stopped,
     /// Its result came from a cache, or was not needed since something above it did.
     Cached,
-    /// An input of somebody's is being prepared; it is work of this vertex, whose output it is.
+    /// Its outputs are being prepared for those that have them as inputs: that is work of this vertex.
     Preparing,
-    /// The preparation ended.
+    /// None of its outputs is being prepared any more.
     Prepared,
     /// It has a result.
     Completed,
     /// It failed. A vertex whose input failed tells nothing.
     Failed(Error),
-    /// Its result was gone and is computed again.
+    /// Its result was gone and is computed again, if somebody needs it.
     Lost(String),
     /// How far a part of its work is. Of each part a late reader sees the last state alone.
     Progress(Progress),
     /// Its op wrote something.
     Log(Log),
+    /// Here its op wrote so many bytes that are not kept any more: told to readers that come late or fall behind.
+    Dropped {
+        /// How many.
+        bytes: u64,
+    },
     /// Something that does not keep the build from going on.
     Warning(String),
 }

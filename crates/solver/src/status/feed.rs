@@ -1,6 +1,6 @@
 //! What a vertex tells while something of it runs, to every job that has it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::ids::VertexName;
 use crate::status::journal::Journal;
+use crate::status::tape::{Cursor, Tape};
 use crate::status::{Event, What};
 
 /// The way from a running op to the journals of its jobs, and what it told so far for jobs that come later.
@@ -18,8 +19,7 @@ struct Inner {
     to: SmallVec<[(Arc<VertexName>, Arc<Journal>); 1]>,
     /// Where the names and journals of `to` are, if there are more than a few: many vertices may have been merged into one.
     known: BTreeSet<(usize, usize)>,
-    told: Vec<Option<(SystemTime, What)>>,
-    latest: HashMap<Arc<str>, usize>,
+    told: Tape,
 }
 
 /// From how many listeners on they are looked up and not searched.
@@ -39,16 +39,21 @@ impl Inner {
         }
         !self.known.insert(place(name, journal))
     }
+
+    /// Keeps those that this says of.
+    fn keep(&mut self, mut keeps: impl FnMut(&Arc<VertexName>, &Arc<Journal>) -> bool) {
+        let before = self.to.len();
+        self.to.retain(|(name, journal)| keeps(name, journal));
+        if self.to.len() < before {
+            self.known.clear();
+        }
+    }
 }
 
 impl Feed {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(Inner {
-            to: SmallVec::new(),
-            known: BTreeSet::new(),
-            told: Vec::new(),
-            latest: HashMap::new(),
-        }))
+    /// One that tells nobody yet and keeps this many bytes of what the vertex writes.
+    pub(crate) fn new(log_limit: usize) -> Self {
+        Self(Mutex::new(Inner { to: SmallVec::new(), known: BTreeSet::new(), told: Tape::new(log_limit) }))
     }
 
     /// Held while journals are written to, whose lock comes after this one; never across an await.
@@ -62,17 +67,17 @@ impl Feed {
         if inner.knows(name, journal) {
             return;
         }
-        for (at, what) in inner.told.iter().flatten() {
-            journal.push(Event { at: *at, vertex: Some(Arc::clone(name)), what: what.clone() });
+        let mut cursor = Cursor::default();
+        while let Some(mut event) = inner.told.read(&mut cursor) {
+            event.vertex = Some(Arc::clone(name));
+            journal.push(event);
         }
         inner.to.push((Arc::clone(name), Arc::clone(journal)));
     }
 
     /// Tells this job nothing more.
     pub(crate) fn detach(&self, journal: &Arc<Journal>) {
-        let mut inner = self.lock();
-        inner.to.retain(|(_, to)| !Arc::ptr_eq(to, journal));
-        inner.known.clear();
+        self.lock().keep(|_, to| !Arc::ptr_eq(to, journal));
     }
 
     /// Whether nothing was told that a later job would have to be told.
@@ -83,15 +88,10 @@ impl Feed {
     pub(crate) fn tell(&self, what: What) {
         let at = SystemTime::now();
         let mut inner = self.lock();
-        for (name, journal) in &inner.to {
-            journal.push(Event { at, vertex: Some(Arc::clone(name)), what: what.clone() });
-        }
-        let here = inner.told.len();
-        if let What::Progress(progress) = &what
-            && let Some(before) = inner.latest.insert(Arc::clone(&progress.id), here)
-        {
-            inner.told[before] = None;
-        }
-        inner.told.push(Some((at, what)));
+        // A job that has ended listens no more, be it that it had the vertex through a build within a build.
+        inner.keep(|name, journal| {
+            journal.push(Event { at, vertex: Some(Arc::clone(name)), what: what.clone() })
+        });
+        inner.told.push(Event { at, vertex: None, what });
     }
 }

@@ -1,13 +1,23 @@
 //! Ops, stores and graphs over integers, to try a solver with.
 //!
 //! A [`Script`] is an op that does what it is told and counts what it is asked; a [`Shelf`] keeps results in memory and loses
-//! them when it is told to.
+//! them when it is told to. Work waits at a [`Gate`] until a test lets it on. An [`Import`] is a cache that a job brings, a
+//! [`Ledger`] a key store that counts, and a [`Census`] counts results as long as they live.
 
+mod gate;
+mod hurdle;
+mod import;
+mod ledger;
 mod script;
 mod shelf;
+mod tracked;
 
+pub use gate::Gate;
+pub use import::Import;
+pub use ledger::Ledger;
 pub use script::{Counts, Script};
 pub use shelf::Shelf;
+pub use tracked::{Census, Tracked};
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use oci_spec::image::Digest;
 
-use crate::testing::digest;
+use crate::testing::hurdle::Hurdle;
+use crate::testing::{Gate, digest};
 use crate::{CacheMap, CacheOpts, Dep, Edge, LoadCx, Op, OpCx, OpError, Preprocess, SlowDigest, Vertex};
 
 /// How often an op was asked for what.
@@ -16,6 +17,7 @@ pub struct Counts {
     execs: AtomicUsize,
     digests: AtomicUsize,
     preprocesses: AtomicUsize,
+    cancelled: AtomicUsize,
 }
 
 impl Counts {
@@ -38,6 +40,18 @@ impl Counts {
     pub fn preprocesses(&self) -> usize {
         self.preprocesses.load(Ordering::SeqCst)
     }
+
+    /// Parts of its work that were cancelled while they waited at a gate.
+    pub fn cancelled(&self) -> usize {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    fn noted(&self, outcome: Result<(), OpError>) -> Result<(), OpError> {
+        if matches!(outcome, Err(OpError::Cancelled)) {
+            self.cancelled.fetch_add(1, Ordering::SeqCst);
+        }
+        outcome
+    }
 }
 
 type Run = dyn Fn(&OpCx<i64>, Vec<i64>, usize) -> futures::future::BoxFuture<'static, Result<Vec<i64>, OpError>>
@@ -59,6 +73,9 @@ pub struct Script {
     opts: CacheOpts,
     ignore_cache: bool,
     run: Option<Arc<Run>>,
+    map_hurdle: Hurdle,
+    run_hurdle: Hurdle,
+    digest_hurdle: Hurdle,
     counts: Arc<Counts>,
 }
 
@@ -79,6 +96,9 @@ impl Script {
             opts: CacheOpts::default(),
             ignore_cache: false,
             run: None,
+            map_hurdle: Hurdle::default(),
+            run_hurdle: Hurdle::default(),
+            digest_hurdle: Hurdle::default(),
             counts: Arc::default(),
         }
     }
@@ -183,6 +203,48 @@ impl Script {
         self
     }
 
+    /// Waits here before each cache map.
+    #[must_use]
+    pub fn mapping_at(mut self, gate: &Gate) -> Self {
+        self.map_hurdle.gate = Some(gate.clone());
+        self
+    }
+
+    /// Waits here whenever it runs.
+    #[must_use]
+    pub fn running_at(mut self, gate: &Gate) -> Self {
+        self.run_hurdle.gate = Some(gate.clone());
+        self
+    }
+
+    /// Waits here before each slow digest of an input.
+    #[must_use]
+    pub fn digesting_at(mut self, gate: &Gate) -> Self {
+        self.digest_hurdle.gate = Some(gate.clone());
+        self
+    }
+
+    /// Fails the first so many times that it is asked for a cache map.
+    #[must_use]
+    pub fn failing_maps(mut self, failures: usize) -> Self {
+        self.map_hurdle.failures = failures;
+        self
+    }
+
+    /// Fails the first so many times that it runs.
+    #[must_use]
+    pub fn failing_runs(mut self, failures: usize) -> Self {
+        self.run_hurdle.failures = failures;
+        self
+    }
+
+    /// Fails the first so many times that it is asked for a slow digest of an input.
+    #[must_use]
+    pub fn failing_digests(mut self, failures: usize) -> Self {
+        self.digest_hurdle.failures = failures;
+        self
+    }
+
     /// What it was asked so far: shared by all clones.
     #[must_use]
     pub fn counts(&self) -> &Arc<Counts> {
@@ -216,10 +278,11 @@ impl Op<i64> for Script {
         &self.kind
     }
 
-    async fn cache_map(&self, _: &OpCx<i64>, index: usize) -> Result<CacheMap<i64>, OpError> {
-        self.counts.maps.fetch_add(1, Ordering::SeqCst);
+    async fn cache_map(&self, cx: &OpCx<i64>, index: usize) -> Result<CacheMap<i64>, OpError> {
+        let before = self.counts.maps.fetch_add(1, Ordering::SeqCst);
+        self.counts.noted(self.map_hurdle.take(cx, before).await)?;
         let deps = (0..self.inputs.len()).map(|input| {
-            let part = Arc::new(Input(Arc::clone(&self.counts)));
+            let part = Arc::new(Input(Arc::clone(&self.counts), self.digest_hurdle.clone()));
             Dep {
                 selector: self.selectors[input].clone(),
                 slow_digest: self.slow[input].then(|| Arc::clone(&part) as _),
@@ -237,6 +300,7 @@ impl Op<i64> for Script {
 
     async fn exec(&self, cx: &OpCx<i64>, inputs: Vec<i64>) -> Result<Vec<i64>, OpError> {
         let before = self.counts.execs.fetch_add(1, Ordering::SeqCst);
+        self.counts.noted(self.run_hurdle.take(cx, before).await)?;
         if let Some(run) = &self.run {
             return run(cx, inputs, before).await;
         }
@@ -246,12 +310,13 @@ impl Op<i64> for Script {
 }
 
 /// What an op does with an input.
-struct Input(Arc<Counts>);
+struct Input(Arc<Counts>, Hurdle);
 
 #[async_trait]
 impl SlowDigest<i64> for Input {
-    async fn slow_digest(&self, _: &LoadCx, input: &i64) -> Result<Digest, OpError> {
-        self.0.digests.fetch_add(1, Ordering::SeqCst);
+    async fn slow_digest(&self, cx: &LoadCx, input: &i64) -> Result<Digest, OpError> {
+        let before = self.0.digests.fetch_add(1, Ordering::SeqCst);
+        self.0.noted(self.1.take(cx, before).await)?;
         Ok(digest(&format!("content {input}")))
     }
 

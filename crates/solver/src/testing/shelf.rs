@@ -1,7 +1,7 @@
 //! Results in memory.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +15,7 @@ pub struct Shelf {
     results: Mutex<HashMap<ResultId, (i64, SystemTime)>>,
     next: AtomicUsize,
     loads: AtomicUsize,
+    jammed: AtomicBool,
 }
 
 impl Shelf {
@@ -26,6 +27,7 @@ impl Shelf {
             results: Mutex::default(),
             next: AtomicUsize::new(0),
             loads: AtomicUsize::new(0),
+            jammed: AtomicBool::new(false),
         }
     }
 
@@ -56,6 +58,11 @@ impl Shelf {
         before - results.len()
     }
 
+    /// Has all loads fail, with nothing lost, or no more.
+    pub fn set_jammed(&self, jammed: bool) {
+        self.jammed.store(jammed, Ordering::SeqCst);
+    }
+
     /// Loses everything.
     pub fn lose_all(&self) {
         self.results().clear();
@@ -75,6 +82,9 @@ impl ResultStore<i64> for Shelf {
 
     async fn load(&self, _: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {
         self.loads.fetch_add(1, Ordering::SeqCst);
+        if self.jammed.load(Ordering::SeqCst) {
+            return Err(LoadError::failed("the shelf is jammed"));
+        }
         let found = self.results().get(id).map(|(value, _)| *value);
         found.ok_or_else(|| LoadError::gone(format!("no result {id}")))
     }
