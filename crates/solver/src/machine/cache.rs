@@ -141,7 +141,7 @@ impl<R: Value> Machine<R> {
     /// The op part of an edge's keys.
     pub(super) fn op_key(&self, edge: EdgeId) -> Option<KeyId> {
         let state = &self.edges[edge.at()];
-        self.graph[state.node].maps.first().map(|map| KeyId::of_output(&map.digest, state.output))
+        self.graph[state.node].maps.first().map(|map| map.digest.key(state.output))
     }
 
     /// It was told where keys of an input lead.

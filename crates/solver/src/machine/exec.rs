@@ -12,6 +12,7 @@ use crate::key::KeyId;
 use crate::machine::action::{Failure, Work};
 use crate::machine::edge::Level;
 use crate::machine::fair::FairQueue;
+use crate::machine::map_digest::MapDigest;
 use crate::machine::node::{Map, Progress, Use};
 use crate::machine::tickets::Task;
 use crate::machine::{Machine, TicketId};
@@ -118,7 +119,7 @@ impl<R: Value> Machine<R> {
                     let state = &mut self.graph[node];
                     state.more = map.more;
                     let deps = map.deps.into_iter().map(Use::of);
-                    let map = Map { digest: map.digest, opts: map.opts, deps: deps.collect() };
+                    let map = Map { digest: MapDigest::of(map.digest), opts: map.opts, deps: deps.collect() };
                     state.maps.push(Arc::new(map));
                 }
                 Err(reason) => {
@@ -233,7 +234,7 @@ impl<R: Value> Machine<R> {
         Question {
             vertex: Arc::clone(&state.name),
             ignore_cache: state.options.ignore_cache,
-            ops: state.maps.iter().map(|map| KeyId::of_output(&map.digest, output)).collect(),
+            ops: state.maps.iter().map(|map| map.digest.key(output)).collect(),
             known: edge.map(|edge| edge.keys_here().collect()).unwrap_or_default(),
             inputs: edge.map(|edge| edge.deps.iter().enumerate().map(asked).collect()).unwrap_or_default(),
         }

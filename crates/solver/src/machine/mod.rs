@@ -26,6 +26,7 @@ mod exec;
 mod fair;
 mod hold;
 mod lost;
+mod map_digest;
 mod merge;
 mod node;
 mod nodes;

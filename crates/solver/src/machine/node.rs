@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use oci_spec::image::Digest;
 use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
@@ -13,6 +12,7 @@ use crate::ids::{JobId, VertexName};
 use crate::key::{KeyId, Selector};
 use crate::machine::SourceIx;
 use crate::machine::edge::{EdgeId, Level};
+use crate::machine::map_digest::MapDigest;
 use crate::machine::tickets::TicketId;
 use crate::ops::{CacheOpts, Dep, Op, Preprocess, SlowDigest};
 use crate::status::Feed;
@@ -29,7 +29,7 @@ pub(super) struct Holder {
 
 /// A cache map as it is kept.
 pub(super) struct Map<R: Value> {
-    pub(super) digest: Digest,
+    pub(super) digest: MapDigest,
     pub(super) opts: CacheOpts,
     pub(super) deps: Box<[Use<R>]>,
 }

@@ -95,6 +95,10 @@ impl Tape {
             _ => {}
         }
         self.next += 1;
+        if self.entries.len() == self.entries.capacity() {
+            // A quarter more and not as much again: a large job tells hundreds of thousands.
+            self.entries.reserve_exact(self.entries.len() / 4 + 8);
+        }
         self.entries.push(Entry { number, note: Some(Note::of(event, begins)) });
     }
 
