@@ -183,6 +183,7 @@ pub(crate) fn start<R: Value>(
         told: VecDeque::new(),
         next: 0,
         closing: false,
+        closed: CancellationToken::new(),
         drained: false,
     };
     tasks.spawn(scheduler.run());
@@ -242,6 +243,8 @@ struct Scheduler<R: Value> {
     next: u64,
     /// All jobs were ended.
     closing: bool,
+    /// Cancelled when it closes: nobody waits for imported caches any more.
+    closed: CancellationToken,
     /// Nothing can be sent any more, and all that was sent was received.
     drained: bool,
 }
@@ -413,6 +416,7 @@ impl<R: Value> Scheduler<R> {
         if std::mem::replace(&mut self.closing, true) {
             return;
         }
+        self.closed.cancel();
         self.inbox.close();
         for job in self.machine.open_jobs() {
             self.machine.discard(job);
@@ -506,11 +510,11 @@ impl<R: Value> Scheduler<R> {
 
     /// Work of a store that needs no context.
     fn in_store(&self, work: Work<R>) -> Pin<Box<dyn Future<Output = Done<R>> + Send>> {
-        let patience = self.settings.source_deadline;
+        let (patience, closed) = (self.settings.source_deadline, self.closed.clone());
         match work {
             Work::Probe { source, from, link, local } => Box::pin(async move {
                 let asked = caught(source.targets(&from, &link));
-                Done::Probe(if local { asked.await } else { within(patience, asked).await })
+                Done::Probe(if local { asked.await } else { within(patience, &closed, asked).await })
             }),
             Work::Records { source, keys, local } => Box::pin(async move {
                 let asked = async {
@@ -520,7 +524,7 @@ impl<R: Value> Scheduler<R> {
                     }
                     Ok(records)
                 };
-                Done::Records(if local { asked.await } else { within(patience, asked).await })
+                Done::Records(if local { asked.await } else { within(patience, &closed, asked).await })
             }),
             Work::Save { links, keys, result } => {
                 let cache = Arc::clone(&self.cache);
@@ -637,13 +641,19 @@ async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<
     }
 }
 
+/// What an imported cache says in time; a solver that closes does not wait for it.
 async fn within<T>(
     patience: Duration,
+    closed: &CancellationToken,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(patience, work).await {
-        Ok(said) => said,
-        Err(_) => Err(StoreError::new(format!("no answer within {patience:?}"))),
+    tokio::select! {
+        biased;
+        said = tokio::time::timeout(patience, work) => match said {
+            Ok(said) => said,
+            Err(_) => Err(StoreError::new(format!("no answer within {patience:?}"))),
+        },
+        () = closed.cancelled() => Err(StoreError::new("the solver is closed")),
     }
 }
 

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use lazyblob_solver::testing::{Shelf, memory_cache};
 use lazyblob_solver::{CacheIndex, Job, JobOptions, Settings, Solver};
+use tokio::task::JoinSet;
 
 use crate::shapes::Shape;
 
@@ -54,7 +55,10 @@ pub(crate) async fn ask(job: &Job<i64>, shape: &Shape, asked: Asked) -> usize {
 pub(crate) async fn round(cache: &Cache, shape: &Shape, asked: Asked, reads: bool) -> (Took, usize) {
     let solver = solver(cache);
     let job = solver.job(JobOptions::default()).await.unwrap();
-    let reader = reads.then(|| tokio::spawn(job.status().count()));
+    let mut reader = JoinSet::new();
+    if reads {
+        reader.spawn(job.status().count());
+    }
     let graph = shape.graph();
     let idle = cpu();
     let began = Instant::now();
@@ -68,8 +72,8 @@ pub(crate) async fn round(cache: &Cache, shape: &Shape, asked: Asked, reads: boo
     job.discard();
     solver.close().await;
     let discard = began.elapsed();
-    if let Some(reader) = reader {
-        assert!(reader.await.unwrap() >= shape.len(), "every vertex tells something");
+    while let Some(told) = reader.join_next().await {
+        assert!(told.unwrap() >= shape.len(), "every vertex tells something");
     }
     (Took { load, build, cpu, discard }, cached)
 }

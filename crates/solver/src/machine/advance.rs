@@ -36,7 +36,8 @@ impl<R: Value> Machine<R> {
         if !self.take_maps(edge) {
             return;
         }
-        if self.take_changes(edge, wanted) || self.try_merge(edge) {
+        // What is the same is found before anything is begun that would keep it from being merged.
+        if self.try_merge(edge) || self.take_changes(edge, wanted) || self.try_merge(edge) {
             return;
         }
         if self.graph[node].is_root() {
@@ -283,21 +284,27 @@ impl<R: Value> Machine<R> {
         }
         let (node, output) = (state.node, state.output as usize);
         match &mut self.graph[node].exec {
-            Progress::Done(outputs) => match outputs.get_mut(output).and_then(Option::take) {
-                Some(result) => {
-                    while outputs.pop_if(|output| output.is_none()).is_some() {}
-                    if outputs.is_empty() {
-                        *outputs = Vec::new();
+            Progress::Done(outputs) => {
+                let known = outputs.len();
+                match outputs.get_mut(output).map(Option::take) {
+                    Some(Some(result)) => self.keep(edge, result, None),
+                    // It was taken, and could not be kept.
+                    Some(None) => {
+                        self.graph[node].exec = Progress::Idle;
+                        return false;
                     }
-                    self.keep(edge, result, None);
+                    // Whoever asks for what is not there does not spoil the rest for others.
+                    None => {
+                        let vertex = (*self.graph[node].name).clone();
+                        let reason = format!("{known} outputs, and output {output} is asked for");
+                        let error = Error::Contract { vertex, stage: Stage::Exec, reason };
+                        if self.graph[node].times().ended.is_none() {
+                            self.ended(node, Some(&error));
+                        }
+                        self.fail(edge, Level::Complete, error);
+                    }
                 }
-                None => {
-                    let vertex = (*self.graph[node].name).clone();
-                    let reason = format!("no output {output}");
-                    let error = Error::Contract { vertex, stage: Stage::Exec, reason };
-                    self.fail(edge, Level::Complete, error);
-                }
-            },
+            }
             Progress::Running(..) | Progress::Queued => {}
             Progress::Idle => return false,
         }

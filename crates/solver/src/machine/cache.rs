@@ -67,11 +67,12 @@ impl<R: Value> Machine<R> {
         }
     }
 
-    /// Asks about everything once more that a node is to be found by: there are sources that were not asked.
+    /// Asks about everything once more that a node is to be found by: there are sources that were not asked. An edge that
+    /// has a result does so if that is lost.
     pub(super) fn ask_again(&mut self, node: NodeIndex) {
         for edge in self.graph[node].edges.clone() {
             let state = &mut self.edges[edge.at()];
-            if state.finished.is_some() || state.merged_into.is_some() {
+            if state.merged_into.is_some() {
                 continue;
             }
             state.keys_asked = 0;
@@ -100,7 +101,7 @@ impl<R: Value> Machine<R> {
 
     /// Whether a node waits for what a source says: only if all who have it brought that source. Nobody waits for the cache
     /// of another.
-    fn is_waited_for(&self, node: NodeIndex, source: SourceIx) -> bool {
+    pub(super) fn is_waited_for(&self, node: NodeIndex, source: SourceIx) -> bool {
         let brought = |job| self.jobs.get(&job).is_none_or(|state| state.uses(source));
         source == LOCAL || self.graph[node].holders.iter().all(|holder| brought(holder.job))
     }

@@ -71,6 +71,21 @@ impl<R: Value> Machine<R> {
                 }
             }
         }
+        for into in node.edges.iter().filter_map(|edge| self.edges[edge.at()].merged_into) {
+            let target = &self.graph[self.edges[into.at()].node];
+            let has = |job| target.holders.iter().any(|holder| holder.job == job);
+            if let Some(holder) = node.holders.iter().find(|holder| !has(holder.job)) {
+                say(format!("{} holds it but not {}, which stands for it", holder.job, target.name));
+            }
+        }
+        let mirrors = node.rare.iter().flat_map(|rare| rare.mirrors.iter());
+        for mirror in mirrors {
+            let mut edges = self.graph.node_weight(*mirror).into_iter().flat_map(|node| node.edges.iter());
+            let is_here = |into: EdgeId| self.edges[into.at()].node == at;
+            if !edges.any(|edge| self.edges[edge.at()].merged_into.is_some_and(is_here)) {
+                say("tells a vertex that none of its edges stands for".to_owned());
+            }
+        }
         if let Progress::Running(ticket, _) = node.exec
             && !self.tickets.get(&ticket).is_some_and(|ticket| matches!(ticket.task, Task::Exec { .. }))
         {

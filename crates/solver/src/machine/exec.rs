@@ -10,7 +10,7 @@ use crate::explain::{Asked, Question};
 use crate::ids::JobId;
 use crate::key::KeyId;
 use crate::machine::action::{Failure, Work};
-use crate::machine::edge::Level;
+use crate::machine::edge::{EdgeId, Level};
 use crate::machine::fair::FairQueue;
 use crate::machine::map_digest::MapDigest;
 use crate::machine::node::{Map, Progress, Use};
@@ -46,12 +46,33 @@ impl Gates {
             settings.parallelism.iter().map(|(kind, limit)| (kind.clone(), Gate::of(*limit))).collect();
         Self { kinds, maps: Gate::of(settings.cache_maps) }
     }
+
+    /// Whether no place is taken.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.kinds.values().chain([&self.maps]).all(|gate| gate.running == 0)
+    }
 }
 
 impl<R: Value> Machine<R> {
-    /// The job in whose turn a node waits.
-    fn turn_of(&self, node: NodeIndex) -> JobId {
-        self.graph[node].holders.first().map_or(JobId(0), |holder| holder.job)
+    /// Has a node that waits for a place wait in the turn of one more job. Whoever's turn comes first brings it on; what it
+    /// leaves in other queues counts for nothing then.
+    pub(super) fn wait_in_turn(&mut self, job: JobId, node: NodeIndex) {
+        let state = &self.graph[node];
+        if matches!(state.mapping, Progress::Queued) {
+            self.gates.maps.waiting.push(job, node);
+        } else if matches!(state.exec, Progress::Queued)
+            && let Some(gate) = self.gates.kinds.get_mut(state.op.kind())
+        {
+            gate.waiting.push(job, node);
+        }
+    }
+
+    /// Has a node that waits for a place wait in the turns of all who have it.
+    fn wait_in_all_turns(&mut self, node: NodeIndex) {
+        for holder in self.graph[node].holders.clone() {
+            self.wait_in_turn(holder.job, node);
+        }
     }
 
     /// Whether somebody wants an edge of a node at this level and does not have it.
@@ -69,9 +90,7 @@ impl<R: Value> Machine<R> {
         }
         if self.gates.maps.running >= self.gates.maps.limit {
             self.graph[node].mapping = Progress::Queued;
-            let job = self.turn_of(node);
-            self.gates.maps.waiting.push(job, node);
-            return;
+            return self.wait_in_all_turns(node);
         }
         self.gates.maps.running += 1;
         self.graph[node].placed = true;
@@ -156,9 +175,8 @@ impl<R: Value> Machine<R> {
             self.graph[node].placed = true;
             return self.run(node);
         }
-        let job = self.graph[node].holders.first().map_or(JobId(0), |holder| holder.job);
-        gate.waiting.push(job, node);
         self.graph[node].exec = Progress::Queued;
+        self.wait_in_all_turns(node);
     }
 
     fn run(&mut self, node: NodeIndex) {
@@ -208,10 +226,11 @@ impl<R: Value> Machine<R> {
 
     /// Whether a node that waited for its turn still has to run.
     fn is_runnable(&self, node: NodeIndex) -> bool {
-        let inputs = &self.graph[node].inputs;
-        let has =
-            |edge: &crate::machine::EdgeId| self.edges[self.standing_for(*edge).at()].finished.is_some();
-        self.is_wanted(node, Level::Complete) && inputs.iter().all(has)
+        let state = &self.graph[node];
+        let has = |(input, edge): (usize, &EdgeId)| {
+            self.edges[self.standing_for(*edge).at()].finished.is_some() && state.is_prepared(input)
+        };
+        self.is_wanted(node, Level::Complete) && state.inputs.iter().enumerate().all(has)
     }
 
     /// What is to be explained of a node that runs.
@@ -248,20 +267,11 @@ impl<R: Value> Machine<R> {
         cancelled: bool,
         outcome: Result<Vec<R>, Failure>,
     ) {
-        self.give_place(node);
         self.graph[node].exec = Progress::Idle;
         let stage = Stage::Exec;
         match outcome {
             Ok(outputs) => {
-                let asked = self.graph[node].edges.iter().map(|edge| self.edges[edge.at()].output).max();
-                match asked.filter(|asked| *asked as usize >= outputs.len()) {
-                    Some(asked) => {
-                        let vertex = (*self.graph[node].name).clone();
-                        let reason = format!("{} outputs, and output {asked} is asked for", outputs.len());
-                        self.fail_node(node, Level::Complete, Error::Contract { vertex, stage, reason });
-                    }
-                    None => self.graph[node].exec = Progress::Done(outputs.into_iter().map(Some).collect()),
-                }
+                self.graph[node].exec = Progress::Done(outputs.into_iter().map(Some).collect());
             }
             Err(Failure::Said(OpError::InputLost { input, cause })) if input < inputs.len() => {
                 self.input_lost(node, input, inputs[input], &cause);
@@ -271,6 +281,8 @@ impl<R: Value> Machine<R> {
         if !matches!(self.graph[node].exec, Progress::Done(_)) {
             self.stopped(node);
         }
+        // Only now: what was lost must not be given to whoever is next.
+        self.give_place(node);
         self.touch_node(node);
     }
 
@@ -343,7 +355,13 @@ impl<R: Value> Machine<R> {
         self.graph[node].prepare(input).slow = Progress::Idle;
         match outcome {
             Ok(_) if current != generation => {}
-            Ok(digest) => self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest)),
+            Ok(digest) => {
+                self.graph[node].prepare(input).slow = Progress::Done(KeyId::of_content(&digest));
+                // What has the same op over the same content is the same.
+                for edge in self.graph[node].edges.clone() {
+                    self.edges[edge.at()].unsigned = true;
+                }
+            }
             Err(Failure::Said(OpError::InputLost { cause, .. })) => {
                 self.input_lost(node, input, generation, &cause);
             }
@@ -391,6 +409,12 @@ impl<R: Value> Machine<R> {
                 *exec = Progress::Idle;
             }
             stopped.extend(Self::stop(&mut self.graph[node].exec));
+        }
+        if stopped.is_empty() {
+            return;
+        }
+        if !self.builds(node) {
+            self.cancel_within(node);
         }
         stopped.into_iter().for_each(|ticket| self.cancel(ticket));
     }

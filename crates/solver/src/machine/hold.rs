@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::explain::Why;
 use crate::graph::Graph;
-use crate::ids::{JobId, SessionId};
+use crate::ids::{JobId, SessionId, VertexName};
 use crate::machine::edge::{EdgeId, EdgeState, Level};
 use crate::machine::node::{Holder, Node, Progress};
 use crate::machine::requests::{Answer, RequestId};
@@ -251,16 +251,34 @@ impl<R: Value> Machine<R> {
         edge
     }
 
-    /// A build within a build must not need what waits for it.
+    /// A build within a build must not need what waits for it: neither the node that it is within, nor those that builds
+    /// are within which have that one.
     fn refuse_parents(&self, job: JobId, node: NodeIndex) -> Result<()> {
-        let mut above = self.jobs.get(&job).and_then(|state| state.parent);
-        while let Some(parent) = above {
-            if parent == node {
-                let name = (*self.graph[node].name).clone();
-                return Err(Error::Cycle { path: vec![name.clone(), name] });
+        let Some(parent) = self.jobs.get(&job).and_then(|state| state.parent) else { return Ok(()) };
+        // Every node that waits, with the one it waits for on the way to the parent.
+        let mut waiting = vec![(parent, None)];
+        let mut at = 0;
+        while let Some((waits, _)) = waiting.get(at).copied() {
+            for holder in &self.graph[waits].holders {
+                let above = self.jobs.get(&holder.job).and_then(|state| state.parent);
+                if let Some(above) = above.filter(|above| waiting.iter().all(|(known, _)| known != above)) {
+                    waiting.push((above, Some(at)));
+                }
             }
-            let holders = &self.graph[parent].holders;
-            above = holders.iter().find_map(|holder| self.jobs.get(&holder.job)?.parent);
+            at += 1;
+        }
+        // What the job has was looked at before.
+        let is_new = |node: &NodeIndex| !self.graph[*node].holders.iter().any(|holder| holder.job == job);
+        let mut seen = std::collections::HashSet::new();
+        let mut stack: Vec<_> = Some(node).into_iter().filter(is_new).collect();
+        while let Some(needed) = stack.pop() {
+            if let Some(found) = waiting.iter().position(|(waits, _)| *waits == needed) {
+                let steps = std::iter::successors(Some(found), |at| waiting[*at].1);
+                let path = steps.map(|at| waiting[at].0).chain([needed]);
+                let path = path.map(|at| VertexName::clone(&self.graph[at].name)).collect();
+                return Err(Error::Cycle { path });
+            }
+            stack.extend(self.below(needed).into_iter().filter(is_new).filter(|below| seen.insert(*below)));
         }
         Ok(())
     }
@@ -291,6 +309,7 @@ impl<R: Value> Machine<R> {
             if held {
                 continue;
             }
+            self.wait_in_turn(job, node);
             let Some(of_job) = self.jobs.get_mut(&job) else { continue };
             of_job.held.push(node);
             let state = &mut self.graph[node];
@@ -307,16 +326,7 @@ impl<R: Value> Machine<R> {
             if known > 1 && self.graph[node].tickets > 0 {
                 self.stop_waiting(node);
             }
-            for input in 0..self.graph[node].inputs.len() {
-                let mut edge = self.graph[node].inputs[input];
-                loop {
-                    stack.push((self.edges[edge.at()].node, false));
-                    match self.edges[edge.at()].merged_into {
-                        Some(into) => edge = into,
-                        None => break,
-                    }
-                }
-            }
+            stack.extend(self.below(node).into_iter().map(|below| (below, false)));
         }
     }
 

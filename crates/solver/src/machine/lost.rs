@@ -36,7 +36,7 @@ impl<R: Value> Machine<R> {
     /// Evaluates an edge again without what it has now, if that is what is gone.
     fn lose(&mut self, edge: EdgeId, generation: u32, cause: &Cause) -> Result<()> {
         let state = &mut self.edges[edge.at()];
-        let node = state.node;
+        let (node, output) = (state.node, state.output as usize);
         // It may have been lost to somebody else, and made again.
         if state.generation != generation || state.finished.is_none() {
             return Ok(());
@@ -56,8 +56,9 @@ impl<R: Value> Machine<R> {
             Origin::Executed => {
                 let again = !self.graph[node].is_root() && self.edges[edge.at()].rare().recomputed == 0;
                 self.edges[edge.at()].rare().recomputed += 1;
-                // For another output that was lost it may run again already: then it brings this one, too.
-                if matches!(self.graph[node].exec, Progress::Done(_)) {
+                // The run may be for another output that was lost; a run that is over may have made this one, too.
+                let made = |outputs: &Vec<Option<R>>| outputs.get(output).is_some_and(Option::is_some);
+                if self.graph[node].exec.done().is_some_and(|outputs| !made(outputs)) {
                     self.graph[node].exec = Progress::Idle;
                 }
                 if !again {
@@ -100,6 +101,21 @@ impl<R: Value> Machine<R> {
             if prepared.slow.done().is_some() {
                 prepared.slow = Progress::Idle;
                 self.edges[above.at()].deps[input as usize].slow_probed = false;
+                self.unidentify(above);
+            }
+        }
+    }
+
+    /// What an edge was by the content of an input it may not be any more: it stands for nothing until that is known anew.
+    fn unidentify(&mut self, edge: EdgeId) {
+        let state = &mut self.edges[edge.at()];
+        if state.finished.is_some() {
+            return;
+        }
+        state.unsigned = true;
+        for identity in std::mem::take(&mut state.identities) {
+            if self.identities.get(&identity) == Some(&edge) {
+                self.identities.remove(&identity);
             }
         }
     }

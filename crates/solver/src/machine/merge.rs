@@ -5,16 +5,21 @@
 //! merged before those that have them, so one look-up finds what is the same: merging is linear.
 //!
 //! The guard against cycles is a rank, greater than that of everything below: an edge is merged only into one that has no
-//! greater rank, which cannot be above it. So nothing has to be searched.
+//! greater rank, which cannot be above it. Of equal rank are only other merged vertices, each of them a step away: an edge
+//! is merged into none whose vertex has an output that was merged into its own, or they would keep each other for ever.
 
 use petgraph::stable_graph::NodeIndex;
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
 use crate::key::KeyId;
-use crate::machine::Machine;
-use crate::machine::edge::{EdgeId, Key, Level};
+use crate::machine::edge::{EdgeId, Key, Level, Phase};
 use crate::machine::node::{Progress, Use};
+use crate::machine::{ANY, Machine};
 use crate::value::Value;
+
+/// From how many inputs on an edge waits for all of them to merge.
+const MANY: usize = 64;
 
 /// What two edges have in common if they are the same.
 pub(super) type Identity = [u8; 16];
@@ -32,11 +37,15 @@ impl<R: Value> Machine<R> {
     }
 
     /// Looks for an edge that is the same by its op and inputs, if something of those is new. True if the edge was merged
-    /// away. It waits until the fast keys of all inputs are known: those have merged by then as a rule, one by one, and
-    /// nothing dear is done before. Looking at all inputs whenever one of them merges would be quadratic.
+    /// away. One with many inputs that was looked for before waits until the fast keys of all are known: they have merged by
+    /// then as a rule, one by one, and looking at all of them whenever one does would be quadratic.
     pub(super) fn try_merge(&mut self, edge: EdgeId) -> bool {
         let state = &mut self.edges[edge.at()];
-        if state.sums.fast as usize == state.deps.len()
+        let early = state.deps.len() > MANY
+            && matches!(state.phase, Phase::Idle | Phase::Fast)
+            && (state.sums.fast as usize) < state.deps.len()
+            && !state.identities.is_empty();
+        if !early
             && std::mem::take(&mut state.unsigned)
             && let Some(op) = self.op_key(edge)
         {
@@ -123,15 +132,33 @@ impl<R: Value> Machine<R> {
         // What was computed whatever the cache has may stand for what need not be, but not the other way round.
         let forgetful = node.options.ignore_cache && !other.options.ignore_cache;
         // A build within a build may not come to wait for what waits for it.
-        let within = |node: NodeIndex| {
-            let holders = &self.graph[node].holders;
-            holders.iter().find(|holder| self.jobs.get(&holder.job).is_some_and(|job| job.parent.is_some()))
-        };
-        let apart = |holder: &crate::machine::node::Holder| {
-            !self.graph[to.node].holders.iter().any(|other| other.job == holder.job)
-        };
-        let crosses = within(from.node).is_some_and(apart);
-        idle && !fails && !forgetful && !crosses && from.node != to.node && other.rank <= node.rank
+        let is_within = |job| self.jobs.get(&job).is_some_and(|job| job.parent.is_some());
+        let has = |job| other.holders.iter().any(|holder| holder.job == job);
+        let crosses = node.holders.iter().any(|holder| is_within(holder.job) && !has(holder.job));
+        idle && !fails
+            && !forgetful
+            && !crosses
+            && other.rank <= node.rank
+            && !self.is_merged_into(to.node, from.node)
+    }
+
+    /// Whether a vertex is another, or one of its outputs was merged into one of that other's, be it over several steps.
+    fn is_merged_into(&self, node: NodeIndex, other: NodeIndex) -> bool {
+        let (rank, mut seen) = (self.graph[other].rank, SmallVec::<[NodeIndex; 4]>::new());
+        let mut stack: SmallVec<[NodeIndex; 4]> = SmallVec::from_slice(&[node]);
+        while let Some(at) = stack.pop() {
+            if at == other {
+                return true;
+            }
+            // Ranks never grow from a vertex to what it was merged into.
+            if self.graph[at].rank < rank || seen.contains(&at) {
+                continue;
+            }
+            seen.push(at);
+            let merged = self.graph[at].edges.iter().filter_map(|edge| self.edges[edge.at()].merged_into);
+            stack.extend(merged.map(|into| self.edges[into.at()].node));
+        }
+        false
     }
 
     /// Has one edge stand for another from now on.
@@ -176,10 +203,34 @@ impl<R: Value> Machine<R> {
         for job in self.graph[node].holders.clone() {
             self.hold(job.job, target, false);
         }
+        self.share_keys(edge, into);
         self.graph[target].above += 1;
         self.mirror(node, target);
         self.touch(into);
         self.stop_unwanted(node);
+    }
+}
+
+impl<R: Value> Machine<R> {
+    /// Has what stands for an edge be found, and remembered, under the keys of that edge, too.
+    fn share_keys(&mut self, edge: EdgeId, into: EdgeId) {
+        let target = &self.graph[self.edges[into.at()].node];
+        let here = |key: &Key| key.source == ANY || target.sources.contains(&key.source);
+        let keys: Vec<_> = self.edges[edge.at()].keys.iter().copied().filter(here).collect();
+        let ignores = target.options.ignore_cache;
+        let local = self.edges[edge.at()].local.clone();
+        let state = &mut self.edges[into.at()];
+        for id in local {
+            if !state.local.contains(&id) {
+                state.local.push(id);
+            }
+        }
+        for key in keys.into_iter().filter(|_| !ignores) {
+            if !state.keys.contains(&key) {
+                state.keys.push(key);
+            }
+        }
+        self.notify(into);
     }
 }
 

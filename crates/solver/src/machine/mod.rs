@@ -34,6 +34,8 @@ mod reached;
 mod requests;
 mod save;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod sizes;
 mod tell;
 mod tickets;

@@ -36,6 +36,11 @@ impl<R: Value> Nodes<R> {
         self.0.get_mut(at.index())
     }
 
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Node<R>> {
+        self.0.iter().map(|(_, node)| node)
+    }
+
     pub(super) fn node_indices(&self) -> impl Iterator<Item = NodeIndex> {
         self.0.iter().map(|(at, _)| NodeIndex::new(at))
     }

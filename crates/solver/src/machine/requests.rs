@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use petgraph::stable_graph::NodeIndex;
+
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{Edge, JobId, VertexName};
 use crate::machine::Machine;
 use crate::machine::action::{Action, Place};
 use crate::machine::edge::{EdgeId, Level, Origin};
+use crate::machine::node::Progress;
 use crate::ops::Site;
 use crate::value::Value;
 
@@ -67,11 +70,35 @@ impl<R: Value> Machine<R> {
         }
         self.give_place(site.node);
         let job = self.open_within(site.node);
-        match graph.into_vertices().try_for_each(|vertex| self.add(job, vertex)) {
+        let added = if self.builds(site.node) {
+            graph.into_vertices().try_for_each(|vertex| self.add(job, vertex))
+        } else {
+            Err(Error::Cancelled { job })
+        };
+        match added {
             Ok(()) => self.build(job, edge, request),
             Err(error) => {
                 self.discard(job);
                 self.answer(request, Err(error));
+            }
+        }
+    }
+
+    /// Whether a node may build something within itself: its op works, and is wanted.
+    pub(super) fn builds(&self, node: NodeIndex) -> bool {
+        let state = &self.graph[node];
+        let works = matches!(state.exec, Progress::Running(_, false))
+            || matches!(state.mapping, Progress::Running(_, false));
+        works && !state.holders.is_empty()
+    }
+
+    /// Nobody wants what is built within a node, since nobody wants the node.
+    pub(super) fn cancel_within(&mut self, node: NodeIndex) {
+        let subs = self.graph[node].rare.as_ref().map(|rare| rare.subs.clone()).unwrap_or_default();
+        for job in subs {
+            let open = self.jobs.get(&job).map(|state| state.requests.clone()).unwrap_or_default();
+            for request in open {
+                self.withdraw(request, Some(Error::Cancelled { job }));
             }
         }
     }

@@ -136,22 +136,21 @@ impl<R: Value> Machine<R> {
     /// An edge has a result.
     pub(super) fn complete(&mut self, edge: EdgeId, finished: Finished<R>) {
         let executed = matches!(finished.origin, Origin::Executed);
+        let saved = finished.saved.is_some();
         let state = &mut self.edges[edge.at()];
         state.finished = Some(finished);
         state.level = Level::Complete;
         let node = state.node;
-        if executed {
-            if !self.graph[node].is_root() && !self.graph[node].options.ignore_cache {
-                for id in self.edges[edge.at()].local.clone() {
-                    if !self.edges[edge.at()]
-                        .keys
-                        .iter()
-                        .any(|key| key.id == id && (key.source == LOCAL || key.source == ANY))
-                    {
-                        self.found(edge, Key { source: LOCAL, id });
-                    }
+        // Its keys in the solver's own cache hold from now on, be the result computed or from elsewhere.
+        if saved && !self.graph[node].is_root() && !self.graph[node].options.ignore_cache {
+            for id in self.edges[edge.at()].local.clone() {
+                let known = |key: &Key| key.id == id && (key.source == LOCAL || key.source == ANY);
+                if !self.edges[edge.at()].keys.iter().any(known) {
+                    self.found(edge, Key { source: LOCAL, id });
                 }
             }
+        }
+        if executed {
             // Another output of it may have told so, or a loss that the op runs again.
             if self.graph[node].times().is_running() {
                 self.ended(node, None);

@@ -1,5 +1,6 @@
 //! What is told of nodes to the jobs that have them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use petgraph::stable_graph::NodeIndex;
@@ -18,11 +19,19 @@ impl<R: Value> Machine<R> {
     pub(super) fn listeners(&self, node: NodeIndex) -> SmallVec<[Listener; 2]> {
         let mut listeners = SmallVec::new();
         let mut stack: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
+        // With several outputs a vertex may have been merged in several steps.
+        let mut told = BTreeSet::new();
         while let Some(node) = stack.pop() {
-            let Some(state) = self.graph.node_weight(node) else { continue };
+            let Some(state) = self.graph.node_weight(node).filter(|_| !told.contains(&node)) else {
+                continue;
+            };
+            let mirrors = state.rare.as_ref().map(|rare| &rare.mirrors);
+            if !told.is_empty() || mirrors.is_some_and(|mirrors| !mirrors.is_empty()) {
+                told.insert(node);
+            }
             let journals = self.journals(node).into_iter();
             listeners.extend(journals.map(|journal| (Arc::clone(&state.name), journal)));
-            stack.extend(state.rare.iter().flat_map(|rare| rare.mirrors.iter().copied()));
+            stack.extend(mirrors.into_iter().flatten().copied());
         }
         listeners
     }
@@ -129,10 +138,20 @@ impl<R: Value> Machine<R> {
         }
     }
 
-    /// Tells a job that comes later what has happened to a node.
+    /// Tells a job that comes later what has happened to a node, and to what its edges were merged into.
     pub(super) fn tell_past(&self, job: JobId, node: NodeIndex) {
-        for journal in self.journals_of(job) {
-            self.retell(node, &self.graph[node].name, &journal);
+        let name = &self.graph[node].name;
+        let mut told: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
+        let mut at = 0;
+        while let Some(of) = told.get(at).copied() {
+            self.journals_of(job).iter().for_each(|journal| self.retell(of, name, journal));
+            let merged = self.graph[of].edges.iter().filter_map(|edge| self.edges[edge.at()].merged_into);
+            for into in merged.map(|into| self.edges[into.at()].node) {
+                if !told.contains(&into) {
+                    told.push(into);
+                }
+            }
+            at += 1;
         }
     }
 

@@ -193,7 +193,8 @@ impl<R: Value> OpCx<R> {
     /// that have this vertex, and stays as long as this vertex does.
     ///
     /// # Errors
-    /// As for a build of a job; [`Error::Closed`] where there is no solver.
+    /// As for a build of a job; [`Error::Cancelled`] as soon as nobody wants this vertex any more; [`Error::Cycle`] if the
+    /// graph has this vertex, or another that waits for it; [`Error::Closed`] where there is no solver.
     pub async fn solve(&self, graph: Graph<R>, edge: &Edge) -> Result<Built<R>> {
         let (Some(mailbox), Some(site)) = (&self.mailbox, self.load.sites.first()) else {
             return Err(Error::Closed);

@@ -13,7 +13,7 @@ use crate::store::{Batch, KeyStore, ResultId, StoredResult};
 #[derive(Debug, Default)]
 pub struct MemoryKeys(Mutex<Tables>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Tables {
     links: HashMap<KeyId, BTreeMap<Link, BTreeSet<KeyId>>>,
     back: HashMap<KeyId, BTreeSet<(KeyId, Link)>>,
@@ -26,6 +26,12 @@ impl MemoryKeys {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Another store with what is in this one now.
+    #[cfg(test)]
+    pub(crate) fn copied(&self) -> Self {
+        Self(Mutex::new(self.tables().clone()))
     }
 
     /// Held for one operation, never across an await.

@@ -2,19 +2,27 @@
 //!
 //! A [`Script`] is an op that does what it is told and counts what it is asked; a [`Shelf`] keeps results in memory and loses
 //! them when it is told to. Work waits at a [`Gate`] until a test lets it on. An [`Import`] is a cache that a job brings, a
-//! [`Ledger`] a key store that counts, and a [`Census`] counts results as long as they live.
+//! [`Ledger`] a key store that counts, and a [`Census`] counts results as long as they live. A [`Puppet`] is a script of
+//! which the test does a part itself, [`FaultyKeys`] fail when they are told to, and what is on a [`LazyShelf`] needs a
+//! [`Supplier`].
 
+mod faulty;
 mod gate;
 mod hurdle;
 mod import;
+mod lazy;
 mod ledger;
+mod puppet;
 mod script;
 mod shelf;
 mod tracked;
 
+pub use faulty::FaultyKeys;
 pub use gate::Gate;
 pub use import::Import;
+pub use lazy::{LazyShelf, Supplier};
 pub use ledger::Ledger;
+pub use puppet::Puppet;
 pub use script::{Counts, Script};
 pub use shelf::Shelf;
 pub use tracked::{Census, Tracked};
@@ -30,8 +38,9 @@ use crate::{CacheIndex, MemoryKeys};
 /// The digest of a text.
 #[must_use]
 pub fn digest(text: &str) -> Digest {
-    let hash = Sha256::digest(text);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits =
+        |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+    let hex = Sha256::digest(text).iter().flat_map(digits).collect::<String>();
     parsed(&format!("sha256:{hex}"))
 }
 

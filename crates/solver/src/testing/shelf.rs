@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
+use crate::testing::Gate;
 use crate::{LoadCx, LoadError, ResultId, ResultStore, StoreError, StoredResult};
 
 /// Keeps integers. Each save makes a result of its own, a second younger than the one before.
@@ -16,6 +17,7 @@ pub struct Shelf {
     next: AtomicUsize,
     loads: AtomicUsize,
     jammed: AtomicBool,
+    gate: Mutex<Option<Gate>>,
 }
 
 impl Shelf {
@@ -28,6 +30,7 @@ impl Shelf {
             next: AtomicUsize::new(0),
             loads: AtomicUsize::new(0),
             jammed: AtomicBool::new(false),
+            gate: Mutex::default(),
         }
     }
 
@@ -63,6 +66,11 @@ impl Shelf {
         self.jammed.store(jammed, Ordering::SeqCst);
     }
 
+    /// Waits here before each load from now on. A load that is cancelled meanwhile fails.
+    pub fn load_at(&self, gate: &Gate) {
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(gate.clone());
+    }
+
     /// Loses everything.
     pub fn lose_all(&self) {
         self.results().clear();
@@ -80,8 +88,16 @@ impl ResultStore<i64> for Shelf {
         Ok(StoredResult { id, created_at })
     }
 
-    async fn load(&self, _: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {
+    async fn load(&self, cx: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {
         self.loads.fetch_add(1, Ordering::SeqCst);
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(gate) = gate {
+            tokio::select! {
+                biased;
+                () = cx.cancelled() => return Err(LoadError::failed("cancelled")),
+                () = gate.pass() => {}
+            }
+        }
         if self.jammed.load(Ordering::SeqCst) {
             return Err(LoadError::failed("the shelf is jammed"));
         }

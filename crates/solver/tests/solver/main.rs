@@ -1,14 +1,26 @@
 //! The solver, with integers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says where")]
 
 mod access;
 mod active;
+mod bad_input;
 mod basics;
 mod cancel;
 mod content;
 mod errors;
 mod evaluate;
+mod fair;
+mod hand;
 mod ignore_cache;
+mod lost;
 mod maps;
+mod merging;
+mod options;
+mod orders;
+mod release;
 mod selectors;
 mod sources;
+mod stale;
+mod status;
+mod subbuild;
 mod support;

@@ -1,0 +1,255 @@
+//! Builds within builds.
+
+use std::sync::{Arc, Mutex};
+
+use lazyblob_solver::testing::{Gate, Puppet, Script, memory_cache};
+use lazyblob_solver::{Error, OpError, Solver, Stage};
+
+use crate::hand::{ask, build, checked, execs, graph, job, of, settle, solver, told, vertices};
+
+/// An op that builds the last of these, and adds its own value to that.
+fn around(name: &str, value: i64, inner: &[&Script]) -> Script {
+    let inner: Vec<Script> = inner.iter().map(|script| (*script).clone()).collect();
+    Script::new(name, value).running(move |cx, inputs, _| {
+        let inner = inner.clone();
+        async move {
+            let graph = vertices(inner.iter().map(Script::vertex));
+            let built = cx.solve(graph, &inner[inner.len() - 1].edge()).await.map_err(OpError::failed)?;
+            Ok(vec![value + built.result + inputs.iter().sum::<i64>()])
+        }
+    })
+}
+
+/// An op that waits at a gate, and stops when it is told to, which it counts there.
+fn waiting(name: &str, gate: &Gate, stopped: &Gate) -> Script {
+    let (waits, stopped) = (gate.clone(), stopped.clone());
+    Script::new(name, 1).running(move |cx, _, _| {
+        let (waits, stopped) = (waits.clone(), stopped.clone());
+        async move {
+            tokio::select! {
+                () = waits.pass() => Ok(vec![1]),
+                () = cx.cancelled() => {
+                    stopped.open();
+                    stopped.pass().await;
+                    Err(OpError::Cancelled)
+                }
+            }
+        }
+    })
+}
+
+/// A build within a build, its result in the cache like any other (BuildKit: TestSubbuild).
+#[tokio::test]
+async fn a_build_within_a_build() {
+    let (cache, shelf) = memory_cache("local");
+    let solver = solver(cache);
+    let three = Script::new("three", 3);
+    let seven = Script::new("seven", 7).input(&three);
+    for round in 0..2 {
+        let two = Script::new("two", 2);
+        let outer = around("outer", 0, &[&three, &seven]);
+        let top = Script::new("top", 1).input(&two).input(&outer);
+        let open = job(&solver, graph(&[&two, &outer, &top])).await;
+        assert_eq!(build(&open, &top).await.unwrap(), 13);
+        assert_eq!(execs([&two, &outer, &top]), [1 - round; 3]);
+        // Nothing within is asked about when the outer is known.
+        assert_eq!((execs([&three, &seven]), seven.counts().maps()), ([1, 1], 1));
+        assert_eq!(shelf.loads(), round);
+        let events = told(open).await;
+        let inner: &[_] = if round == 0 { &["started", "completed"] } else { &[] };
+        assert_eq!(of(&events, &seven), inner);
+    }
+    solver.close().await;
+}
+
+/// What is active already is shared, and inner results stay as long as the outer vertex does.
+#[tokio::test]
+async fn it_shares_what_is_active() {
+    let (cache, shelf) = memory_cache("local");
+    let solver = solver(cache);
+    let (gate, stopped) = (Gate::closed(), Gate::closed());
+    let inner = waiting("inner", &gate, &stopped);
+    let outer = around("outer", 10, &[&inner]);
+    let one = Arc::new(job(&solver, graph(&[&inner])).await);
+    let other = Arc::new(job(&solver, graph(&[&outer])).await);
+    let first = ask(&one, inner.edge()).await;
+    let second = ask(&other, outer.edge()).await;
+    // The first to ask for it leaves.
+    drop((first, one));
+    settle().await;
+    gate.open();
+    assert_eq!(second.await.unwrap().result, 11);
+    assert_eq!((execs([&inner, &outer]), stopped.came()), ([1, 1], 0));
+    // It is still there, without being loaded.
+    let third = job(&solver, graph(&[&inner])).await;
+    assert_eq!(build(&third, &inner).await.unwrap(), 1);
+    assert_eq!((execs([&inner]), shelf.loads()), ([1], 0));
+    drop((third, other));
+    let fourth = job(&solver, graph(&[&inner])).await;
+    assert_eq!(build(&fourth, &inner).await.unwrap(), 1);
+    assert_eq!((execs([&inner]), shelf.loads()), ([1], 1));
+    solver.close().await;
+}
+
+/// BuildKit row 74: the outer fails, and says which vertex within has failed.
+#[tokio::test]
+async fn a_failure_within_names_both() {
+    let (cache, _) = memory_cache("local");
+    let solver = solver(cache);
+    let inner = Script::new("inner", 1).running(|_, _, _| async { Err(OpError::failed("no space")) });
+    let outer = around("outer", 10, &[&inner]);
+    let top = Script::new("top", 1).input(&outer);
+    let open = job(&solver, graph(&[&outer, &top])).await;
+    let error = build(&open, &top).await.unwrap_err();
+    let Error::Op { vertex, stage: Stage::Exec, cause } = error else { panic!("{error}") };
+    assert_eq!(vertex.digest, outer.digest());
+    let within = cause.to_string();
+    assert!(within.starts_with("inner (sha256:") && within.ends_with("exec: no space"), "{within}");
+    assert_eq!(execs([&inner, &outer, &top]), [1, 1, 0]);
+    let events = told(open).await;
+    assert_eq!(of(&events, &inner), ["started", "failed"]);
+    assert_eq!(of(&events, &top), [""; 0]);
+    solver.close().await;
+}
+
+/// An outer vertex within itself is refused, over however many builds, rather than waited for.
+#[tokio::test]
+async fn what_waits_is_not_built_within() {
+    let (cache, _) = memory_cache("local");
+    let solver = solver(cache);
+    // The outer needs itself, by way of an input of the one that is asked for.
+    let plain = Script::new("outer", 10);
+    let above = Script::new("above", 1).input(&plain);
+    let outer = around("outer", 10, &[&plain, &above]);
+    let open = job(&solver, graph(&[&outer])).await;
+    let error = build(&open, &outer).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("graph: cycle: outer (") && text.matches("outer (").count() == 3, "{text}");
+    assert_eq!(execs([&plain, &above, &outer]), [0, 0, 1]);
+    drop(open);
+
+    // Two that need each other, found by the second, whichever that is.
+    let ring = |name: &'static str, next: &'static str| around(name, 1, &[&Script::new(next, 1)]);
+    let gate = Gate::closed();
+    let held = |script: &Script| {
+        let gate = gate.clone();
+        let puppet = Puppet::of(script).mapping(move |_, map, _| {
+            let gate = gate.clone();
+            async move {
+                gate.pass().await;
+                Ok(map)
+            }
+        });
+        puppet.vertex()
+    };
+    let (left, right) = (ring("left", "right"), ring("right", "left"));
+    let one = Arc::new(job(&solver, vertices([held(&left)])).await);
+    let other = Arc::new(job(&solver, vertices([held(&right)])).await);
+    let asked = [ask(&one, left.edge()).await, ask(&other, right.edge()).await];
+    gate.open();
+    let built = futures::future::join_all(asked).await;
+    for error in built.into_iter().map(|built| built.err().unwrap()) {
+        assert!(error.to_string().contains("graph: cycle: "), "{error}");
+    }
+    assert_eq!(execs([&left, &right]), [1, 1]);
+    solver.close().await;
+}
+
+/// A vertex within that has the key of the one it is within does not come to wait for it.
+#[tokio::test]
+async fn what_is_within_is_not_merged_into_what_it_is_within() {
+    let (cache, _) = memory_cache("local");
+    let solver = solver(cache);
+    let inner = Script::new("inner", 1).key("same");
+    let above = Script::new("above", 1).input(&inner);
+    let outer = around("outer", 10, &[&inner, &above]).key("same");
+    let one = job(&solver, graph(&[&outer])).await;
+    assert_eq!(build(&one, &outer).await.unwrap(), 12);
+    assert_eq!(execs([&inner, &above, &outer]), [1, 1, 1]);
+    solver.close().await;
+}
+
+/// Who waits for a build within takes no place from it, however deep it goes.
+#[tokio::test]
+async fn ops_of_one_kind_within_each_other_do_not_wait_for_a_place() {
+    let (cache, _) = memory_cache("local");
+    let mut settings = checked();
+    settings.parallelism.insert("single".to_owned(), 1);
+    settings.cache_maps = 1;
+    let solver = Solver::new(cache, settings);
+    let inner = Script::new("inner", 1).of_kind("single");
+    let middle = around("middle", 10, &[&inner]).of_kind("single");
+    let outer = around("outer", 100, &[&middle]).of_kind("single");
+    let beside = Script::new("beside", 7).of_kind("single");
+    let open = job(&solver, graph(&[&outer, &beside])).await;
+    let (a, b) = futures::join!(build(&open, &outer), build(&open, &beside));
+    assert_eq!((a.unwrap(), b.unwrap()), (111, 7));
+    assert_eq!(execs([&inner, &middle, &outer, &beside]), [1; 4]);
+    // The places were given back.
+    let last = Script::new("last", 8).of_kind("single");
+    let open = job(&solver, graph(&[&last])).await;
+    assert_eq!(build(&open, &last).await.unwrap(), 8);
+    solver.close().await;
+}
+
+/// When nobody wants the outer any more, what is within is cancelled, whether the job stays or goes.
+#[tokio::test]
+async fn cancelling_the_outer_cancels_what_is_within() {
+    for stays in [true, false] {
+        let (cache, _) = memory_cache("local");
+        let solver = solver(cache);
+        let (gate, stopped) = (Gate::closed(), Gate::closed());
+        let inner = waiting("inner", &gate, &stopped);
+        let middle = around("middle", 10, &[&inner]);
+        let outer = around("outer", 100, &[&middle]);
+        let open = Arc::new(job(&solver, graph(&[&outer])).await);
+        let asked = ask(&open, outer.edge()).await;
+        assert_eq!((gate.came(), stopped.came()), (1, 0));
+        drop(asked);
+        if !stays {
+            let Some(open) = Arc::into_inner(open) else { panic!("somebody has the job") };
+            open.discard();
+            settle().await;
+            assert_eq!(stopped.came(), 1, "the inner op goes on");
+        } else {
+            settle().await;
+            assert_eq!(stopped.came(), 1, "the inner op goes on");
+            // A cancellation is not remembered.
+            gate.open();
+            assert_eq!(open.build(&outer.edge()).await.unwrap().result, 111);
+            assert_eq!(execs([&inner, &middle, &outer]), [2, 2, 2]);
+        }
+        solver.close().await;
+    }
+}
+
+/// An op that does not stop when it is told to builds nothing any more, and nothing is left of what it tried.
+#[tokio::test]
+async fn who_is_not_wanted_builds_nothing() {
+    let (cache, _) = memory_cache("local");
+    let solver = solver(cache);
+    let gate = Gate::closed();
+    let inner = Script::new("inner", 1);
+    let said = Arc::new(Mutex::new(None));
+    let (waits, within, saying) = (gate.clone(), inner.clone(), Arc::clone(&said));
+    let outer = Script::new("outer", 1).running(move |cx, _, _| {
+        let (waits, within, saying) = (waits.clone(), within.clone(), Arc::clone(&saying));
+        async move {
+            waits.pass().await;
+            let built = cx.solve(vertices([within.vertex()]), &within.edge()).await;
+            *saying.lock().unwrap() = Some(built.map(|built| built.result));
+            Ok(vec![1])
+        }
+    });
+    let open = Arc::new(job(&solver, graph(&[&outer])).await);
+    let asked = ask(&open, outer.edge()).await;
+    drop((asked, open));
+    settle().await;
+    gate.open();
+    settle().await;
+    let said = said.lock().unwrap().take();
+    assert!(matches!(said, Some(Err(Error::Cancelled { .. }))), "{said:?}");
+    assert_eq!(execs([&inner, &outer]), [0, 1]);
+    assert_eq!(inner.counts().maps(), 0);
+    solver.close().await;
+}
