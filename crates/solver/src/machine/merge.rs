@@ -227,12 +227,16 @@ impl<R: Value> Machine<R> {
                 state.local.push(id);
             }
         }
+        let known = state.keys.len();
         for key in keys.into_iter().filter(|_| !ignores) {
             if !state.keys.contains(&key) {
                 state.keys.push(key);
             }
         }
-        self.notify(into);
+        // All above are told, and there may be many: of nothing new they are not.
+        if state.keys.len() > known {
+            self.notify(into);
+        }
     }
 }
 
