@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::header::Meta;
-use super::path::{absolute, key};
+use super::path::{absolute, is_below, key};
 use super::reading::{Reading, missing};
 use super::selector::Selector;
 use super::source::{Node, Source};
@@ -40,6 +40,13 @@ impl Table {
         selector: &Selector,
         cancel: &CancellationToken,
     ) -> Result<Sum> {
+        if selector.path.contains('\0') {
+            return Err(Error::not_found(
+                OPERATION,
+                selector.path.escape_debug(),
+                "no file can be called so",
+            ));
+        }
         let mut reading = Reading { table: self, source, cancel };
         if selector.selects() {
             return reading.chosen(selector);
@@ -48,14 +55,16 @@ impl Table {
         if reading.look(&key)?.is_none() {
             return Err(missing(&key));
         }
-        let sum = reading.sum(&key)?;
         for required in &selector.required {
-            let below = Selector::path(format!("{}/{required}", selector.path));
-            if !selector.path.starts_with(required.as_str()) {
-                self.sum(source, &below, cancel)?;
+            // By its path in the tree, or below the selector's.
+            let below = format!("{}/{required}", selector.path);
+            let is_there =
+                reading.has(&below)? || is_at_or_below(required, &selector.path) && reading.has(required)?;
+            if !is_there {
+                return Err(lacking(selector, required));
             }
         }
-        Ok(sum)
+        reading.sum(&key)
     }
 
     /// The same, if no source is needed to tell it: so that what is known already costs no mount and no pull.
@@ -81,6 +90,17 @@ pub fn of_nothing(selectors: &[Selector]) -> Result<Digest> {
         if key.is_empty() { Ok(Sum::of(b"")) } else { Err(missing(&key)) }
     })?;
     Ok(sum.digest())
+}
+
+/// That something required is not there.
+pub(super) fn lacking(selector: &Selector, required: &str) -> Error {
+    Error::not_found(OPERATION, &selector.path, format_args!("nothing of it is {required}"))
+}
+
+/// Whether one path is another one or below it, by their words.
+fn is_at_or_below(path: &str, directory: &str) -> bool {
+    let (path, directory) = (key(&absolute(path.as_bytes())), key(&absolute(directory.as_bytes())));
+    path == directory || is_below(&path, &directory)
 }
 
 /// One more sum over those of all selectors.

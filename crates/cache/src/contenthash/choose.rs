@@ -3,6 +3,7 @@
 //! What is taken is hashed file by file, so that what is left out of a directory does not count: directories as
 //! themselves, each before what is in it, taken also for the sake of what is.
 
+use super::checksum::lacking;
 use super::glob::{Glob, has_wildcards};
 use super::path::{absolute, base, behind, key, of_key};
 use super::patterns::{Matched, Patterns};
@@ -59,11 +60,7 @@ impl Reading<'_> {
         if let Some(required) =
             selector.required.iter().find(|required| !has(&chosen, &start.given, required))
         {
-            return Err(Error::not_found(
-                OPERATION,
-                &selector.path,
-                format_args!("nothing of it is {required}"),
-            ));
+            return Err(lacking(selector, required));
         }
         let mut entries = Vec::with_capacity(chosen.len());
         for taken in &chosen {

@@ -19,8 +19,10 @@ use crate::error::{Error, Result};
 const MAGIC: &[u8] = b"lbch";
 const VERSION: u8 = 1;
 const SUM: usize = 32;
-/// What all paths of a table may take together: with shared beginnings, few bytes can say much.
-const MOST: usize = 1 << 30;
+/// What all paths of a table may take together, or this many times what they are written in: with shared beginnings, few
+/// bytes can say much.
+const MOST: usize = 64 << 20;
+const TIMES: usize = 64;
 
 const FILE: u8 = 0;
 const SYMLINK: u8 = 1;
@@ -86,6 +88,7 @@ fn decode(bytes: &[u8]) -> Result<Table, &'static str> {
     let is_told = byte(&mut rest)? == 1;
     let mut known = BTreeMap::new();
     let (mut before, mut total) = (Vec::new(), 0_usize);
+    let most = MOST.max(bytes.len().saturating_mul(TIMES));
     loop {
         let shared = get(&mut rest)?;
         let part = get_bytes(&mut rest)?;
@@ -96,7 +99,7 @@ fn decode(bytes: &[u8]) -> Result<Table, &'static str> {
         let mut key: Vec<u8> = before.get(..shared).ok_or("a path shares more than there is")?.to_vec();
         key.extend_from_slice(part);
         total += key.len();
-        if total > MOST {
+        if total > most {
             return Err("its paths are too long");
         }
         check(&key, &before, &known)?;

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::header::{FileHasher, Kind, Meta};
-use super::path::{child, fits, is_name, of_key, parent};
+use super::path::{absolute, child, fits, is_name, key, of_key, parent};
 use super::source::Source;
 use super::sum::Sum;
 use super::table::{Known, OPERATION, Root, Table};
@@ -51,6 +51,9 @@ impl Reading<'_> {
                     "the links on its way lead round and round",
                 ));
             }
+            if target.contains(&0) {
+                return Err(Error::invalid(OPERATION, shown(key), "a link on its way has a NUL"));
+            }
             if target.starts_with(b"/") {
                 at.clear();
             }
@@ -77,6 +80,12 @@ impl Reading<'_> {
             }
         }
         Ok(self.table.known.get(key))
+    }
+
+    /// Whether something is at a path, which may be a link at its end.
+    pub(super) fn has(&mut self, path: &str) -> Result<bool> {
+        let key = self.resolve(&key(&absolute(path.as_bytes())), false)?;
+        Ok(self.look(&key)?.is_some())
     }
 
     /// Learns all names at and below a key.

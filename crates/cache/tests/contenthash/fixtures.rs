@@ -1,6 +1,8 @@
 //! What BuildKit computed of trees is what we compute.
 
+use std::fs::Permissions;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lazyblob_cache::contenthash::{
@@ -163,15 +165,15 @@ fn layers_on_disk_have_the_records_of_buildkit() {
     let dir = TempDir::new().unwrap();
     unpack("odd-1.tar.gz", dir.path());
     unpack("odd-2.tar.gz", dir.path());
+    // A hard link's entry says nothing of the file to us. BuildKit's apply gives the file the mode it says.
+    let suid = dir.path().join("t/suid");
+    assert_eq!(suid.metadata().unwrap().permissions().mode() & 0o7777, 0o4755);
+    std::fs::set_permissions(&suid, Permissions::from_mode(0o644)).unwrap();
     let mut source = Directory::snapshot(dir.path()).unwrap();
     compare("odd", &mut Table::unread(Root::Snapshot), &mut source);
-    let mode = |root| {
-        let mut table = Table::unread(root);
-        records(&mut table, &mut source)[1].2
-    };
-    let mut as_found = mode;
     let own = Meta { uid: 7, gid: 8, ..Meta::new(Kind::Directory, 0o711) };
-    assert_eq!(as_found(Root::AsFound), FileHasher::new(&own).finish(), "our layers do say what the root is");
+    let found = records(&mut Table::unread(Root::AsFound), &mut source);
+    assert_eq!(found[1].2, FileHasher::new(&own).finish(), "our layers do say what the root is");
 }
 
 #[test]
@@ -222,14 +224,12 @@ fn what_build_steps_read_has_the_digest_of_buildkit() {
             }
             continue;
         }
-        for (mut table, mut source) in
-            [(told(tree), Memory::new()), (Table::unread(root(tree)), memory(tree))]
-                .into_iter()
-                .skip(usize::from(tree == "base") * 0)
-        {
-            if tree == "base" && !table.known(&selectors).unwrap().is_some() {
-                continue;
-            }
+        let mut sources = vec![(told(tree), Memory::new())];
+        // What the large file of the other one has in it is not here.
+        if tree != "base" {
+            sources.push((Table::unread(root(tree)), memory(tree)));
+        }
+        for (mut table, mut source) in sources {
             for (selector, theirs) in selectors.iter().zip(theirs) {
                 let ours = source.sum(&mut table, selector).unwrap();
                 assert_eq!(ours.to_string(), text(theirs, "digest"), "{name} {selector:?}");

@@ -159,6 +159,6 @@ pub(crate) fn records(table: &mut Table, source: &mut dyn Source) -> Vec<(String
     table.checksum(source, &[], &CancellationToken::new()).unwrap();
     table
         .records()
-        .map(|record| (String::from_utf8(record.path).unwrap(), record.part, record.sum.unwrap()))
+        .map(|record| (String::from_utf8_lossy(&record.path).into_owned(), record.part, record.sum.unwrap()))
         .collect()
 }
