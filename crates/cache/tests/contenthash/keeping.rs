@@ -128,12 +128,8 @@ fn few_bytes_cannot_make_a_large_table() {
             )
         };
         body.extend(shared);
-        let length = rest.len();
-        body.extend(if length < 128 {
-            vec![length as u8]
-        } else {
-            vec![(length & 0x7f) as u8 | 0x80, (length >> 7) as u8]
-        });
+        // 4001 or 8, as a number of seven bits a byte.
+        body.extend(if rest.len() == 8 { vec![8] } else { vec![0xa1, 0x1f] });
         body.extend(rest);
         body.push(0);
     }

@@ -99,7 +99,7 @@ async fn who_is_dropped_ends_at_the_next_piece_and_leaves_what_is_known() {
         test.open.send(()).unwrap();
         tokio::select! {
             _ = &mut dropped => panic!("b is not open"),
-            _ = async {
+            () = async {
                 assert_eq!(test.reached.1.recv().await.unwrap(), "a");
                 assert_eq!(test.reached.1.recv().await.unwrap(), "b");
             } => {}
