@@ -112,20 +112,18 @@ impl Reading<'_> {
     }
 
     fn choose(&mut self, selector: &Selector, path: &[u8], start: &Start) -> Result<Vec<Chosen>> {
-        let patterns = |list: &[String]| {
-            let none = list.is_empty();
-            let wrong =
-                |pattern| Error::invalid(OPERATION, &selector.path, format_args!("no pattern: {pattern}"));
-            if none { Ok(None) } else { Patterns::new(list).map(Some).map_err(wrong) }
+        let wrong = |pattern: &str| {
+            Error::invalid(OPERATION, &selector.path, format_args!("not a well-formed pattern: {pattern}"))
+        };
+        let patterns = |list: &[String]| match list {
+            [] => Ok(None),
+            list => Patterns::new(list).map(Some).map_err(|pattern| wrong(&pattern)),
         };
         let (include, exclude) = (patterns(&selector.include)?, patterns(&selector.exclude)?);
-        let glob = match selector.wildcard && !path.is_empty() {
-            true => {
-                let wrong = |_| Error::invalid(OPERATION, &selector.path, "no pattern");
-                Some(Glob::new(path).map_err(wrong)?)
-            }
-            false => None,
-        };
+        let mut glob = None;
+        if selector.wildcard && !path.is_empty() {
+            glob = Some(Glob::new(path).map_err(|_| wrong(&selector.path))?);
+        }
         // A backslash has two meanings: names are taken as they are in the beginning of a path, and without it when the
         // whole is matched. Then what matches may be anywhere behind.
         if start.is_open {
@@ -196,7 +194,7 @@ impl Choice<'_> {
             Error::invalid(
                 OPERATION,
                 &self.selector.path,
-                format_args!("no pattern that can be matched: {pattern}"),
+                format_args!("not a pattern that can be matched: {pattern}"),
             )
         };
         let (none, around) = (Matched::new(), self.around.last());

@@ -14,8 +14,18 @@
 //! ```
 //!
 //! A [`Table`] has the records of one tree. It is filled by whoever makes the tree, as files arrive; or it asks a
-//! [`Source`] for what a [`Selector`] needs, and for nothing else: the digest of one file reads one file. It is kept as
-//! bytes ([`Table::encode`]) beside the snapshot it is of. [`ContentHash`] is a table that several ask at once.
+//! [`Source`] for what a [`Selector`] needs, and for nothing else: the digest of one file reads one file. A
+//! [`ContentHash`] is a table that several ask at once.
+//!
+//! ```text
+//! bytes beside a snapshot ── Table::decode ──┐
+//! Table::insert, link, remove (files arrive) ┼─ ContentHash ─ known? ── digest: nothing was mounted, nothing pulled
+//! Table::unread (nothing known yet) ─────────┘                  │ no
+//!                                    mount the tree ─ Directory ┴ checksum ── digest ─ Table::encode ─ beside the snapshot
+//! ```
+//!
+//! What is not as in BuildKit, on purpose: a directory is listed when it must be, and not all that is around a path; what
+//! changes while it is read is an error; a path with a NUL is one no file can have.
 
 mod checksum;
 mod choose;

@@ -85,9 +85,10 @@ impl Regex {
         if let Some(first) = here.first_mut() {
             first.0 = true;
         }
+        let mut next = here.clone();
         for at in 0..=runes.len() {
             let (before, rune) = (at.checked_sub(1).and_then(|at| runes.get(at)), runes.get(at));
-            let mut next = vec![(false, false); here.len()];
+            next.fill((false, false));
             for (index, step) in self.0.iter().enumerate() {
                 let (begins, inside) = here.get(index).copied().unwrap_or_default();
                 if !begins && !inside {
@@ -117,7 +118,7 @@ impl Regex {
                 mark(&mut here, index + 1, goes_on);
             }
             if rune.is_some() {
-                here = next;
+                std::mem::swap(&mut here, &mut next);
             }
         }
         here.last().is_some_and(|last| last.0)

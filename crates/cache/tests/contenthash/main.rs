@@ -11,3 +11,4 @@ mod reads;
 mod selectors;
 mod shared;
 mod support;
+mod vectors;
