@@ -16,7 +16,8 @@ pub enum Node {
 
 /// A tree that is read as far as it must be. Paths are relative to its root, which is the empty one, without `.` and
 /// `..`; each part but the last is a directory that the source itself has named, and none is to be followed if it has
-/// become a link meanwhile. All calls block.
+/// become a link meanwhile. All calls block. A source owns what keeps its tree there, such as a mount: it is dropped when
+/// the work has ended, which may be after the one who asked is gone.
 pub trait Source: Send {
     /// What is at a path; nothing where nothing is.
     ///
