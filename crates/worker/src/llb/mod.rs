@@ -10,6 +10,24 @@
 //!   [`State::marshal`] writes the definition. What BuildKit's Go client writes for the same thing has the same digests.
 //! * [`pb`] has the messages themselves.
 //!
+//! ```
+//! use lazyblob_worker::llb::{self, Copy, Files, Mkdir, Mount};
+//!
+//! let source = llb::local("context");
+//! let built = llb::image("docker.io/library/golang:1")
+//!     .cwd("/src")
+//!     .run(["go", "build", "-o", "/out/app", "."])
+//!     .mount("/src", Mount::bind(&source).read_only())
+//!     .mount("/root/.cache", Mount::cache("go"))
+//!     .root();
+//! let image = llb::scratch()
+//!     .file(Files::new().then(Mkdir::new("/bin", 0o755)).then(Copy::new(&built, "/out/app", "/bin/app")))
+//!     .named("the program");
+//! let definition = image.definition(&llb::host_platform())?;
+//! assert_eq!(definition.vertices().len(), 4);
+//! # Ok::<_, lazyblob_worker::Error>(())
+//! ```
+//!
 //! No I/O is done here.
 
 mod builder;

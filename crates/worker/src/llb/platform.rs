@@ -2,6 +2,8 @@
 //!
 //! Keys are made of normal names, so `x86_64` and `amd64` share a cache. The rules are containerd's.
 
+use std::str::FromStr;
+
 use super::pb::Platform;
 
 /// A platform that cannot be: without an architecture, or with characters no name has.
@@ -30,6 +32,26 @@ pub fn host_platform() -> Platform {
         ..Platform::default()
     };
     normalise(&platform, "linux")
+}
+
+impl FromStr for Platform {
+    type Err = BadPlatform;
+
+    /// Reads `OS/ARCHITECTURE[/VARIANT]`, or an architecture alone, which is then Linux's, and normalises it.
+    fn from_str(text: &str) -> Result<Self, BadPlatform> {
+        let mut parts = text.split('/').map(str::to_owned);
+        let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+        let (os, architecture) = match second {
+            Some(architecture) => (first, architecture),
+            None => ("linux".to_owned(), first),
+        };
+        let variant = parts.next().unwrap_or_default();
+        if os.is_empty() || parts.next().is_some() {
+            return Err(BadPlatform { what: "platform", value: text.to_owned() });
+        }
+        let platform = Self { architecture, os, variant, ..Self::default() };
+        normalised(Some(&platform), &platform)
+    }
 }
 
 /// The platform under its normal names; `default` where none is given, and its OS where none is named.
@@ -117,6 +139,16 @@ mod tests {
         }
         assert_eq!(normalised(None, &default), Ok(default.clone()));
         assert!(normalised(None, &host_platform()).is_ok());
+    }
+
+    #[test]
+    fn platforms_are_read() {
+        assert_eq!("linux/x86_64".parse(), Ok(platform("linux/amd64")));
+        assert_eq!("linux/arm".parse(), Ok(platform("linux/arm/v7")));
+        assert_eq!("arm64".parse(), Ok(platform("linux/arm64")));
+        for bad in ["", "/amd64", "linux/", "linux/arm/v7/x", "linux/a b"] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,0 +1,9 @@
+//! Definitions: those of BuildKit's client are read, and written to the byte; bad ones are refused by name.
+
+mod bad;
+mod building;
+mod built;
+mod fixture;
+mod long;
+mod mutations;
+mod reading;
