@@ -92,7 +92,7 @@ fn with_cache(name: &str) -> Option<State> {
                 .file(Mkfile::new("/own", 0o400, [0, 1, 255]).owner(owner))
                 .file(Symlink::new("x<y", "/sl"))
         }
-        "exec1" => sh(&base_5200(), "echo hello > /hello").root(),
+        "exec1" => sh(&base_5200(), "echo '<a&b>' > /hi; echo \u{2028} café").root(),
         "exectwo" => sh(&base_5200(), "cat /x/a.txt /y > /out")
             .mount("/y", ro(&tree(), "/d/b.txt"))
             .mount("/x", ro(&tree(), "/d"))
@@ -122,7 +122,7 @@ fn with_cache(name: &str) -> Option<State> {
             copied(&run, "/out", "/g")
         }
         "copylocal" => llb::scratch().file(wild(&local("ctx", "0v22f86ujri8dj3iejc7xhmuh", &[]), "/f*")),
-        "copyimg" => copied(&base_5200(), "/etc/os-release", "/x"),
+        "copyimg" => copied(&base_5200(), "/bin/busybox", "/bb"),
         "copyroot" => copied(&tree(), "/", "/x"),
         "copythru" => copied(&tree(), "/d/ls/c.txt", "/x"),
         "copydir" => llb::scratch().file(contents(&tree(), "/d")),
@@ -141,7 +141,7 @@ fn with_cache(name: &str) -> Option<State> {
                 .then(copy("/top.go", "/t").follow_symlink());
             base_5200().file(files)
         }
-        "diff" => llb::diff(&base_5200(), &sh(&base_5200(), "echo a > /a").root()),
+        "diff" => llb::diff(&base_5200(), &sh(&base_5200(), "echo d > /d").root()),
         "limit" => {
             let options = ImageOptions { layer_limit: Some(1), ..ImageOptions::default() };
             copied(&llb::image_with("localhost:5200/odd:1", options), "/t/gone", "/x")
@@ -160,6 +160,9 @@ fn with_cache(name: &str) -> Option<State> {
             };
             copied(&llb::image("localhost:5200/a64:1").platform(platform), "/etc/os-release", "/x")
         }
+        "odddir" => copied(&odd(), "/t", "/x"),
+        "oddthru" => copied(&odd(), "/l1/up/deep/er", "/x"),
+        "oddxa" => copied(&odd(), "/t/xa", "/x"),
         "oddinc" => llb::scratch().file(contents(&odd(), "/t/a").include(["deep", "!deep/zz"])),
         "oddneg" => {
             llb::scratch().file(contents(&odd(), "/t").exclude(["*", "!a", "!z*", "a/deep", " suid "]))
