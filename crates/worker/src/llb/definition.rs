@@ -184,7 +184,7 @@ impl Building {
         }
         let count =
             self.at.get(&result.vertex).and_then(|at| self.done.get(*at)).map_or(0, |done| done.outputs);
-        has_output(&asking, 0, result, &result.vertex.to_string(), count)
+        has_output(&asking, 0, result, || result.vertex.to_string(), count)
     }
 
     /// Takes a vertex up. One that is open already cannot be asked for, or its digest would be part of its own bytes.
@@ -228,17 +228,23 @@ impl Building {
         normalised(platform.as_ref(), &host_platform()).map_err(|bad| invalid(bad.into()))?;
         for (position, input) in inputs.iter().enumerate() {
             let of = self.at.get(&input.vertex).and_then(|at| self.done.get(*at));
-            let (of, count) = of.map_or_else(Default::default, |of| (of.name.to_string(), of.outputs));
-            has_output(&name, position, input, &of, count)?;
+            let name_of = || of.map(|of| of.name.to_string()).unwrap_or_default();
+            has_output(&name, position, input, name_of, of.map_or(0, |of| of.outputs))?;
         }
         Ok(Vertex { name, op, inputs, written_platform: platform, metadata, outputs })
     }
 }
 
-fn has_output(vertex: &VertexName, input: usize, edge: &Edge, of: &str, count: usize) -> Result<()> {
+fn has_output(
+    vertex: &VertexName,
+    input: usize,
+    edge: &Edge,
+    of: impl FnOnce() -> String,
+    count: usize,
+) -> Result<()> {
     if usize::try_from(edge.output).is_ok_and(|output| output < count) {
         return Ok(());
     }
-    let fault = Fault::NoSuchOutput { input, index: edge.output.into(), of: of.to_owned(), count };
+    let fault = Fault::NoSuchOutput { input, index: edge.output.into(), of: of(), count };
     Err(Error::Invalid { vertex: vertex.clone(), fault })
 }

@@ -37,7 +37,7 @@ pub enum Op {
         source: Source,
     },
     /// Runs a command.
-    Exec(pb::ExecOp),
+    Exec(Box<pb::ExecOp>),
     /// Copies, makes and removes files.
     File(pb::FileOp),
     /// Lays its inputs over one another.

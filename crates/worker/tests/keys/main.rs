@@ -1,9 +1,11 @@
 //! Our keys are BuildKit's: for every definition of the fixtures, each text that is hashed, each digest, and each record of the
 //! cache that BuildKit exported from building it.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod expect;
 mod fixture;
 mod records;
+mod rules;
 
 use std::collections::BTreeSet;
 

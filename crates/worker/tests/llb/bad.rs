@@ -43,7 +43,7 @@ fn mount(input: i64, dest: &str, output: i64) -> pb::Mount {
 
 fn exec(mounts: Vec<pb::Mount>) -> pb::Kind {
     let meta = pb::Meta { args: vec!["true".to_owned()], ..pb::Meta::default() };
-    pb::Kind::Exec(pb::ExecOp { meta: Some(meta), mounts, ..pb::ExecOp::default() })
+    pb::Kind::Exec(Box::new(pb::ExecOp { meta: Some(meta), mounts, ..pb::ExecOp::default() }))
 }
 
 /// An exec with a mount at `/` and this one, on one input.

@@ -2,7 +2,9 @@
 
 use crate::keys::{ContentUse, content_use};
 use crate::llb::Fault;
-use crate::llb::pb::{CacheSharingOpt, ExecOp, Mount, MountContentCache, MountType, NetMode, SecurityMode};
+use crate::llb::pb::{
+    self, CacheSharingOpt, ExecOp, Mount, MountContentCache, MountType, NetMode, SecurityMode,
+};
 
 pub(super) fn outputs(exec: &ExecOp, inputs: usize) -> Result<usize, Fault> {
     let meta = exec.meta.as_ref().ok_or(Fault::Missing("command"))?;
@@ -49,8 +51,8 @@ fn mount(mount: &Mount, inputs: usize) -> Result<(), Fault> {
             mount.ssh_opt.as_ref().ok_or(Fault::Missing("settings of the agent's socket"))?;
         }
         MountType::Tmpfs => {
-            if mount.tmpfs_opt.is_some_and(|tmpfs| tmpfs.size < 0) {
-                return Err(Fault::Missing("size of the tmpfs"));
+            if let Some(pb::TmpfsOpt { size: value @ ..0 }) = mount.tmpfs_opt {
+                return Err(Fault::UnknownValue { what: "size of the tmpfs", value });
             }
         }
     }

@@ -23,8 +23,8 @@ pub struct Op {
 #[non_exhaustive]
 pub enum Kind {
     /// Runs a command.
-    #[prost(message, tag = "2")]
-    Exec(ExecOp),
+    #[prost(message, boxed, tag = "2")]
+    Exec(Box<ExecOp>),
     /// Brings something in.
     #[prost(message, tag = "3")]
     Source(SourceOp),

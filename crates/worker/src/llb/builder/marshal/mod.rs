@@ -69,7 +69,7 @@ impl Writing<'_> {
             Kind::Exec(command) => {
                 op.platform = platform();
                 let inputs = Inputs::of(&node.inputs(), self);
-                op.kind = Some(pb::Kind::Exec(exec::op(command, &inputs, &mut caps)));
+                op.kind = Some(pb::Kind::Exec(Box::new(exec::op(command, &inputs, &mut caps))));
                 op.inputs = inputs.list;
             }
             Kind::File { base, steps } => {
