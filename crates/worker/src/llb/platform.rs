@@ -1,6 +1,8 @@
 //! For what a result is: names that mean the same made the same.
 //!
-//! Keys are made of normal names, so `x86_64` and `amd64` share a cache. The rules are containerd's.
+//! Keys are made of normal names, so `x86_64` and `amd64` share a cache. The rules are containerd's, to the letter, since
+//! the names are hashed: an `arm` without a variant is a `v7`. Which entry of an index is taken for a platform is another
+//! matter, where what is not said may be anything (`lazyblob_remote::copy::Platform`).
 
 use std::str::FromStr;
 

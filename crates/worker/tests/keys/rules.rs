@@ -3,8 +3,10 @@
 use lazyblob_remote::digest;
 use lazyblob_worker::keys::{ContentSelector, OpKeys, image_keys, image_preimages};
 use lazyblob_worker::llb::{
-    self, CacheSharing, Copy, Files, Mkdir, Mkfile, Mount, Network, Owner, Secret, Ssh, State, Symlink,
+    self, CacheSharing, Copy, Definition, Files, Mkdir, Mkfile, Mount, Network, Owner, Secret, Ssh, State,
+    Symlink, pb,
 };
+use prost::Message as _;
 
 use crate::{amd64, fixture};
 
@@ -190,4 +192,41 @@ fn an_image_that_does_not_say_its_layers() {
     let three = digest::sha256(format!("{two} sha256:3").as_bytes());
     assert_eq!(chain(None), format!("buildkit.source.v0:{three}"));
     assert_eq!(chain(Some(9)), chain(None));
+}
+
+#[test]
+fn platforms_count_under_their_normal_names() {
+    let on = |platform: &str| {
+        let (os, architecture) = platform.split_once('/').unwrap();
+        let platform =
+            pb::Platform { os: os.to_owned(), architecture: architecture.to_owned(), ..Default::default() };
+        keys(&base().platform(platform).run(["c"]).root()).preimage
+    };
+    assert!(on("Linux/aarch64").ends_with(r#","OS":"linux","Arch":"arm64"}"#));
+    assert!(on("/armel").ends_with(r#","OS":"linux","Arch":"arm","Variant":"v6"}"#));
+    assert_eq!(on("linux/X86-64"), keys(&base().run(["c"]).root()).preimage);
+}
+
+/// What is copied from an earlier step keeps its whole path in the key, since no selector has it.
+#[test]
+fn copies_from_earlier_steps() {
+    let action = |input, secondary_input, output, action| pb::FileAction {
+        input,
+        secondary_input,
+        output,
+        action: Some(action),
+    };
+    let mkdir = pb::FileActionMkDir { path: "/p/q".to_owned(), ..Default::default() };
+    let copy = pb::FileActionCopy { src: "/p/q".to_owned(), dest: "/x".to_owned(), ..Default::default() };
+    let actions =
+        vec![action(-1, -1, -1, pb::Action::MkDir(mkdir)), action(-1, 0, 0, pb::Action::Copy(copy))];
+    let op =
+        pb::Op { kind: Some(pb::Kind::File(pb::FileOp { actions })), ..Default::default() }.encode_to_vec();
+    let result = pb::Input { digest: digest::sha256(&op).to_string(), index: 0 };
+    let last = pb::Op { inputs: vec![result], ..Default::default() }.encode_to_vec();
+    let bytes = pb::Definition { def: vec![op, last], ..Default::default() }.encode_to_vec();
+    let definition = Definition::parse(&bytes).unwrap();
+    let keys = OpKeys::of(&definition.vertices()[0], &amd64()).unwrap().unwrap();
+    assert!(keys.preimage.contains(&fixture::base64(br#"{"src":"/p/q","dest":"/x"}"#)), "{}", keys.preimage);
+    assert!(keys.preimage.ends_with(r#","indexes":[[-1,-1,-1],[-1,0,0]]}"#), "{}", keys.preimage);
 }
