@@ -39,4 +39,30 @@ mod tests {
         check(&["", "/x"], &[""]);
         check(&["/d/"], &["/d/"]);
     }
+
+    /// The rule as it is said: what has another and a slash in front goes.
+    fn as_said(mut paths: Vec<String>) -> Vec<String> {
+        if paths.len() <= 1 {
+            return paths;
+        }
+        paths.sort_unstable();
+        paths.dedup();
+        let is_above = |above: &String, path: &String| {
+            let prefix = if above.ends_with('/') { above.clone() } else { format!("{above}/") };
+            above != path && path.starts_with(&prefix)
+        };
+        paths.iter().filter(|path| !paths.iter().any(|above| is_above(above, path))).cloned().collect()
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config {
+            failure_persistence: None,
+            ..proptest::test_runner::Config::default()
+        })]
+
+        #[test]
+        fn it_is_the_rule_as_it_is_said(paths in proptest::collection::vec("[/ab]{0,6}", 0..8)) {
+            proptest::prop_assert_eq!(dedupe(paths.clone()), as_said(paths));
+        }
+    }
 }

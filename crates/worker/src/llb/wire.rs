@@ -13,7 +13,8 @@ pub(super) struct Field<'a> {
     pub(super) body: Option<&'a [u8]>,
 }
 
-/// The fields of a message; it ends early where the bytes are none, which the reader of the message reports.
+/// The fields of a message. It ends early only where the bytes are none, and there the reader of the message fails, too: what
+/// is read has been counted.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -21,10 +22,12 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Field<'a>> {
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3).ok()?;
+        let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0)?;
         let body = match key & 7 {
             0 => self.varint().map(|_| None)?,
             1 => self.take(8).map(|_| None)?,
+            // A group is skipped by whoever reads the message; what is in it counts as if it stood here.
+            3 | 4 => None,
             5 => self.take(4).map(|_| None)?,
             2 => {
                 let length = usize::try_from(self.varint()?).ok()?;
@@ -83,18 +86,23 @@ pub(super) fn within_limits(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// The number of file operations among what an op may do.
+const FILE: u32 = 4;
+
 fn count_op(op: &[u8], parts: &mut usize, fields: &mut usize) -> Result<()> {
     for field in Fields(op) {
         *parts += 1;
         match (field.number, field.body) {
             // What an op does is made of parts, mounts and actions for one.
-            (2..=9, Some(kind)) => {
+            (number @ 2..=9, Some(kind)) => {
                 for part in Fields(kind) {
                     *parts += 1;
-                    let inner = Fields(part.body.unwrap_or_default());
-                    // An action is one message more; deeper down nothing is repeated but patterns, which stand there.
+                    // An action is one message more; elsewhere what is deeper down is text.
+                    let deeper = |field: Field<'_>| {
+                        if number == FILE { Fields(field.body.unwrap_or_default()).count() } else { 0 }
+                    };
                     *fields +=
-                        inner.map(|field| 1 + Fields(field.body.unwrap_or_default()).count()).sum::<usize>();
+                        Fields(part.body.unwrap_or_default()).map(|field| 1 + deeper(field)).sum::<usize>();
                     at_most("fields", limits::FIELDS, *fields)?;
                     at_most("inputs, mounts and actions", limits::PARTS, *parts)?;
                 }

@@ -272,8 +272,17 @@ fn what_is_absurdly_large_is_refused_before_it_is_read() {
     // Mounts of two bytes each would be gigabytes once they are read.
     let mounts = wrapped(0x0a, wrapped(0x12, [0x12, 0].repeat(limits::PARTS + 1)));
     assert_eq!(too_large(&mounts), "inputs, mounts and actions");
+    // Nor does it help to hide them behind a group, which readers skip.
+    let hidden = [vec![0x7b, 0x7c], wrapped(0x12, [0x12, 0].repeat(limits::PARTS + 1))].concat();
+    assert_eq!(too_large(&wrapped(0x0a, hidden)), "inputs, mounts and actions");
     let inputs = wrapped(0x0a, [0x0a, 0].repeat(limits::PARTS + 1));
     assert_eq!(too_large(&inputs), "inputs, mounts and actions");
     let args = wrapped(0x0a, wrapped(0x12, wrapped(0x0a, [0x0a, 0].repeat(limits::FIELDS + 1))));
     assert_eq!(too_large(&args), "fields");
+    let patterns = wrapped(0x22, wrapped(0x12, wrapped(0x22, [0x62, 0].repeat(limits::FIELDS + 1))));
+    assert_eq!(too_large(&wrapped(0x0a, patterns)), "fields");
+    // What is in a file is not counted, whatever it looks like.
+    let data = vec![b' '; 3 * limits::FIELDS];
+    let file = pb::FileActionMkFile { path: "/a".to_owned(), data, ..Default::default() };
+    Definition::parse(&definition(one_action(pb::Action::MkFile(file)))).unwrap();
 }
