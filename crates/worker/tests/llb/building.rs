@@ -61,6 +61,7 @@ fn everything_that_can_be_said_comes_back() {
         .user("me")
         .run(["make"])
         .env("C", "4")
+        .cwd("z")
         .mount("/z", Mount::bind(&llb::local("ctx")).read_only())
         .mount("/a", Mount::tmpfs(1 << 20))
         .mount("/t", Mount::bind(&tools).no_output())
@@ -94,7 +95,7 @@ fn everything_that_can_be_said_comes_back() {
     let Op::Exec(exec) = &vertex.op else { panic!() };
     let meta = exec.meta.as_ref().unwrap();
     assert_eq!(meta.env, ["B=2", "A=3", "C=4", "SSH_AUTH_SOCK=/run/buildkit/ssh_agent.0"]);
-    assert_eq!((meta.cwd.as_str(), meta.user.as_str(), meta.hostname.as_str()), ("/w/y", "me", "box"));
+    assert_eq!((meta.cwd.as_str(), meta.user.as_str(), meta.hostname.as_str()), ("/w/y/z", "me", "box"));
     assert_eq!(meta.valid_exit_codes, [0, 3]);
     assert_eq!((exec.network(), exec.security()), (pb::NetMode::None, pb::SecurityMode::Insecure));
     let mounts: Vec<_> = exec

@@ -93,9 +93,9 @@ impl Exec {
         self
     }
 
-    /// Sets the directory of this command.
-    pub fn cwd(mut self, path: impl Into<String>) -> Self {
-        self.command.around.cwd = path.into();
+    /// Sets the directory of this command. It may be relative to that of the tree it runs in.
+    pub fn cwd(mut self, path: impl AsRef<str>) -> Self {
+        self.command.around.enter(path.as_ref());
         self
     }
 

@@ -35,6 +35,12 @@ impl Surroundings {
     pub(super) fn cwd(&self) -> &str {
         if self.cwd.is_empty() { "/" } else { &self.cwd }
     }
+
+    /// Goes to a directory, which may be relative.
+    pub(super) fn enter(&mut self, path: &str) {
+        let whole = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.cwd()) };
+        self.cwd = paths::clean(&whole);
+    }
 }
 
 impl State {
@@ -60,10 +66,7 @@ impl State {
 
     /// Sets the directory of commands, and of relative paths, that are made of it. It may itself be relative.
     pub fn cwd(mut self, path: impl AsRef<str>) -> Self {
-        let path = path.as_ref();
-        let whole =
-            if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.around.cwd()) };
-        Arc::make_mut(&mut self.around).cwd = paths::clean(&whole);
+        Arc::make_mut(&mut self.around).enter(path.as_ref());
         self
     }
 
