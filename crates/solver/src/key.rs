@@ -40,11 +40,29 @@ impl KeyId {
     }
 
     fn hash(digest: &Digest, output: i64) -> Self {
+        let random = digest.algorithm().as_ref() == RANDOM;
+        Self { random, hash: Self::of_text(digest.as_ref().as_bytes(), output) }
+    }
+
+    fn of_text(digest: &[u8], output: i64) -> [u8; 32] {
         let mut hasher = Sha256::new();
-        hasher.update(digest.as_ref().as_bytes());
+        hasher.update(digest);
         hasher.update(b"@");
         hasher.update(output.to_string().as_bytes());
-        Self { random: digest.algorithm().as_ref() == RANDOM, hash: hasher.finalize().into() }
+        hasher.finalize().into()
+    }
+
+    /// [`of_output`](Self::of_output) of the digest that is written as this key is.
+    pub(crate) fn output_of_digest(&self, output: u32) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = *b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
+        if self.random {
+            text[..6].copy_from_slice(RANDOM.as_bytes());
+        }
+        for (pair, byte) in text[7..].chunks_exact_mut(2).zip(self.hash) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+        Self { random: self.random, hash: Self::of_text(&text, i64::from(output)) }
     }
 
     /// A key with inputs that no store knows yet: the same ways make the same key in every process.

@@ -36,7 +36,7 @@ use crate::store::CacheIndex;
 use crate::value::Value;
 
 /// How many edges are advanced before anything else is looked at.
-const TURN: usize = 256;
+const TURN: usize = 64;
 
 /// A look at the machine.
 type Look<R> = Box<dyn FnOnce(&Machine<R>) + Send>;
@@ -178,7 +178,7 @@ pub(crate) fn start<R: Value>(
         work: JoinSet::new(),
         running: HashMap::new(),
         timers: BTreeMap::new(),
-        ended: VecDeque::new(),
+        ended: Vec::new(),
         replies: HashMap::new(),
         told: VecDeque::new(),
         next: 0,
@@ -246,7 +246,7 @@ struct Scheduler<R: Value> {
     running: HashMap<TicketId, Running>,
     timers: BTreeMap<(Instant, TicketId), Timer>,
     /// Work that was ready at once.
-    ended: VecDeque<(TicketId, Done<R>)>,
+    ended: Vec<(TicketId, Done<R>)>,
     replies: HashMap<RequestId, Reply<R>>,
     /// What discarded jobs told, and until when it is kept: the next to go first.
     told: VecDeque<(Instant, JobId, Arc<Journal>)>,
@@ -267,12 +267,11 @@ impl<R: Value> Scheduler<R> {
                 let Ok(message) = self.inbox.try_recv() else { break };
                 self.receive(message);
             }
-            for _ in 0..TURN {
-                let Some(joined) = self.work.try_join_next() else { break };
+            // All that has ended: no more than the last turns began, and a job with little waits for none of it longer.
+            while let Some(joined) = self.work.try_join_next() {
                 self.joined(joined);
             }
-            for _ in 0..TURN {
-                let Some((ticket, done)) = self.ended.pop_front() else { break };
+            for (ticket, done) in std::mem::take(&mut self.ended) {
                 self.machine.step(ticket, done);
             }
             let more = self.machine.turn(TURN);
@@ -510,7 +509,7 @@ impl<R: Value> Scheduler<R> {
         if kind.is_store() {
             let mut now = Context::from_waker(Waker::noop());
             if let Poll::Ready(done) = done.as_mut().poll(&mut now) {
-                self.ended.push_back((ticket, done));
+                self.ended.push((ticket, done));
                 return;
             }
         }

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use lazyblob_solver::testing::{Shelf, memory_cache};
 use lazyblob_solver::{CacheIndex, Job, JobOptions, Settings, Solver};
+use tokio::task::JoinSet;
 
 use crate::shapes::Shape;
 
@@ -24,6 +25,8 @@ pub(crate) enum Asked {
 pub(crate) struct Took {
     pub(crate) load: Duration,
     pub(crate) build: Duration,
+    /// Of loading and building: what all threads computed. It is the same on a busy machine.
+    pub(crate) cpu: Duration,
     /// Until everything of the job was let go.
     pub(crate) discard: Duration,
 }
@@ -52,22 +55,37 @@ pub(crate) async fn ask(job: &Job<i64>, shape: &Shape, asked: Asked) -> usize {
 pub(crate) async fn round(cache: &Cache, shape: &Shape, asked: Asked, reads: bool) -> (Took, usize) {
     let solver = solver(cache);
     let job = solver.job(JobOptions::default()).await.unwrap();
-    let reader = reads.then(|| tokio::spawn(job.status().count()));
+    let mut reader = JoinSet::new();
+    if reads {
+        reader.spawn(job.status().count());
+    }
     let graph = shape.graph();
+    let idle = cpu();
     let began = Instant::now();
     job.load(graph).await.unwrap();
     let load = began.elapsed();
     let began = Instant::now();
     let cached = ask(&job, shape, asked).await;
     let build = began.elapsed();
+    let cpu = cpu() - idle;
     let began = Instant::now();
     job.discard();
     solver.close().await;
     let discard = began.elapsed();
-    if let Some(reader) = reader {
-        assert!(reader.await.unwrap() >= shape.len(), "every vertex tells something");
+    while let Some(told) = reader.join_next().await {
+        assert!(told.unwrap() >= shape.len(), "every vertex tells something");
     }
-    (Took { load, build, discard }, cached)
+    (Took { load, build, cpu, discard }, cached)
+}
+
+/// For how long all threads of the process have run.
+fn cpu() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let ran = |thread: std::io::Result<std::fs::DirEntry>| -> u64 {
+        let text = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    };
+    Duration::from_nanos(threads.map(ran).sum())
 }
 
 /// Of the times of rounds the middle one.

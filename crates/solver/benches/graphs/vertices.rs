@@ -6,11 +6,13 @@ use crate::rounds::{Asked, Took, cache, each, median, round, rounds};
 use crate::shapes::SHAPES;
 
 pub(crate) fn table(runtime: &Runtime, sizes: &[usize], wanted: impl Fn(&str) -> bool) {
-    println!("µs for each vertex, loading and building; the discard, and what that is for each arrow:\n");
     println!(
-        "| graph | vertices | arrows | cold | … per arrow | with a reader | cached, top asked | … per arrow | with a reader | cached, all asked | load | discard |"
+        "µs for each vertex, or arrow, loading and building; loading and discarding of the cold one alone:\n"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!(
+        "| graph | vertices | arrows | cold | … CPU | … CPU per arrow | with a reader | cached, top asked | … CPU | … CPU per arrow | with a reader | cached, all asked | … CPU | load | discard |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (name, draw) in SHAPES.into_iter().filter(|(name, _)| wanted(name)) {
         for size in sizes.iter().copied() {
             let shape = draw(size, "vertex");
@@ -36,15 +38,19 @@ pub(crate) fn table(runtime: &Runtime, sizes: &[usize], wanted: impl Fn(&str) ->
                 median(rounds.iter().map(part).collect())
             };
             let whole: fn(&Took) -> std::time::Duration = |took| took.load + took.build;
+            let cpu: fn(&Took) -> std::time::Duration = |took| took.cpu;
             let arrows = shape.arrows();
             let columns = [
                 each(of(&cold, whole), size),
-                each(of(&cold, whole), arrows),
+                each(of(&cold, cpu), size),
+                each(of(&cold, cpu), arrows),
                 each(of(&cold_read, whole), size),
                 each(of(&top, whole), size),
-                each(of(&top, whole), arrows),
+                each(of(&top, cpu), size),
+                each(of(&top, cpu), arrows),
                 each(of(&top_read, whole), size),
                 each(of(&all, whole), size),
+                each(of(&all, cpu), size),
                 each(of(&cold, |took| took.load), size),
                 each(of(&cold, |took| took.discard), size),
             ];

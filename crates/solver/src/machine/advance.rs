@@ -7,7 +7,6 @@
 use petgraph::stable_graph::NodeIndex;
 
 use crate::error::{Error, Stage};
-use crate::key::KeyId;
 use crate::machine::edge::{DepState, EdgeId, Flags, Key, Level, Phase};
 use crate::machine::node::Progress;
 use crate::machine::{ANY, Machine};
@@ -38,7 +37,7 @@ impl<R: Value> Machine<R> {
             return;
         }
         // What is the same is found before anything is begun that would keep it from being merged.
-        if self.try_merge(edge) || self.take_changes(edge, wanted) {
+        if self.try_merge(edge) || self.take_changes(edge, wanted) || self.try_merge(edge) {
             return;
         }
         if self.graph[node].is_root() {
@@ -112,7 +111,7 @@ impl<R: Value> Machine<R> {
         if self.graph[node].is_root() {
             let (output, ignores) = (self.edges[edge.at()].output, self.graph[node].options.ignore_cache);
             for at in seen..self.graph[node].maps.len() {
-                let id = KeyId::of_output(&self.graph[node].maps[at].digest, output);
+                let id = self.graph[node].maps[at].digest.key(output);
                 self.edges[edge.at()].local.push(id);
                 self.identify(edge, id);
                 if !ignores {

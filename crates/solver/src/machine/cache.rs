@@ -1,6 +1,5 @@
 //! Looking for keys and records, and loading them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use petgraph::stable_graph::NodeIndex;
@@ -41,7 +40,7 @@ impl<R: Value> Machine<R> {
         }
         let (Some(map), Some(op)) = (node.maps.first(), self.op_key(edge)) else { return };
         let position = u32::try_from(input).unwrap_or(u32::MAX);
-        let selector = map.deps[input].selector.clone();
+        let selector = map.deps[input].selector().cloned();
         let new: SmallVec<[Key; 2]> = below.keys[seen..].iter().copied().collect();
         let known = below.keys.len();
         let dep = &mut self.edges[edge.at()].deps[input];
@@ -143,7 +142,7 @@ impl<R: Value> Machine<R> {
     /// The op part of an edge's keys.
     pub(super) fn op_key(&self, edge: EdgeId) -> Option<KeyId> {
         let state = &self.edges[edge.at()];
-        self.graph[state.node].maps.first().map(|map| KeyId::of_output(&map.digest, state.output))
+        self.graph[state.node].maps.first().map(|map| map.digest.key(state.output))
     }
 
     /// It was told where keys of an input lead.
@@ -166,17 +165,9 @@ impl<R: Value> Machine<R> {
         let inputs = state.deps.len();
         let mut keys: SmallVec<[Key; 1]> = SmallVec::new();
         for id in found {
-            if inputs == 1 {
-                keys.push(Key { source, id });
-                continue;
-            }
-            let reached = state
-                .reached
-                .get_or_insert_with(|| Box::new(HashMap::new()))
-                .entry((source, id))
-                .or_default();
-            if reached.by(input) && reached.count as usize == inputs {
-                keys.push(Key { source, id });
+            let key = Key { source, id };
+            if inputs == 1 || state.reached.get_or_insert_default().by(key, input, inputs) {
+                keys.push(key);
             }
         }
         for key in keys {
@@ -232,6 +223,7 @@ impl<R: Value> Machine<R> {
         let node = state.node;
         let Some(source) = self.source_at(candidate.source) else { return true };
         let work = Work::Load { source, record: candidate.record.clone() };
+        let candidate = Box::new(candidate);
         let ticket = self.start(node, Some(node), Task::Load { edge, candidate }, work);
         self.edges[edge.at()].busy = Some(ticket);
         true
@@ -310,7 +302,7 @@ impl<R: Value> Machine<R> {
     pub(super) fn loaded(
         &mut self,
         edge: EdgeId,
-        candidate: Candidate,
+        candidate: Box<Candidate>,
         cancelled: bool,
         outcome: Result<R, LoadError>,
     ) {
@@ -318,12 +310,12 @@ impl<R: Value> Machine<R> {
         self.edges[edge.at()].busy = None;
         let cause = match outcome {
             Ok(result) if candidate.source == LOCAL => {
-                let origin = Origin::Loaded(LOCAL, candidate.record);
+                let origin = Origin::Loaded(candidate);
                 return self.complete(edge, Finished { result, origin, saved: None });
             }
             Ok(result) => return self.keep(edge, result, Some(candidate)),
             Err(LoadError::Failed(_)) if cancelled => {
-                self.edges[edge.at()].candidates.push(candidate);
+                self.edges[edge.at()].candidates.push(*candidate);
                 return;
             }
             Err(LoadError::Failed(cause)) => cause,

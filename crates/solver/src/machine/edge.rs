@@ -5,12 +5,13 @@ use smallvec::SmallVec;
 use crate::error::Error;
 use crate::key::KeyId;
 use crate::machine::merge::Identity;
+use crate::machine::reached::Reached;
 use crate::machine::requests::RequestId;
 use crate::machine::tickets::TicketId;
 use crate::machine::{LOCAL, SourceIx};
 use crate::store::{Record, StoredResult};
 use petgraph::stable_graph::NodeIndex;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// An edge by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +38,7 @@ pub(crate) enum Level {
 }
 
 /// A key of an edge that leads somewhere in the source it came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) source: SourceIx,
     pub(super) id: KeyId,
@@ -63,7 +64,7 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     Executed,
-    Loaded(SourceIx, Record),
+    Loaded(Box<Candidate>),
 }
 
 /// A result of an edge.
@@ -174,27 +175,6 @@ impl Sums {
     }
 }
 
-/// Which inputs lead to a key, and how many they are.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Reached {
-    inputs: SmallVec<[u64; 1]>,
-    pub(super) count: u32,
-}
-
-impl Reached {
-    /// Notes that this input does; says whether that was not known.
-    pub(super) fn by(&mut self, input: usize) -> bool {
-        let (word, bit) = (input / 64, 1 << (input % 64));
-        if self.inputs.len() <= word {
-            self.inputs.resize(word + 1, 0);
-        }
-        let new = self.inputs[word] & bit == 0;
-        self.inputs[word] |= bit;
-        self.count += u32::from(new);
-        new
-    }
-}
-
 /// What is rarely there, kept apart to keep edges small.
 #[derive(Default)]
 pub(super) struct Rare {
@@ -235,8 +215,7 @@ pub(super) struct EdgeState<R> {
     pub(super) sums: Sums,
     pub(super) keys: SmallVec<[Key; 1]>,
     /// Keys that not all inputs lead to yet.
-    #[allow(clippy::box_collection, reason = "an edge is kept small; most have no such keys")]
-    pub(super) reached: Option<Box<HashMap<(SourceIx, KeyId), Reached>>>,
+    pub(super) reached: Option<Box<Reached>>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) deps: Box<[DepState]>,
     pub(super) changed: SmallVec<[u32; 2]>,
@@ -249,7 +228,7 @@ pub(super) struct EdgeState<R> {
     pub(super) busy: Option<TicketId>,
     /// Its keys in the solver's own cache.
     pub(super) local: SmallVec<[KeyId; 1]>,
-    pub(super) identities: SmallVec<[Identity; 1]>,
+    pub(super) identities: SmallVec<[Identity; 2]>,
     pub(super) merged_into: Option<EdgeId>,
     pub(super) requests: BTreeSet<RequestId>,
     pub(super) rare: Option<Box<Rare>>,

@@ -8,11 +8,12 @@ use petgraph::stable_graph::NodeIndex;
 use crate::error::{Error, OpError, Stage};
 use crate::explain::{Asked, Question};
 use crate::ids::JobId;
-use crate::key::{KeyId, Selector};
+use crate::key::KeyId;
 use crate::machine::action::{Failure, Work};
 use crate::machine::edge::{EdgeId, Level, Origin};
 use crate::machine::fair::FairQueue;
-use crate::machine::node::{Map, Progress, Slow, Use};
+use crate::machine::map_digest::MapDigest;
+use crate::machine::node::{Map, Progress, Use};
 use crate::machine::tickets::Task;
 use crate::machine::{Machine, TicketId};
 use crate::ops::CacheMap;
@@ -136,12 +137,8 @@ impl<R: Value> Machine<R> {
                 Ok(()) => {
                     let state = &mut self.graph[node];
                     state.more = map.more;
-                    let deps = map.deps.into_iter().map(|dep| Use {
-                        selector: dep.selector.map(Selector),
-                        rare: (dep.slow_digest.is_some() || dep.preprocess.is_some())
-                            .then(|| Box::new(Slow { digest: dep.slow_digest, preprocess: dep.preprocess })),
-                    });
-                    let map = Map { digest: map.digest, opts: map.opts, deps: deps.collect() };
+                    let deps = map.deps.into_iter().map(Use::of);
+                    let map = Map { digest: MapDigest::of(map.digest), opts: map.opts, deps: deps.collect() };
                     state.maps.push(Arc::new(map));
                 }
                 Err(reason) => {
@@ -248,7 +245,7 @@ impl<R: Value> Machine<R> {
                 ran: below.finished.as_ref().is_some_and(|done| matches!(done.origin, Origin::Executed)),
                 again: self.graph[below.node].options.ignore_cache
                     || below.rare.as_ref().is_some_and(|rare| !rare.refused.is_empty()),
-                selector: usage.and_then(|usage| usage.selector.clone()),
+                selector: usage.and_then(Use::selector).cloned(),
                 keys: below.local.to_vec(),
                 content: state.content(input),
                 looks_at: usage.and_then(Use::slow_digest).map(|digest| digest.looks_at()),
@@ -258,7 +255,7 @@ impl<R: Value> Machine<R> {
         Question {
             vertex: Arc::clone(&state.name),
             ignore_cache: state.options.ignore_cache,
-            ops: state.maps.iter().map(|map| KeyId::of_output(&map.digest, output)).collect(),
+            ops: state.maps.iter().map(|map| map.digest.key(output)).collect(),
             known: edge.map(|edge| edge.keys_here().collect()).unwrap_or_default(),
             refused: edge
                 .and_then(|edge| edge.rare.as_ref())
@@ -316,7 +313,7 @@ impl<R: Value> Machine<R> {
         let state = &mut self.graph[node];
         let Some(usage) = state.maps.first().map(Arc::clone) else { return };
         let Some(usage) = usage.deps.get(input) else { return };
-        if usage.rare.is_none() {
+        if usage.is_plain() {
             return;
         }
         let prepared = state.prepare(input);

@@ -27,7 +27,7 @@ use crate::vertex::Vertex;
 use oci_spec::image::Digest;
 
 /// How many vertices are loaded in one step.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 32;
 
 /// A job, or a build within a build.
 pub(super) struct JobState<R: Value> {

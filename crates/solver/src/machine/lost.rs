@@ -8,7 +8,7 @@ use petgraph::stable_graph::NodeIndex;
 
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Edge, JobId};
-use crate::machine::edge::{EdgeId, Level, Origin};
+use crate::machine::edge::{Candidate, EdgeId, Level, Origin};
 use crate::machine::node::Progress;
 use crate::machine::{LOCAL, Machine};
 use crate::status::What;
@@ -48,7 +48,8 @@ impl<R: Value> Machine<R> {
         let name = (*self.graph[node].name).clone();
         let mut outcome = Ok(());
         match finished.origin {
-            Origin::Loaded(source, record) => {
+            Origin::Loaded(candidate) => {
+                let Candidate { source, record } = *candidate;
                 self.forget(edge, source, record.result.id.clone());
                 self.refuse(edge, source, record.result.id);
             }

@@ -13,10 +13,13 @@ use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use crate::key::KeyId;
-use crate::machine::edge::{EdgeId, Key, Level};
-use crate::machine::node::Progress;
+use crate::machine::edge::{EdgeId, Key, Level, Phase};
+use crate::machine::node::{Progress, Use};
 use crate::machine::{ANY, Machine};
 use crate::value::Value;
+
+/// From how many inputs on an edge waits for all of them to merge.
+const MANY: usize = 64;
 
 /// What two edges have in common if they are the same.
 pub(super) type Identity = [u8; 16];
@@ -34,9 +37,16 @@ impl<R: Value> Machine<R> {
     }
 
     /// Looks for an edge that is the same by its op and inputs, if something of those is new. True if the edge was merged
-    /// away.
+    /// away. One with many inputs that was looked for before waits until the fast keys of all are known: they have merged by
+    /// then as a rule, one by one, and looking at all of them whenever one does would be quadratic.
     pub(super) fn try_merge(&mut self, edge: EdgeId) -> bool {
-        if std::mem::take(&mut self.edges[edge.at()].unsigned)
+        let state = &mut self.edges[edge.at()];
+        let early = state.deps.len() > MANY
+            && matches!(state.phase, Phase::Idle | Phase::Fast)
+            && (state.sums.fast as usize) < state.deps.len()
+            && !state.identities.is_empty();
+        if !early
+            && std::mem::take(&mut state.unsigned)
             && let Some(op) = self.op_key(edge)
         {
             for by_content in [false, true] {
@@ -66,7 +76,7 @@ impl<R: Value> Machine<R> {
                 None => {
                     hasher.update(b"e");
                     hasher.update(self.serial_of(dep.edge));
-                    if let Some(selector) = node.usage(input).and_then(|usage| usage.selector.as_ref()) {
+                    if let Some(selector) = node.usage(input).and_then(Use::selector) {
                         hasher.update(selector.0.as_ref().as_bytes());
                     }
                     hasher.update(b"\0");
@@ -217,12 +227,16 @@ impl<R: Value> Machine<R> {
                 state.local.push(id);
             }
         }
+        let known = state.keys.len();
         for key in keys.into_iter().filter(|_| !ignores) {
             if !state.keys.contains(&key) {
                 state.keys.push(key);
             }
         }
-        self.notify(into);
+        // All above are told, and there may be many: of nothing new they are not.
+        if state.keys.len() > known {
+            self.notify(into);
+        }
     }
 }
 

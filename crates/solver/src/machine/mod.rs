@@ -26,13 +26,17 @@ mod exec;
 mod fair;
 mod hold;
 mod lost;
+mod map_digest;
 mod merge;
 mod node;
 mod nodes;
+mod reached;
 mod requests;
 mod save;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod sizes;
 mod tell;
 mod tickets;
 mod trace;
@@ -153,14 +157,21 @@ impl<R: Value> Machine<R> {
         self.now = now;
     }
 
-    /// Advances at most `budget` edges, jobs in turn, and says whether there are more.
+    /// Advances edges and takes in vertices, at most `budget` of both, jobs in turn, and says whether there are more.
     pub(crate) fn turn(&mut self, budget: usize) -> bool {
-        for _ in 0..budget {
-            match self.dirty.pop() {
-                Some(Step::Advance(edge)) => self.advance(edge),
-                Some(Step::Load(job)) => self.load_some(job),
+        let mut done = 0;
+        while done < budget {
+            done += match self.dirty.pop() {
+                Some(Step::Advance(edge)) => {
+                    self.advance(edge);
+                    1
+                }
+                Some(Step::Load(job)) => {
+                    self.load_some(job);
+                    hold::AT_ONCE
+                }
                 None => break,
-            }
+            };
         }
         if self.check {
             self.assert_sound();

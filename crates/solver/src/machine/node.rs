@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use oci_spec::image::Digest;
 use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
@@ -13,8 +12,9 @@ use crate::ids::{JobId, VertexName};
 use crate::key::{KeyId, Selector};
 use crate::machine::SourceIx;
 use crate::machine::edge::{EdgeId, Level};
+use crate::machine::map_digest::MapDigest;
 use crate::machine::tickets::TicketId;
-use crate::ops::{CacheOpts, Op, Preprocess, SlowDigest};
+use crate::ops::{CacheOpts, Dep, Op, Preprocess, SlowDigest};
 use crate::status::Feed;
 use crate::value::Value;
 use crate::vertex::VertexOptions;
@@ -29,30 +29,43 @@ pub(super) struct Holder {
 
 /// A cache map as it is kept.
 pub(super) struct Map<R: Value> {
-    pub(super) digest: Digest,
+    pub(super) digest: MapDigest,
     pub(super) opts: CacheOpts,
     pub(super) deps: Box<[Use<R>]>,
 }
 
-/// How an input is used.
-pub(super) struct Use<R: Value> {
-    pub(super) selector: Option<Selector>,
-    pub(super) rare: Option<Box<Slow<R>>>,
-}
+/// How an input is used. Most are used as they are and as a whole, which is all that `None` says.
+pub(super) struct Use<R: Value>(pub(super) Option<Box<Special<R>>>);
 
-/// What is done with the result of an input.
-pub(super) struct Slow<R: Value> {
+/// What is done with an input that is not used as it is and as a whole.
+pub(super) struct Special<R: Value> {
+    pub(super) selector: Option<Selector>,
     pub(super) digest: Option<Arc<dyn SlowDigest<R>>>,
     pub(super) preprocess: Option<Arc<dyn Preprocess<R>>>,
 }
 
 impl<R: Value> Use<R> {
+    pub(super) fn of(dep: Dep<R>) -> Self {
+        let Dep { selector, slow_digest: digest, preprocess } = dep;
+        let plain = selector.is_none() && digest.is_none() && preprocess.is_none();
+        Self((!plain).then(|| Box::new(Special { selector: selector.map(Selector), digest, preprocess })))
+    }
+
+    pub(super) fn selector(&self) -> Option<&Selector> {
+        self.0.as_ref()?.selector.as_ref()
+    }
+
     pub(super) fn slow_digest(&self) -> Option<&Arc<dyn SlowDigest<R>>> {
-        self.rare.as_ref()?.digest.as_ref()
+        self.0.as_ref()?.digest.as_ref()
     }
 
     pub(super) fn preprocess(&self) -> Option<&Arc<dyn Preprocess<R>>> {
-        self.rare.as_ref()?.preprocess.as_ref()
+        self.0.as_ref()?.preprocess.as_ref()
+    }
+
+    /// Whether nothing is done with the result of the input before it is used.
+    pub(super) fn is_plain(&self) -> bool {
+        self.slow_digest().is_none() && self.preprocess().is_none()
     }
 }
 
@@ -199,7 +212,7 @@ impl<R: Value> Node<R> {
     /// Whether an input is ready to be used: prepared, and with its content key.
     pub(super) fn is_prepared(&self, input: usize) -> bool {
         let Some(usage) = self.usage(input) else { return false };
-        let Some(prepared) = self.prepared.get(input) else { return usage.rare.is_none() };
+        let Some(prepared) = self.prepared.get(input) else { return usage.is_plain() };
         (usage.preprocess().is_none() || prepared.preprocess.done().is_some())
             && (usage.slow_digest().is_none() || prepared.slow.done().is_some())
     }

@@ -65,13 +65,12 @@ impl<R: Value> Machine<R> {
 
     /// Builds an edge of a graph as part of a vertex.
     pub(crate) fn build_within(&mut self, site: Site, graph: Graph<R>, edge: &Edge, request: RequestId) {
-        // Where nobody has the vertex any more, nobody would end what is built within it.
-        let held = self.graph.node_weight(site.node).filter(|node| !node.holders.is_empty());
-        if held.is_none_or(|node| node.serial != site.serial) {
+        if !self.is_there(site) {
             return self.answer(request, Err(Error::Closed));
         }
         self.give_place(site.node);
         let job = self.open_within(site.node);
+        // Where nobody wants the vertex any more, nobody would end what is built within it.
         let added = if self.builds(site.node) {
             graph.into_vertices().try_for_each(|vertex| self.add(job, vertex))
         } else {

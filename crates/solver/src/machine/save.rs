@@ -4,6 +4,7 @@ use crate::error::{Error, Stage, StoreError};
 use crate::key::{KeyId, Link};
 use crate::machine::action::Work;
 use crate::machine::edge::{Candidate, EdgeId, Finished, Key, Level, Origin};
+use crate::machine::node::Use;
 use crate::machine::tickets::Task;
 use crate::machine::{ANY, LOCAL, Machine};
 use crate::store::StoredResult;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 impl<R: Value> Machine<R> {
     /// Remembers a result that was computed, or that came `from` another source than the solver's own, and completes the
     /// edge with it once that is done.
-    pub(super) fn keep(&mut self, edge: EdgeId, result: R, from: Option<Candidate>) {
+    pub(super) fn keep(&mut self, edge: EdgeId, result: R, from: Option<Box<Candidate>>) {
         let mut links = Vec::new();
         self.name_here(edge, &mut links);
         let keys = self.edges[edge.at()].local.to_vec();
@@ -92,7 +93,7 @@ impl<R: Value> Machine<R> {
             let state = &self.edges[edge.at()];
             let node = &self.graph[state.node];
             for (input, (dep, ways)) in state.deps.iter().zip(&mut ways).enumerate() {
-                let selector = node.usage(input).and_then(|usage| usage.selector.clone());
+                let selector = node.usage(input).and_then(Use::selector).cloned();
                 let keys = &self.edges[dep.edge.at()].local;
                 let content = node.content(input).map(|content| (None, content));
                 for way in keys.iter().map(|key| (selector.clone(), *key)).chain(content) {
@@ -109,7 +110,7 @@ impl<R: Value> Machine<R> {
     pub(super) fn saved(
         &mut self,
         edge: EdgeId,
-        from: Option<Candidate>,
+        from: Option<Box<Candidate>>,
         outcome: Result<Option<StoredResult>, StoreError>,
     ) {
         let state = &mut self.edges[edge.at()];
@@ -119,7 +120,7 @@ impl<R: Value> Machine<R> {
         match outcome {
             Ok(saved) => {
                 let Some(result) = result else { return };
-                let origin = from.map_or(Origin::Executed, |from| Origin::Loaded(from.source, from.record));
+                let origin = from.map_or(Origin::Executed, Origin::Loaded);
                 self.complete(edge, Finished { result, origin, saved });
             }
             Err(cause) => {

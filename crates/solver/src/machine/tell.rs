@@ -104,10 +104,10 @@ impl<R: Value> Machine<R> {
         }
     }
 
-    /// Lets go of the feed of a node that nothing runs for; it is made again if something does.
-    fn hush(&mut self, node: NodeIndex) {
+    /// Lets go of the feed of a node that nobody has to tell by; it is made again if somebody does.
+    pub(super) fn hush(&mut self, node: NodeIndex) {
         let state = &mut self.graph[node];
-        if state.tickets == 0 && state.feed.as_ref().is_some_and(|feed| feed.is_silent()) {
+        if state.feed.as_ref().is_some_and(|feed| Arc::strong_count(feed) == 1 && feed.is_silent()) {
             state.feed = None;
         }
     }

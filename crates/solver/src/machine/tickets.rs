@@ -43,11 +43,11 @@ pub(super) enum Task {
     },
     Load {
         edge: EdgeId,
-        candidate: Candidate,
+        candidate: Box<Candidate>,
     },
     Save {
         edge: EdgeId,
-        from: Option<Candidate>,
+        from: Option<Box<Candidate>>,
     },
     /// Remembering links alone.
     Join,
@@ -65,6 +65,9 @@ pub(super) struct Ticket {
     /// Whether nothing waits for it: a question to a source that not everybody who has the node has brought.
     pub(super) waived: bool,
 }
+
+/// For how many tickets there is always place.
+const KEPT: usize = 1024;
 
 impl<R: Value> Machine<R> {
     /// Begins work of a node, in the context of a vertex if it needs one.
@@ -119,6 +122,11 @@ impl<R: Value> Machine<R> {
     pub(crate) fn step(&mut self, ticket: TicketId, done: Done<R>) {
         let Some(Ticket { node, task, cancelled, waived }) = self.tickets.remove(&ticket) else { return };
         self.graph[node].tickets -= 1;
+        // The map of what is out keeps the place that a large number of tickets took.
+        if self.tickets.is_empty() && self.tickets.capacity() > KEPT {
+            self.tickets.shrink_to(KEPT);
+        }
+        self.hush(node);
         match (task, done) {
             (Task::CacheMap, Done::CacheMap(outcome)) => self.mapped(node, cancelled, outcome),
             (Task::Exec { inputs }, Done::Exec(outcome)) => self.executed(node, &inputs, cancelled, outcome),

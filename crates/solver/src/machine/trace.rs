@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::ids::{Edge, JobId, VertexName};
 use crate::key::{KeyId, Selector};
 use crate::machine::edge::{EdgeId, Origin};
+use crate::machine::node::Use;
 use crate::machine::{ANY, LOCAL, Machine, SourceIx};
 use crate::ops::Site;
 use crate::status::Feed;
@@ -97,13 +98,13 @@ impl<R: Value> Machine<R> {
             let state = &self.edges[edge.at()];
             let node = &self.graph[state.node];
             for map in &node.maps {
-                let op = KeyId::of_output(&map.digest, state.output);
+                let op = map.digest.key(state.output);
                 if !ops.contains(&op) && (is_root || ops.is_empty()) {
                     ops.push(op);
                 }
             }
             for (input, (dep, ways)) in state.deps.iter().zip(&mut inputs).enumerate() {
-                let selector = node.usage(input).and_then(|usage| usage.selector.clone());
+                let selector = node.usage(input).and_then(Use::selector).cloned();
                 ways.push(Way::Edge(selector, places.of(self.standing_for(dep.edge))));
                 ways.extend(node.content(input).map(Way::Content));
             }
@@ -120,10 +121,10 @@ impl<R: Value> Machine<R> {
             if let (Some(result), Some(key)) = (&finished.saved, state.local.first()) {
                 own.push((0, Record { key: *key, result: result.clone() }));
             }
-            if let Origin::Loaded(source, record) = &finished.origin
-                && let Some(source) = place(*source)
+            if let Origin::Loaded(loaded) = &finished.origin
+                && let Some(source) = place(loaded.source)
             {
-                own.push((source, record.clone()));
+                own.push((source, loaded.record.clone()));
             }
         }
         Traced {

@@ -8,6 +8,7 @@
 mod event;
 mod feed;
 mod journal;
+mod note;
 mod order;
 mod tape;
 

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::ids::VertexName;
+use crate::status::note::Note;
 use crate::status::{Event, What};
 
 /// What keeping a write costs besides its bytes: many small ones must not cost more than one large one.
@@ -31,9 +32,7 @@ pub(super) struct Tape {
 
 struct Entry {
     number: u64,
-    /// Where a write begins among all that its vertex wrote.
-    begins: u64,
-    event: Option<Event>,
+    note: Option<Note>,
 }
 
 /// What is kept of a vertex.
@@ -96,7 +95,11 @@ impl Tape {
             _ => {}
         }
         self.next += 1;
-        self.entries.push(Entry { number, begins, event: Some(event) });
+        if self.entries.len() == self.entries.capacity() {
+            // A quarter more and not as much again: a large job tells hundreds of thousands.
+            self.entries.reserve_exact(self.entries.len() / 4 + 8);
+        }
+        self.entries.push(Entry { number, note: Some(Note::of(event, begins)) });
     }
 
     fn place(&self, number: u64) -> usize {
@@ -106,9 +109,9 @@ impl Tape {
     fn erase(&mut self, number: u64) {
         let at = self.place(number);
         let Some(entry) = self.entries.get_mut(at).filter(|entry| entry.number == number) else { return };
-        self.holes += usize::from(entry.event.take().is_some());
+        self.holes += usize::from(entry.note.take().is_some());
         if self.holes > HOLES && self.holes > self.entries.len() / 2 {
-            self.entries.retain(|entry| entry.event.is_some());
+            self.entries.retain(|entry| entry.note.is_some());
             self.holes = 0;
         }
     }
@@ -116,23 +119,20 @@ impl Tape {
     /// The next event for a reader.
     pub(super) fn read(&self, cursor: &mut Cursor) -> Option<Event> {
         let from = &self.entries[self.place(cursor.next)..];
-        let (entry, event) = from.iter().find_map(|entry| Some((entry, entry.event.as_ref()?)))?;
+        let (entry, note) = from.iter().find_map(|entry| Some((entry, entry.note.as_ref()?)))?;
+        let event = note.event();
         cursor.next = entry.number + 1;
-        if let What::Log(log) = &event.what {
+        if let Some((begins, written)) = note.write() {
             let passed = cursor.passed.entry(event.vertex.clone()).or_default();
-            let bytes = entry.begins.saturating_sub(*passed);
-            *passed = entry.begins;
+            let bytes = begins.saturating_sub(*passed);
+            *passed = begins;
             if bytes > 0 {
                 cursor.next = entry.number;
-                return Some(Event {
-                    at: event.at,
-                    vertex: event.vertex.clone(),
-                    what: What::Dropped { bytes },
-                });
+                return Some(Event { what: What::Dropped { bytes }, ..event });
             }
-            *passed += log.data.len() as u64;
+            *passed += written;
         }
-        Some(event.clone())
+        Some(event)
     }
 }
 

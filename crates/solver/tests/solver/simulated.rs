@@ -173,7 +173,8 @@ async fn nothing_is_built_within_what_nobody_has() {
                 cx.cancelled().await;
                 let graph = Graph::new([inner.vertex()]).unwrap();
                 let built = cx.solve(graph, &inner.edge()).await;
-                refused.fetch_add(usize::from(matches!(built, Err(Error::Closed))), Ordering::SeqCst);
+                refused
+                    .fetch_add(usize::from(matches!(built, Err(Error::Cancelled { .. }))), Ordering::SeqCst);
                 Err(OpError::Cancelled)
             }
         })

@@ -78,8 +78,8 @@ impl Laws {
         self.grant(node.serial);
         self.lost.insert(world.specs[world.at(&node.name.digest)].class);
         if let Some(finished) = &state.finished {
-            if let Origin::Loaded(_, record) = &finished.origin {
-                self.spoiled.insert(record.result.id.clone());
+            if let Origin::Loaded(candidate) = &finished.origin {
+                self.spoiled.insert(candidate.record.result.id.clone());
             }
             self.spoiled.extend(finished.saved.iter().map(|saved| saved.id.clone()));
         }
@@ -267,7 +267,7 @@ impl Laws {
 fn keys_of(machine: &Machine<i64>, edge: EdgeId, source: SourceIx, keys: &MemoryKeys) -> HashSet<KeyId> {
     let state = &machine.edges[edge.at()];
     let node = &machine.graph[state.node];
-    let op = |at: usize| KeyId::of_output(&node.maps[at].digest, state.output);
+    let op = |at: usize| node.maps[at].digest.key(state.output);
     if node.is_root() {
         return (0..node.maps.len()).map(op).collect();
     }
@@ -276,7 +276,7 @@ fn keys_of(machine: &Machine<i64>, edge: EdgeId, source: SourceIx, keys: &Memory
         let from: Vec<_> =
             below.filter(|key| key.source == source || key.source == ANY).map(|key| key.id).collect();
         let input = u32::try_from(at).unwrap();
-        let selector: Option<Selector> = node.usage(at).and_then(|usage| usage.selector.clone());
+        let selector: Option<Selector> = node.usage(at).and_then(|usage| usage.selector().cloned());
         let mut found = Cache::targets(keys, &from, &Link { op: op(0), input, selector });
         if let Some(content) = node.content(at) {
             found.extend(Cache::targets(keys, &[content], &Link { op: op(0), input, selector: None }));

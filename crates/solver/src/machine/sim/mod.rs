@@ -27,7 +27,7 @@ use trace::Trace;
 use world::World;
 
 /// How many seeds are tried if nothing else is said.
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 
 /// Lives through a seed, and says what happened.
 fn live(seed: u64) -> Vec<String> {
