@@ -10,6 +10,7 @@ mod content;
 mod definition;
 mod errors;
 mod evaluate;
+mod exists;
 mod export;
 mod fair;
 mod hand;
