@@ -1,4 +1,4 @@
-//! What the tests have in common.
+//! What the tests have in common: solvers over integers, jobs with graphs of scripts, what was asked of them and told.
 
 use std::future::Future;
 use std::sync::Arc;

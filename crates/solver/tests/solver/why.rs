@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use lazyblob_solver::testing::{Meter, Script, Shelf, digest, random};
+use lazyblob_solver::testing::{Ledger, Script, Shelf, digest, random};
 use lazyblob_solver::{
     CacheIndex, Graph, JobOptions, KeyId, KeyStore, Miss, OpError, ResultId, Selector, Settings, Solver, Why,
 };
 
 struct Bench {
     solver: Solver<i64>,
-    keys: Arc<Meter>,
+    keys: Arc<Ledger>,
     shelf: Arc<Shelf>,
 }
 
@@ -18,7 +18,7 @@ impl Bench {
     fn new() -> Self {
         let mut settings = Settings::default();
         settings.check = true;
-        let (keys, shelf) = (Arc::new(Meter::new()), Arc::new(Shelf::new("local")));
+        let (keys, shelf) = (Arc::new(Ledger::new()), Arc::new(Shelf::new("local")));
         let cache = CacheIndex::new("local", Arc::clone(&keys) as _, Arc::clone(&shelf) as _);
         Self { solver: Solver::new(Arc::new(cache), settings), keys, shelf }
     }
