@@ -8,6 +8,7 @@ mod basics;
 mod cancel;
 mod content;
 mod definition;
+mod drifting;
 mod errors;
 mod evaluate;
 mod exists;
