@@ -13,7 +13,8 @@ use crate::machine::action::{Failure, Work};
 use crate::machine::edge::{EdgeId, Level, Origin};
 use crate::machine::fair::FairQueue;
 use crate::machine::map_digest::MapDigest;
-use crate::machine::node::{Map, Progress, Use};
+use crate::machine::merge::MANY;
+use crate::machine::node::{Map, Prepared, Progress, Use};
 use crate::machine::tickets::Task;
 use crate::machine::{Machine, TicketId};
 use crate::ops::CacheMap;
@@ -230,7 +231,15 @@ impl<R: Value> Machine<R> {
         let has = |(input, edge): (usize, &EdgeId)| {
             self.edges[self.standing_for(*edge).at()].finished.is_some() && state.is_prepared(input)
         };
-        self.is_wanted(node, Level::Complete) && state.inputs.iter().enumerate().all(has)
+        // What was found in a cache meanwhile is loaded, or will be.
+        let runs = |edge: &EdgeId| {
+            let edge = &self.edges[edge.at()];
+            edge.wanted() == Level::Complete
+                && edge.finished.is_none()
+                && edge.busy.is_none()
+                && edge.candidates.is_empty()
+        };
+        state.edges.iter().any(runs) && state.inputs.iter().enumerate().all(has)
     }
 
     /// What is to be explained of a node that runs.
@@ -355,6 +364,14 @@ impl<R: Value> Machine<R> {
                 self.input_lost(node, input, generation, &cause);
             }
             Err(failure) => self.failed(node, context, Stage::Preprocess, Level::Slow, cancelled, failure),
+        }
+        // It is merged into nothing as long as inputs are being prepared; it may be now.
+        let state = &self.graph[node];
+        let is_running = |input: &Prepared| matches!(input.preprocess, Progress::Running(..));
+        if state.inputs.len() <= MANY && state.exec.is_idle() && !state.prepared.iter().any(is_running) {
+            for edge in state.edges.clone() {
+                self.edges[edge.at()].unsigned = true;
+            }
         }
         self.touch_input(node, input);
     }
