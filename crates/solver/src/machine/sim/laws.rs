@@ -172,12 +172,16 @@ impl Laws {
         }
         let cached = |edge: &EdgeId| self.is_cached(machine, setting, *edge);
         assert!(!wanted.iter().all(cached), "v{vertex} runs though it is cached");
-        // The result of a source is remembered under the keys it had then, not under those of what was merged into it later.
-        let by_other_key = spec.inputs.is_empty() && setting.shape.maps > 0.0;
+        // What was made of a source is remembered under the keys it had then, not under those that it shares with another
+        // later.
+        let by_other_key = setting.shape.maps > 0.0;
         let calm = setting.shape.is_calm() && !setting.answered.is_empty() && !by_other_key;
         assert!(!calm || self.news, "v{vertex} runs though all that was asked for was answered before");
         wanted.into_iter().for_each(|edge| self.needs(machine, setting, edge));
-        let alone = setting.shape.is_calm() && setting.shape.subs == 0.0 && spec.outputs == 1;
+        // Outputs of two vertices may stand for each other one way only, so not all that is the same is found to be.
+        let mut below = setting.world.specs.iter().filter(|below| spec.needs.contains(&below.class));
+        let single = below.all(|below| below.outputs == 1);
+        let alone = setting.shape.is_calm() && setting.shape.subs == 0.0 && single;
         if !alone {
             return;
         }
