@@ -183,9 +183,6 @@ impl<R: Value> Machine<R> {
             return;
         }
         state.keys.push(key);
-        if key.source == LOCAL && !state.local.contains(&key.id) {
-            state.local.push(key.id);
-        }
         self.identify_stored(edge, key);
         self.notify(edge);
         self.touch(edge);

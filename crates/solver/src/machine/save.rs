@@ -9,6 +9,7 @@ use crate::machine::tickets::Task;
 use crate::machine::{ANY, LOCAL, Machine};
 use crate::store::StoredResult;
 use crate::value::Value;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Keys of an input that lead to a key, each with what is read of that input.
@@ -24,9 +25,13 @@ impl<R: Value> Machine<R> {
         for edge in absorbed.collect::<Vec<_>>() {
             self.name_inputs(edge, &mut links);
         }
+        let node = self.edges[edge.at()].node;
+        if !self.graph[node].is_root() {
+            // Keys it was found by may be those of results of other contents: this result gets the key of its own.
+            self.edges[edge.at()].local.clear();
+        }
         self.name_here(edge, &mut links);
         let keys = self.edges[edge.at()].local.to_vec();
-        let node = self.edges[edge.at()].node;
         self.edges[edge.at()].pending = Some(result.clone());
         let work = Work::Save { links, keys, result: Some(result) };
         let ticket = self.start(node, None, Task::Save { edge, from }, work);
@@ -37,7 +42,7 @@ impl<R: Value> Machine<R> {
     fn name_inputs(&mut self, edge: EdgeId, links: &mut Vec<(KeyId, Link, KeyId)>) {
         for input in 0..self.edges[edge.at()].deps.len() {
             let below = self.edges[edge.at()].deps[input].edge;
-            if self.edges[below.at()].local.is_empty() {
+            if self.edges[below.at()].names().next().is_none() {
                 self.name_here(below, links);
             }
         }
@@ -55,7 +60,7 @@ impl<R: Value> Machine<R> {
                     .deps
                     .iter()
                     .map(|dep| dep.edge)
-                    .filter(|below| self.edges[below.at()].local.is_empty());
+                    .filter(|below| self.edges[below.at()].names().next().is_none());
                 stack.extend(unnamed.map(|below| (below, false)));
                 continue;
             }
@@ -65,8 +70,12 @@ impl<R: Value> Machine<R> {
             }
             let ways = self.ways(edge);
             if state.local.is_empty() {
-                // The same ways make the same key in every process.
-                let first = ways.iter().map(|ways| ways.first());
+                // The same ways make the same key in every process. What is known of an input's content names it better than
+                // its definition, which may have come out differently before: the way of the content is the last.
+                let content = |input: usize| self.graph[self.edges[edge.at()].node].content(input);
+                let first = ways.iter().enumerate().map(|(input, ways)| {
+                    content(input).map(|content| (None, content)).or_else(|| ways.first().cloned())
+                });
                 let Some(first) = first.collect::<Option<Vec<_>>>() else { continue };
                 let named = first
                     .iter()
@@ -84,8 +93,9 @@ impl<R: Value> Machine<R> {
         }
     }
 
-    /// Has all ways that are known lead to a key that the content of an input has led to: next time the definitions are
-    /// enough, and nothing has to be computed for its content to be seen. (BuildKit's `Query` joins keys likewise.)
+    /// Has the definitions of all inputs lead to a key that the content of one has led to: next time they are enough, and
+    /// nothing has to be computed for its content to be seen. (BuildKit's `Query` joins keys likewise, but contents, too,
+    /// so that one may come to lead to what was made of another.)
     pub(super) fn join(&mut self, edge: EdgeId, key: Key) {
         let (node, op) = (self.edges[edge.at()].node, self.op_key(edge));
         let inputs = self.edges[edge.at()].deps.len();
@@ -94,9 +104,9 @@ impl<R: Value> Machine<R> {
         let Some(op) = op.filter(|_| by_content && !known && key.source == LOCAL) else { return };
         let mut links = Vec::new();
         for (input, ways) in (0..).zip(self.ways(edge)) {
-            links.extend(
-                ways.into_iter().map(|(selector, from)| (from, Link { op, input, selector }, key.id)),
-            );
+            let content = self.graph[node].content(input as usize);
+            let defined = ways.into_iter().filter(|(_, from)| Some(*from) != content);
+            links.extend(defined.map(|(selector, from)| (from, Link { op, input, selector }, key.id)));
         }
         let work = Work::Save { links, keys: Vec::new(), result: None };
         self.start(node, None, Task::Join, work);
@@ -114,7 +124,10 @@ impl<R: Value> Machine<R> {
         self.name_inputs(edge, &mut links);
         let known = self.ways_of([into]);
         for (input, (ways, known)) in (0..).zip(self.ways_of([edge]).into_iter().zip(known)) {
-            for (selector, from) in ways.into_iter().filter(|way| !known.contains(way)) {
+            // Not the content, for the reason that `join` has.
+            let content = self.graph[self.edges[edge.at()].node].content(input as usize);
+            let new = ways.into_iter().filter(|way| Some(way.1) != content && !known.contains(way));
+            for (selector, from) in new {
                 for to in &self.edges[into.at()].local {
                     links.push((from, Link { op, input, selector: selector.clone() }, *to));
                 }
@@ -140,9 +153,9 @@ impl<R: Value> Machine<R> {
             let node = &self.graph[state.node];
             for (input, (dep, ways)) in state.deps.iter().zip(&mut ways).enumerate() {
                 let selector = node.usage(input).and_then(Use::selector).cloned();
-                let keys = &self.edges[dep.edge.at()].local;
+                let keys = self.edges[dep.edge.at()].names();
                 let content = node.content(input).map(|content| (None, content));
-                for way in keys.iter().map(|key| (selector.clone(), *key)).chain(content) {
+                for way in keys.map(|key| (selector.clone(), key)).chain(content) {
                     if !ways.contains(&way) {
                         ways.push(way);
                     }
@@ -184,9 +197,15 @@ impl<R: Value> Machine<R> {
         let executed = matches!(finished.origin, Origin::Executed);
         let saved = finished.saved.is_some();
         let state = &mut self.edges[edge.at()];
+        let node = state.node;
+        if let Origin::Loaded(loaded) = &finished.origin
+            && !saved
+            && !self.graph[node].is_root()
+        {
+            state.local = SmallVec::from_slice(&[loaded.record.key]);
+        }
         state.finished = Some(finished);
         state.level = Level::Complete;
-        let node = state.node;
         // Its keys in the solver's own cache hold from now on, be the result computed or from elsewhere.
         if saved && !self.graph[node].is_root() && !self.graph[node].options.ignore_cache {
             for id in self.edges[edge.at()].local.clone() {
