@@ -305,8 +305,9 @@ impl<R: Value> Machine<R> {
                     }
                 }
             }
-            Progress::Running(..) | Progress::Queued => {}
-            Progress::Idle => return false,
+            Progress::Running(..) => {}
+            // A cache that is not waited for may still answer before it is its turn.
+            Progress::Queued | Progress::Idle => return false,
         }
         true
     }

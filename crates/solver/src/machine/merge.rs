@@ -19,7 +19,7 @@ use crate::machine::{ANY, Machine};
 use crate::value::Value;
 
 /// From how many inputs on an edge waits for all of them to merge.
-const MANY: usize = 64;
+pub(super) const MANY: usize = 64;
 
 /// What two edges have in common if they are the same.
 pub(super) type Identity = [u8; 16];
@@ -179,6 +179,7 @@ impl<R: Value> Machine<R> {
         }
         // What was merged into it keeps pointing at it; only the list of whose inputs count moves on.
         let rare = self.edges[into.at()].rare();
+        let merged: SmallVec<[EdgeId; 2]> = std::iter::once(edge).chain(absorbed.iter().copied()).collect();
         rare.absorbed.insert(edge);
         rare.absorbed.extend(absorbed);
         for request in requests {
@@ -206,6 +207,7 @@ impl<R: Value> Machine<R> {
             self.hold(job.job, target, false);
         }
         self.share_keys(edge, into);
+        merged.into_iter().for_each(|edge| self.add_ways(edge, into));
         self.graph[target].above += 1;
         self.mirror(node, target);
         self.touch(into);

@@ -219,3 +219,30 @@ async fn what_has_the_same_content_runs_once() {
     assert_eq!((first.counts().execs(), second.counts().execs(), shelf.loads()), (1, 0, 0));
     assert_eq!(other.vertex.digest, first.digest());
 }
+
+/// A result was remembered before another edge turned out to be the same by the content of its input. It is found by the
+/// definition of that, too, when all have gone.
+#[tokio::test]
+async fn what_is_merged_into_a_result_is_remembered_with_it() {
+    let (cache, shelf) = memory_cache("local");
+    let (one, other) = (Script::new("one", 7), Script::new("other", 7));
+    let first = Script::new("first", 10).key("op").input(&one).by_content();
+    let second = Script::new("second", 10).key("op").input(&other).by_content();
+    for round in 0..2 {
+        let solver = Solver::new(Arc::clone(&cache), checked());
+        let mut ops = vec![&other, &second];
+        if round == 0 {
+            ops.extend([&one, &first]);
+        }
+        let job = job_with(&solver, JobOptions::default(), &ops).await;
+        if round == 0 {
+            job.build(&first.edge()).await.unwrap();
+        }
+        let built = job.build(&second.edge()).await.unwrap();
+        assert_eq!((built.result, built.cached), (17, round == 1));
+        job.discard();
+        solver.close().await;
+    }
+    assert_eq!((first.counts().execs(), second.counts().execs(), shelf.loads()), (1, 0, 1));
+    assert_eq!((other.counts().execs(), second.counts().digests()), (1, 1), "the definition was enough");
+}
