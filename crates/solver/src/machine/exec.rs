@@ -246,7 +246,7 @@ impl<R: Value> Machine<R> {
                 again: self.graph[below.node].options.ignore_cache
                     || below.rare.as_ref().is_some_and(|rare| !rare.refused.is_empty()),
                 selector: usage.and_then(Use::selector).cloned(),
-                keys: below.local.to_vec(),
+                keys: below.keys.local().to_vec(),
                 content: state.content(input),
                 looks_at: usage.and_then(Use::slow_digest).map(|digest| digest.looks_at()),
             }

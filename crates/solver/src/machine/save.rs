@@ -17,12 +17,12 @@ impl<R: Value> Machine<R> {
     pub(super) fn keep(&mut self, edge: EdgeId, result: R, from: Option<Box<Candidate>>) {
         let mut links = Vec::new();
         self.name_here(edge, &mut links);
-        let keys = self.edges[edge.at()].local.to_vec();
+        let keys = self.edges[edge.at()].keys.local().to_vec();
         let node = self.edges[edge.at()].node;
-        self.edges[edge.at()].pending = Some(result.clone());
+        self.edges[edge.at()].doing().pending = Some(result.clone());
         let work = Work::Save { links, keys, result: Some(result) };
         let ticket = self.start(node, None, Task::Save { edge, from }, work);
-        self.edges[edge.at()].busy = Some(ticket);
+        self.edges[edge.at()].doing().busy = Some(ticket);
     }
 
     /// Gives an edge, and those below it that have none, keys in the solver's own cache, and says over which links they are
@@ -37,7 +37,7 @@ impl<R: Value> Machine<R> {
                     .deps
                     .iter()
                     .map(|dep| dep.edge)
-                    .filter(|below| self.edges[below.at()].local.is_empty());
+                    .filter(|below| self.edges[below.at()].keys.first_local().is_none());
                 stack.extend(unnamed.map(|below| (below, false)));
                 continue;
             }
@@ -46,7 +46,7 @@ impl<R: Value> Machine<R> {
                 continue;
             }
             let ways = self.ways(edge);
-            if state.local.is_empty() {
+            if state.keys.first_local().is_none() {
                 // The same ways make the same key in every process.
                 let first = ways.iter().map(|ways| ways.first());
                 let Some(first) = first.collect::<Option<Vec<_>>>() else { continue };
@@ -54,11 +54,12 @@ impl<R: Value> Machine<R> {
                     .iter()
                     .map(|(selector, from)| (selector.as_ref().map(|selector| &selector.0), *from));
                 let id = KeyId::derived(op, named);
-                self.edges[edge.at()].local.push(id);
+                self.edges[edge.at()].keys.name(id);
             }
+            let names = self.edges[edge.at()].keys.local();
             for (input, ways) in (0..).zip(ways) {
                 for (selector, from) in ways {
-                    for to in &self.edges[edge.at()].local {
+                    for to in &names {
                         links.push((from, Link { op, input, selector: selector.clone() }, *to));
                     }
                 }
@@ -72,7 +73,7 @@ impl<R: Value> Machine<R> {
         let (node, op) = (self.edges[edge.at()].node, self.op_key(edge));
         let inputs = self.edges[edge.at()].deps.len();
         let by_content = (0..inputs).any(|input| self.graph[node].content(input).is_some());
-        let known = self.edges[edge.at()].keys.contains(&key);
+        let known = self.edges[edge.at()].keys.contains(key);
         let Some(op) = op.filter(|_| by_content && !known && key.source == LOCAL) else { return };
         let mut links = Vec::new();
         for (input, ways) in (0..).zip(self.ways(edge)) {
@@ -94,7 +95,7 @@ impl<R: Value> Machine<R> {
             let node = &self.graph[state.node];
             for (input, (dep, ways)) in state.deps.iter().zip(&mut ways).enumerate() {
                 let selector = node.usage(input).and_then(Use::selector).cloned();
-                let keys = &self.edges[dep.edge.at()].local;
+                let keys = self.edges[dep.edge.at()].keys.local();
                 let content = node.content(input).map(|content| (None, content));
                 for way in keys.iter().map(|key| (selector.clone(), *key)).chain(content) {
                     if !ways.contains(&way) {
@@ -114,8 +115,7 @@ impl<R: Value> Machine<R> {
         outcome: Result<Option<StoredResult>, StoreError>,
     ) {
         let state = &mut self.edges[edge.at()];
-        state.busy = None;
-        let result = state.pending.take();
+        let result = state.rest();
         self.touch(edge);
         match outcome {
             Ok(saved) => {
@@ -143,8 +143,8 @@ impl<R: Value> Machine<R> {
         let node = state.node;
         // Its keys in the solver's own cache hold from now on, be the result computed or from elsewhere.
         if saved && !self.graph[node].is_root() && !self.graph[node].options.ignore_cache {
-            for id in self.edges[edge.at()].local.clone() {
-                let known = |key: &Key| key.id == id && (key.source == LOCAL || key.source == ANY);
+            for id in self.edges[edge.at()].keys.local() {
+                let known = |key: Key| key.id == id && (key.source == LOCAL || key.source == ANY);
                 if !self.edges[edge.at()].keys.iter().any(known) {
                     self.found(edge, Key { source: LOCAL, id });
                 }

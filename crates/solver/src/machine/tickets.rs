@@ -67,7 +67,7 @@ pub(super) struct Ticket {
 }
 
 /// For how many tickets there is always place.
-const KEPT: usize = 1024;
+const KEPT: usize = 64;
 
 impl<R: Value> Machine<R> {
     /// Begins work of a node, in the context of a vertex if it needs one.

@@ -112,14 +112,14 @@ impl<R: Value> Machine<R> {
         let place = |source: SourceIx| sources.iter().position(|known| *known == source);
         let mut keys: SmallVec<[(usize, KeyId); 1]> = SmallVec::new();
         if !is_root {
-            keys.extend(state.local.iter().map(|key| (0, *key)));
+            keys.extend(state.keys.local().into_iter().map(|key| (0, key)));
             let found = state.keys.iter().filter(|key| key.source != LOCAL && key.source != ANY);
             keys.extend(found.filter_map(|key| Some((place(key.source)?, key.id))));
         }
         let mut own = SmallVec::new();
         if let Some(finished) = &state.finished {
-            if let (Some(result), Some(key)) = (&finished.saved, state.local.first()) {
-                own.push((0, Record { key: *key, result: result.clone() }));
+            if let (Some(result), Some(key)) = (&finished.saved, state.keys.first_local()) {
+                own.push((0, Record { key, result: result.clone() }));
             }
             if let Origin::Loaded(loaded) = &finished.origin
                 && let Some(source) = place(loaded.source)
