@@ -92,10 +92,8 @@ impl<R: Value> Machine<R> {
         let node = self.edges[edge.at()].node;
         let work = Work::Probe { source: asked, from, link, local: source == LOCAL };
         let ticket = self.start(node, None, Task::Probe { edge, input, source }, work);
-        if self.is_waited_for(node, source) {
+        if self.awaits(node, source, ticket) {
             self.edges[edge.at()].deps[input].probing += 1;
-        } else {
-            self.waive(ticket);
         }
     }
 
@@ -104,6 +102,17 @@ impl<R: Value> Machine<R> {
     pub(super) fn is_waited_for(&self, node: NodeIndex, source: SourceIx) -> bool {
         let brought = |job| self.jobs.get(&job).is_none_or(|state| state.uses(source));
         source == LOCAL || self.graph[node].holders.iter().all(|holder| brought(holder.job))
+    }
+
+    /// Takes note of a question of a node, and says whether it is waited for.
+    fn awaits(&mut self, node: NodeIndex, source: SourceIx, ticket: TicketId) -> bool {
+        let waits = self.is_waited_for(node, source);
+        if !waits {
+            self.waive(ticket);
+        } else if source != LOCAL {
+            self.lookups.insert((node, ticket));
+        }
+        waits
     }
 
     fn waive(&mut self, ticket: TicketId) {
@@ -118,13 +127,14 @@ impl<R: Value> Machine<R> {
             Task::Probe { source, .. } | Task::Records { source, .. } => Some(*source),
             _ => None,
         };
-        let out = self.tickets.iter().filter(|(_, ticket)| ticket.node == node && !ticket.waived);
+        let out = self.lookups.range((node, TicketId(0))..=(node, TicketId(u64::MAX)));
         let given_up: Vec<_> = out
-            .filter(|(_, ticket)| asked(&ticket.task).is_some_and(|source| !self.is_waited_for(node, source)))
-            .map(|(id, ticket)| (*id, ticket.task.clone()))
+            .filter_map(|(_, id)| Some((*id, self.tickets.get(id)?.task.clone())))
+            .filter(|(_, task)| asked(task).is_some_and(|source| !self.is_waited_for(node, source)))
             .collect();
         for (ticket, task) in given_up {
             self.waive(ticket);
+            self.lookups.remove(&(node, ticket));
             match task {
                 Task::Probe { edge, input, .. } => {
                     self.edges[edge.at()].deps[input].probing -= 1;
@@ -241,10 +251,8 @@ impl<R: Value> Machine<R> {
             self.edges[edge.at()].asking_here += u32::from(at == LOCAL);
             let work = Work::Records { source, keys, local: at == LOCAL };
             let ticket = self.start(node, None, Task::Records { edge, source: at }, work);
-            if self.is_waited_for(node, at) {
+            if self.awaits(node, at, ticket) {
                 self.edges[edge.at()].asking += 1;
-            } else {
-                self.waive(ticket);
             }
         }
     }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use petgraph::stable_graph::NodeIndex;
 
-use crate::machine::Machine;
 use crate::machine::edge::{EdgeId, Level, Sums};
 use crate::machine::node::Progress;
 use crate::machine::tickets::Task;
+use crate::machine::{LOCAL, Machine};
 use crate::value::Value;
 
 impl<R: Value> Machine<R> {
@@ -33,6 +33,18 @@ impl<R: Value> Machine<R> {
         }
         for (at, _) in self.edges.iter() {
             self.check_edge(EdgeId(u32::try_from(at).unwrap_or(u32::MAX)), &mut found);
+        }
+        for (id, ticket) in &self.tickets {
+            let foreign = match ticket.task {
+                Task::Probe { source, .. } | Task::Records { source, .. } => source != LOCAL,
+                _ => false,
+            };
+            if self.lookups.contains(&(ticket.node, *id)) != (foreign && !ticket.waived) {
+                found.push(format!("{id:?}: listed wrongly among what is waited for"));
+            }
+        }
+        if let Some((_, id)) = self.lookups.iter().find(|(_, id)| !self.tickets.contains_key(id)) {
+            found.push(format!("{id:?}: waited for, and it has ended"));
         }
         for (id, request) in &self.requests {
             if !self

@@ -122,6 +122,7 @@ impl<R: Value> Machine<R> {
     pub(crate) fn step(&mut self, ticket: TicketId, done: Done<R>) {
         let Some(Ticket { node, task, cancelled, waived }) = self.tickets.remove(&ticket) else { return };
         self.graph[node].tickets -= 1;
+        self.lookups.remove(&(node, ticket));
         // The map of what is out keeps the place that a large number of tickets took.
         if self.tickets.is_empty() && self.tickets.capacity() > KEPT {
             self.tickets.shrink_to(KEPT);
