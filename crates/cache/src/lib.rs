@@ -8,6 +8,7 @@
 mod blocking;
 pub mod chain;
 pub mod content;
+pub mod contenthash;
 pub mod error;
 pub mod export;
 pub mod handler;

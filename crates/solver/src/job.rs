@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::error::{Error, OpError, Result, Stage};
+use crate::error::{Cause, Error, OpError, Result, Stage};
 use crate::explain::Why;
 use crate::graph::{Graph, GraphView};
 use crate::ids::{Edge, JobId, SessionId, VertexName};
@@ -124,7 +124,7 @@ impl<R: Value> Job<R> {
     ///
     /// # Errors
     /// [`Error::Lost`] if there is no other way to have it.
-    pub async fn lost(&self, built: &Built<R>, cause: crate::error::Cause) -> Result<()> {
+    pub async fn lost(&self, built: &Built<R>, cause: Cause) -> Result<()> {
         let (edge, generation) = (built.edge.clone(), built.generation);
         self.ask(|reply| Message::Lost { job: self.id, edge, generation, cause, reply }).await
     }

@@ -2,3 +2,9 @@
 //!
 //! It is the only crate that knows both what a vertex is and what a blob is.
 #![forbid(unsafe_code)]
+
+mod error;
+pub mod keys;
+pub mod llb;
+
+pub use error::{Error, Result};

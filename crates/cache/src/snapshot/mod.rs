@@ -30,7 +30,7 @@ mod settle;
 mod staged;
 mod store;
 mod usage;
-mod xattrs;
+pub(crate) mod xattrs;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

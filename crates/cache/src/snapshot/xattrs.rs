@@ -10,27 +10,46 @@ use rustix::fs::{AtFlags, FileType, Mode, XattrFlags, lgetxattr, llistxattr, lse
 use rustix::io::Errno;
 
 use super::file::{Facts, facts, proc_path};
-use crate::layer::xattr::{is_of_image, is_refused, mode_of, note_mode, stored_mode};
+use crate::layer::xattr::{MODE, is_of_image, is_refused, mode_of, note_mode, stored_mode};
+
+/// Names and values.
+pub(crate) type Found = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// By which overlayfs knows a directory that hides what is below it.
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 /// An empty one makes overlayfs look for whiteouts in a directory that nothing is below of; else it lists them.
 pub(crate) const ORIGIN: &str = "trusted.overlay.origin";
 
-/// Names and values of those that are an image's.
-pub(crate) fn all(dir: &OwnedFd, name: &OsStr) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+/// Names and values of those that are an image's, sorted.
+pub(crate) fn all(dir: &OwnedFd, name: &OsStr) -> io::Result<Found> {
     let path = proc_path(dir, name);
-    let listed = match read(|buffer| llistxattr(&path, buffer)) {
-        Ok(listed) => listed,
-        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut found = Vec::new();
+    of_image(&path, &listed(&path)?)
+}
+
+/// The mode an image gives a file, and its extended attributes, with one call where it has none.
+pub(crate) fn with_mode(from: (&OwnedFd, &OsStr), facts: &Facts) -> io::Result<(u32, Found)> {
+    let path = proc_path(from.0, from.1);
+    let listed = listed(&path)?;
+    let is_noted = listed.split(|byte| *byte == 0).any(|name| name == MODE.as_bytes());
+    let mode = if is_noted { mode(from, facts)? } else { facts.mode() };
+    Ok((mode, of_image(&path, &listed)?))
+}
+
+/// All names, each with a NUL behind it.
+fn listed(path: &Path) -> io::Result<Vec<u8>> {
+    match read(|buffer| llistxattr(path, buffer)) {
+        Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+        other => Ok(other?),
+    }
+}
+
+fn of_image(path: &Path, listed: &[u8]) -> io::Result<Found> {
+    let mut found = Found::new();
     for name in listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         if !is_of_image(name) {
             continue;
         }
-        match read(|buffer| lgetxattr(&path, OsStr::from_bytes(name), buffer)) {
+        match read(|buffer| lgetxattr(path, OsStr::from_bytes(name), buffer)) {
             Ok(value) => found.push((name.to_vec(), value)),
             Err(Errno::NODATA) => {}
             Err(error) => return Err(error.into()),

@@ -194,9 +194,6 @@ impl<R: Value> Machine<R> {
             return;
         }
         state.keys.push(key);
-        if key.source == LOCAL {
-            state.keys.name(key.id);
-        }
         self.identify_stored(edge, key);
         self.notify(edge);
         self.touch(edge);

@@ -296,6 +296,12 @@ impl<R> EdgeState<R> {
             .any(|(source, id)| *source == candidate.source && *id == candidate.record.result.id)
     }
 
+    /// Its keys in the solver's own cache: those of its result or, as long as it has none, those it is found by.
+    pub(super) fn names(&self) -> impl Iterator<Item = KeyId> + '_ {
+        let found = self.keys_here().filter(|key| self.finished.is_none() && !self.keys.is_name(*key));
+        self.keys.local().into_iter().chain(found)
+    }
+
     /// The keys that the solver's own cache has given it.
     pub(super) fn keys_here(&self) -> impl Iterator<Item = KeyId> + '_ {
         self.keys.iter().filter(|key| key.source == LOCAL).map(|key| key.id)

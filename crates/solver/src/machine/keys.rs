@@ -77,7 +77,7 @@ impl Keys {
 
     /// Adds a name in the solver's own cache, if it is not there.
     pub(super) fn name(&mut self, id: KeyId) {
-        if self.names().any(|(_, known)| known == id) {
+        if self.is_name(id) {
             return;
         }
         let number = self.names().map(|(number, _)| number).max().unwrap_or(0).saturating_add(1);
@@ -85,6 +85,17 @@ impl Keys {
             Some(known) => known.name = number,
             None => self.names.get_or_insert_default().push((number, id)),
         }
+    }
+
+    /// Forgets all names in the solver's own cache; what leads somewhere still does.
+    pub(super) fn clear_names(&mut self) {
+        self.known.iter_mut().for_each(|known| known.name = 0);
+        self.names = None;
+    }
+
+    /// Whether it is one of the names in the solver's own cache.
+    pub(super) fn is_name(&self, id: KeyId) -> bool {
+        self.names().any(|(_, known)| known == id)
     }
 
     /// The names in the solver's own cache.
@@ -128,6 +139,8 @@ mod tests {
         assert!(keys.names.is_none(), "all lead somewhere");
         let found: Vec<_> = keys.since(1).collect();
         assert_eq!(found, [key(LOCAL, 2), key(LOCAL, 1), key(ANY, 3)]);
+        keys.clear_names();
+        assert_eq!((keys.len(), keys.first_local(), keys.is_name(id(1))), (4, None, false));
         assert!(keys.contains(key(ANY, 3)) && !keys.contains(key(LOCAL, 3)));
     }
 }

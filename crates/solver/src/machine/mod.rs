@@ -7,25 +7,42 @@
 //! It never waits, never does I/O, has no clock and no randomness: the same events in the same order make the same
 //! actions. The scheduler performs actions; a simulation may perform them in any order it likes.
 //!
-//! * A [`Node`](node::Node) is a vertex that some job holds; an [`EdgeState`](edge::EdgeState) is an output of it.
+//! * A [`Node`](node::Node) is a vertex that some job holds; an [`EdgeState`] is an output of it.
 //! * An edge is wanted at a [`Level`](edge::Level) by jobs and by edges above it. [`advance`] decides, from what is known of
 //!   it and of the edges below, what to ask of those and what to start. It is called for edges that something happened to,
 //!   jobs in turn, and looks only at those inputs that changed: a vertex costs what its inputs cost, whatever is around it.
 //! * Work is started under a ticket and ends by the ticket's return, cancelled or not. A node leaves when no job holds it
 //!   and no ticket is out.
 //!
-//! Invariants, checked by [`check`] after each step where the settings say so, stand there.
+//! | what happens | where |
+//! |---|---|
+//! | jobs come with sources and graphs; nodes are held as long as somebody needs them | [`jobs`], [`intake`], [`hold`] |
+//! | what jobs ask for is answered, or withdrawn | [`requests`] |
+//! | an edge goes on: cache maps, keys, records, inputs, the op | [`advance`], [`cache_maps`], [`cache`], [`inputs`], [`exec`] |
+//! | jobs take turns, and wait for a place where there are limits | [`fair`], [`gates`] |
+//! | an edge stands for another, a result is saved, is lost | [`merge`], [`save`], [`lost`] |
+//! | work goes out and comes back | [`action`], [`tickets`] |
+//! | others look on: options, sessions, events, reasons, pictures, exports | [`walk`], [`hearers`], [`tell`], [`explain`], [`view`], [`trace`] |
+//!
+//! What holds after each step stands in [`check`], which looks whether it does where the settings say so.
 
 mod action;
 mod advance;
 mod arena;
 mod cache;
+mod cache_maps;
 mod check;
 mod doing;
 mod edge;
 mod exec;
+mod explain;
 mod fair;
+mod gates;
+mod hearers;
 mod hold;
+mod inputs;
+mod intake;
+mod jobs;
 mod keys;
 mod lost;
 mod map_digest;
@@ -54,10 +71,10 @@ pub(crate) use action::{Action, Done, Failure, Place, Work};
 use arena::Arena;
 pub(crate) use edge::EdgeId;
 use edge::EdgeState;
-use exec::Gates;
 use fair::FairQueue;
+use gates::Gates;
 use hashbrown::HashTable;
-use hold::JobState;
+use jobs::JobState;
 use nodes::Nodes;
 use petgraph::stable_graph::NodeIndex;
 use requests::Request;
@@ -173,7 +190,7 @@ impl<R: Value> Machine<R> {
                 }
                 Some(Step::Load(job)) => {
                     self.load_some(job);
-                    hold::AT_ONCE
+                    intake::AT_ONCE
                 }
                 None => break,
             };

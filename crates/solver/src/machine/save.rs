@@ -16,9 +16,13 @@ impl<R: Value> Machine<R> {
     /// edge with it once that is done.
     pub(super) fn keep(&mut self, edge: EdgeId, result: R, from: Option<Box<Candidate>>) {
         let mut links = Vec::new();
+        let node = self.edges[edge.at()].node;
+        if !self.graph[node].is_root() {
+            // Keys it was found by may be those of results of other contents: this result gets the key of its own.
+            self.edges[edge.at()].keys.clear_names();
+        }
         self.name_here(edge, &mut links);
         let keys = self.edges[edge.at()].keys.local().to_vec();
-        let node = self.edges[edge.at()].node;
         self.edges[edge.at()].doing().pending = Some(result.clone());
         let work = Work::Save { links, keys, result: Some(result) };
         let ticket = self.start(node, None, Task::Save { edge, from }, work);
@@ -37,7 +41,7 @@ impl<R: Value> Machine<R> {
                     .deps
                     .iter()
                     .map(|dep| dep.edge)
-                    .filter(|below| self.edges[below.at()].keys.first_local().is_none());
+                    .filter(|below| self.edges[below.at()].names().next().is_none());
                 stack.extend(unnamed.map(|below| (below, false)));
                 continue;
             }
@@ -47,8 +51,12 @@ impl<R: Value> Machine<R> {
             }
             let ways = self.ways(edge);
             if state.keys.first_local().is_none() {
-                // The same ways make the same key in every process.
-                let first = ways.iter().map(|ways| ways.first());
+                // The same ways make the same key in every process. What is known of an input's content names it better than
+                // its definition, which may have come out differently before: the way of the content is the last.
+                let content = |input: usize| self.graph[self.edges[edge.at()].node].content(input);
+                let first = ways.iter().enumerate().map(|(input, ways)| {
+                    content(input).map(|content| (None, content)).or_else(|| ways.first().cloned())
+                });
                 let Some(first) = first.collect::<Option<Vec<_>>>() else { continue };
                 let named = first
                     .iter()
@@ -67,8 +75,9 @@ impl<R: Value> Machine<R> {
         }
     }
 
-    /// Has all ways that are known lead to a key that the content of an input has led to: next time the definitions are
-    /// enough, and nothing has to be computed for its content to be seen. (BuildKit's `Query` joins keys likewise.)
+    /// Has the definitions of all inputs lead to a key that the content of one has led to: next time they are enough, and
+    /// nothing has to be computed for its content to be seen. (BuildKit's `Query` joins keys likewise, but contents, too,
+    /// so that one may come to lead to what was made of another.)
     pub(super) fn join(&mut self, edge: EdgeId, key: Key) {
         let (node, op) = (self.edges[edge.at()].node, self.op_key(edge));
         let inputs = self.edges[edge.at()].deps.len();
@@ -77,9 +86,9 @@ impl<R: Value> Machine<R> {
         let Some(op) = op.filter(|_| by_content && !known && key.source == LOCAL) else { return };
         let mut links = Vec::new();
         for (input, ways) in (0..).zip(self.ways(edge)) {
-            links.extend(
-                ways.into_iter().map(|(selector, from)| (from, Link { op, input, selector }, key.id)),
-            );
+            let content = self.graph[node].content(input as usize);
+            let defined = ways.into_iter().filter(|(_, from)| Some(*from) != content);
+            links.extend(defined.map(|(selector, from)| (from, Link { op, input, selector }, key.id)));
         }
         let work = Work::Save { links, keys: Vec::new(), result: None };
         self.start(node, None, Task::Join, work);
@@ -95,9 +104,9 @@ impl<R: Value> Machine<R> {
             let node = &self.graph[state.node];
             for (input, (dep, ways)) in state.deps.iter().zip(&mut ways).enumerate() {
                 let selector = node.usage(input).and_then(Use::selector).cloned();
-                let keys = self.edges[dep.edge.at()].keys.local();
+                let keys = self.edges[dep.edge.at()].names();
                 let content = node.content(input).map(|content| (None, content));
-                for way in keys.iter().map(|key| (selector.clone(), *key)).chain(content) {
+                for way in keys.map(|key| (selector.clone(), key)).chain(content) {
                     if !ways.contains(&way) {
                         ways.push(way);
                     }
@@ -138,9 +147,16 @@ impl<R: Value> Machine<R> {
         let executed = matches!(finished.origin, Origin::Executed);
         let saved = finished.saved.is_some();
         let state = &mut self.edges[edge.at()];
+        let node = state.node;
+        if let Origin::Loaded(loaded) = &finished.origin
+            && !saved
+            && !self.graph[node].is_root()
+        {
+            state.keys.clear_names();
+            state.keys.name(loaded.record.key);
+        }
         state.finished = Some(finished);
         state.level = Level::Complete;
-        let node = state.node;
         // Its keys in the solver's own cache hold from now on, be the result computed or from elsewhere.
         if saved && !self.graph[node].is_root() && !self.graph[node].options.ignore_cache {
             for id in self.edges[edge.at()].keys.local() {

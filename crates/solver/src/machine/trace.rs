@@ -112,7 +112,7 @@ impl<R: Value> Machine<R> {
         let place = |source: SourceIx| sources.iter().position(|known| *known == source);
         let mut keys: SmallVec<[(usize, KeyId); 1]> = SmallVec::new();
         if !is_root {
-            keys.extend(state.keys.local().into_iter().map(|key| (0, key)));
+            keys.extend(state.names().map(|key| (0, key)));
             let found = state.keys.iter().filter(|key| key.source != LOCAL && key.source != ANY);
             keys.extend(found.filter_map(|key| Some((place(key.source)?, key.id))));
         }

@@ -80,7 +80,7 @@ impl<R: Value> Machine<R> {
             Level::Complete => Known::Result,
         };
         let merged = state.merged_into.and_then(|into| port(self.standing_for(into)));
-        OutputView { output: state.output, known, keys: state.keys.local().to_vec(), merged }
+        OutputView { output: state.output, known, keys: state.names().collect(), merged }
     }
 
     /// What a node is doing, or what became of it.

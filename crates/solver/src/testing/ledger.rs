@@ -1,6 +1,6 @@
-//! A key store that counts what it is asked.
+//! A key store that counts what it is asked, and fails or hangs when its links are walked if it is told to.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
@@ -8,12 +8,18 @@ use crate::testing::Gate;
 use crate::{Batch, KeyId, KeyStore, Link, MemoryKeys, ResultId, StoreError, StoredResult};
 
 /// Keys in memory, with counts; it may answer late.
+///
+/// Walks are counted apart from look-ups: the links from and to a key are what a build alone never asks for, only who exports
+/// or explains does.
 #[derive(Default)]
 pub struct Ledger {
     keys: MemoryKeys,
     gate: Option<Gate>,
     lookups: AtomicUsize,
     commits: AtomicUsize,
+    walks: AtomicUsize,
+    blind: AtomicBool,
+    stuck: AtomicBool,
 }
 
 impl Ledger {
@@ -40,10 +46,37 @@ impl Ledger {
         self.commits.load(Ordering::SeqCst)
     }
 
+    /// How often it was asked for the links from or to a key.
+    pub fn walks(&self) -> usize {
+        self.walks.load(Ordering::SeqCst)
+    }
+
+    /// Fails when it is asked for the links from or to a key, from now on or no more.
+    pub fn set_blind(&self, blind: bool) {
+        self.blind.store(blind, Ordering::SeqCst);
+    }
+
+    /// Does not answer any more when it is asked for the links from or to a key, from now on or no more.
+    pub fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::SeqCst);
+    }
+
     async fn look_up(&self) {
         self.lookups.fetch_add(1, Ordering::SeqCst);
         if let Some(gate) = &self.gate {
             gate.pass().await;
+        }
+    }
+
+    async fn walk(&self) -> Result<&MemoryKeys, StoreError> {
+        self.walks.fetch_add(1, Ordering::SeqCst);
+        if self.stuck.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.blind.load(Ordering::SeqCst) {
+            Err(StoreError::new("the key store is blind"))
+        } else {
+            Ok(&self.keys)
         }
     }
 }
@@ -61,11 +94,11 @@ impl KeyStore for Ledger {
     }
 
     async fn links_from(&self, key: KeyId) -> Result<Vec<(Link, KeyId)>, StoreError> {
-        self.keys.links_from(key).await
+        self.walk().await?.links_from(key).await
     }
 
     async fn links_to(&self, key: KeyId) -> Result<Vec<(KeyId, Link)>, StoreError> {
-        self.keys.links_to(key).await
+        self.walk().await?.links_to(key).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {

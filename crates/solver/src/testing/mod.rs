@@ -2,9 +2,9 @@
 //!
 //! A [`Script`] is an op that does what it is told and counts what it is asked; a [`Shelf`] keeps results in memory and loses
 //! them when it is told to. Work waits at a [`Gate`] until a test lets it on. An [`Import`] is a cache that a job brings, a
-//! [`Ledger`] and a [`Meter`] are key stores that count, and a [`Census`] counts results as long as they live. A [`Puppet`] is a
-//! script of which the test does a part itself, [`FaultyKeys`] fail when they are told to, and what is on a [`LazyShelf`] needs
-//! a [`Supplier`]. [`disorder`] looks at what a job told; [`conformance`] tries stores of any make.
+//! [`Ledger`] is a key store that counts, and a [`Census`] counts results as long as they live. A [`Puppet`] is a script of
+//! which the test does a part itself, [`FaultyKeys`] fail when they are told to, and what is on a [`LazyShelf`] needs a
+//! [`Supplier`]. [`disorder`] looks at what a job told; [`conformance`] tries stores of any make.
 
 pub mod conformance;
 mod faulty;
@@ -13,7 +13,6 @@ mod hurdle;
 mod import;
 mod lazy;
 mod ledger;
-mod meter;
 mod order;
 mod puppet;
 mod script;
@@ -25,7 +24,6 @@ pub use gate::Gate;
 pub use import::Import;
 pub use lazy::{LazyShelf, Supplier};
 pub use ledger::Ledger;
-pub use meter::Meter;
 pub use order::{disorder, told};
 pub use puppet::Puppet;
 pub use script::{Counts, Script};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use lazyblob_solver::testing::{Meter, Script, Shelf, digest, memory_cache, random};
+use lazyblob_solver::testing::{Ledger, Script, Shelf, digest, memory_cache, random};
 use lazyblob_solver::{
     Batch, CacheIndex, CacheOpts, CacheSource, DropReason, Edge, Error, ExportMode, ExportOptions, Exported,
     Graph, Job, JobOptions, KeyId, KeyStore, Link, LoadCx, LoadError, MemoryKeys, ResultId, ResultStore,
@@ -14,11 +14,7 @@ use lazyblob_solver::{
 };
 use oci_spec::image::Digest;
 
-fn checked() -> Settings {
-    let mut settings = Settings::default();
-    settings.check = true;
-    settings
-}
+use crate::support::{checked, content, op};
 
 fn mode(mode: ExportMode) -> ExportOptions {
     ExportOptions { mode, ..ExportOptions::default() }
@@ -26,15 +22,6 @@ fn mode(mode: ExportMode) -> ExportOptions {
 
 const MIN: ExportMode = ExportMode::Min;
 const MAX: ExportMode = ExportMode::Max;
-
-/// The key of an op by its name, and that of a content.
-fn op(name: &str) -> KeyId {
-    KeyId::of_output(&digest(&format!("key of {name}")), 0)
-}
-
-fn content(value: i64) -> KeyId {
-    KeyId::of_content(&digest(&format!("content {value}")))
-}
 
 fn selector(part: &str) -> Option<Selector> {
     Some(Selector(digest(part)))
@@ -727,27 +714,27 @@ async fn a_vertex_that_is_not_to_be_exported_has_no_result() {
 /// The solver's own cache must be able to say; an imported one that cannot is warned of.
 #[tokio::test]
 async fn a_store_that_fails_is_an_error_and_an_import_that_fails_a_warning() {
-    let meter = Arc::new(Meter::new());
+    let ledger = Arc::new(Ledger::new());
     let cache =
-        Arc::new(CacheIndex::new("local", Arc::clone(&meter) as _, Arc::new(Shelf::new("local")) as _));
+        Arc::new(CacheIndex::new("local", Arc::clone(&ledger) as _, Arc::new(Shelf::new("local")) as _));
     let solver = Solver::new(cache, checked());
     let base = Script::new("base", 1);
     let top = Script::new("top", 100).input(&base);
     let job = built(&solver, JobOptions::default(), &[&base, &top], &top.edge()).await;
-    meter.set_blind(true);
+    ledger.set_blind(true);
     let error = job.export_cache(&top.edge(), mode(MAX)).await.err().unwrap();
     let Error::Store { vertex, stage: Stage::Export, store, .. } = &error else { panic!("{error}") };
     assert_eq!((vertex, store.as_ref()), (top.vertex().name.as_ref(), "local"));
     // Without a look at the links it is not asked.
     let bare = ExportOptions { ignore_backlinks: true, ..mode(MAX) };
     assert_eq!(job.export_cache(&top.edge(), bare).await.unwrap().records.len(), 2);
-    meter.set_blind(false);
+    ledger.set_blind(false);
     let exported = job.export_cache(&top.edge(), mode(MAX)).await.unwrap();
     assert_eq!(exported.records.len(), 2);
     drop(job);
     solver.close().await;
 
-    let foreign = Arc::new(Meter::new());
+    let foreign = Arc::new(Ledger::new());
     let shelf = Arc::new(Shelf::new("import"));
     let import = Arc::new(CacheIndex::new("import", Arc::clone(&foreign) as _, shelf as _));
     for record in [(op("base"), 1i64), (KeyId::of_output(&digest("a name"), 0), 101)] {
@@ -777,7 +764,7 @@ async fn a_store_that_fails_is_an_error_and_an_import_that_fails_a_warning() {
 /// An imported cache has so much time for an answer; without it, the export goes on without the cache.
 #[tokio::test(start_paused = true)]
 async fn an_import_that_is_stuck_is_not_waited_for() {
-    let foreign = Arc::new(Meter::new());
+    let foreign = Arc::new(Ledger::new());
     let import = CacheIndex::new("import", Arc::clone(&foreign) as _, Arc::new(Shelf::new("import")));
     let key = KeyId::of_output(&digest("a name"), 0);
     let link = Link { op: op("top"), input: 0, selector: None };

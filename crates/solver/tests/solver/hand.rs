@@ -1,4 +1,5 @@
-//! What the tests of this binary have in common.
+//! For tests that hold work back by hand: an edge is asked for, everything else goes on until it waits, and the test lets
+//! one thing on.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,24 +7,14 @@ use std::sync::Arc;
 use futures::StreamExt;
 use lazyblob_solver::testing::Script;
 use lazyblob_solver::{
-    Built, CacheIndex, Edge, Event, Graph, Job, JobOptions, Result, SessionId, Settings, Solver, Vertex, What,
+    Built, CacheIndex, Edge, Event, Graph, Job, JobOptions, Result, SessionId, Solver, Vertex, What,
 };
 
-/// Settings with the invariants checked after each step.
-pub(crate) fn checked() -> Settings {
-    let mut settings = Settings::default();
-    settings.check = true;
-    settings
-}
+pub(crate) use crate::support::{checked, graph};
 
 /// A solver with the invariants checked after each step.
 pub(crate) fn solver(cache: Arc<CacheIndex<i64>>) -> Solver<i64> {
     Solver::new(cache, checked())
-}
-
-/// A graph of scripts.
-pub(crate) fn graph(scripts: &[&Script]) -> Graph<i64> {
-    vertices(scripts.iter().map(|script| script.vertex()))
 }
 
 /// A graph of vertices.
@@ -33,14 +24,16 @@ pub(crate) fn vertices(vertices: impl IntoIterator<Item = Vertex<i64>>) -> Graph
 
 /// A job that has a graph.
 pub(crate) async fn job(solver: &Solver<i64>, graph: Graph<i64>) -> Job<i64> {
-    let job = solver.job(JobOptions::default()).await.unwrap();
-    job.load(graph).await.unwrap();
-    job
+    opened(solver, JobOptions::default(), graph).await
 }
 
 /// A job of a session that has a graph.
 pub(crate) async fn job_of(solver: &Solver<i64>, session: &str, graph: Graph<i64>) -> Job<i64> {
     let options = JobOptions { session: Some(SessionId::new(session)), ..JobOptions::default() };
+    opened(solver, options, graph).await
+}
+
+async fn opened(solver: &Solver<i64>, options: JobOptions<i64>, graph: Graph<i64>) -> Job<i64> {
     let job = solver.job(options).await.unwrap();
     job.load(graph).await.unwrap();
     job

@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
-use lazyblob_solver::testing::{Meter, Script, Shelf, digest, random};
+use lazyblob_solver::testing::{Ledger, Script, Shelf, digest, random};
 use lazyblob_solver::{
     CacheIndex, Graph, JobOptions, KeyId, KeyStore, Miss, OpError, ResultId, Selector, Settings, Solver, Why,
 };
 
+use crate::support::{content, op};
+
 struct Bench {
     solver: Solver<i64>,
-    keys: Arc<Meter>,
+    keys: Arc<Ledger>,
     shelf: Arc<Shelf>,
 }
 
@@ -18,7 +20,7 @@ impl Bench {
     fn new() -> Self {
         let mut settings = Settings::default();
         settings.check = true;
-        let (keys, shelf) = (Arc::new(Meter::new()), Arc::new(Shelf::new("local")));
+        let (keys, shelf) = (Arc::new(Ledger::new()), Arc::new(Shelf::new("local")));
         let cache = CacheIndex::new("local", Arc::clone(&keys) as _, Arc::clone(&shelf) as _);
         Self { solver: Solver::new(Arc::new(cache), settings), keys, shelf }
     }
@@ -34,15 +36,6 @@ impl Bench {
         job.build(&ops.last().unwrap().edge()).await.unwrap();
         job.why().await.unwrap()
     }
-}
-
-/// The key of an op by its name, and that of a content.
-fn op(name: &str) -> KeyId {
-    KeyId::of_output(&digest(&format!("key of {name}")), 0)
-}
-
-fn content(value: i64) -> KeyId {
-    KeyId::of_content(&digest(&format!("content {value}")))
 }
 
 /// The key of an op over one input that is read as a whole.
