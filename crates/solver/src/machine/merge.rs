@@ -122,7 +122,7 @@ impl<R: Value> Machine<R> {
         // Who was given a result that is gone names it by its number, which would be another's.
         let idle = from.finished.is_none()
             && from.generation == 0
-            && from.busy.is_none()
+            && from.busy().is_none()
             && from.error().is_none()
             && node.exec.is_idle()
             && node.error.is_none()
@@ -170,7 +170,7 @@ impl<R: Value> Machine<R> {
         let state = &mut self.edges[edge.at()];
         state.merged_into = Some(into);
         let consumers = std::mem::take(&mut state.consumers);
-        let requests = std::mem::take(&mut state.requests);
+        let requests = state.take_requests();
         let absorbed = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.absorbed)).unwrap_or_default();
         state.wants = [0; 3];
         for identity in std::mem::take(&mut state.identities) {
@@ -186,7 +186,7 @@ impl<R: Value> Machine<R> {
             if let Some(request) = self.requests.get_mut(&request) {
                 request.edge = into;
             }
-            self.edges[into.at()].requests.insert(request);
+            self.edges[into.at()].doing().requests.insert(request);
             self.edges[into.at()].want(Level::Complete, 1);
         }
         for (above, input) in consumers {
@@ -220,18 +220,16 @@ impl<R: Value> Machine<R> {
     fn share_keys(&mut self, edge: EdgeId, into: EdgeId) {
         let target = &self.graph[self.edges[into.at()].node];
         let here = |key: &Key| key.source == ANY || target.sources.contains(&key.source);
-        let keys: Vec<_> = self.edges[edge.at()].keys.iter().copied().filter(here).collect();
+        let keys: Vec<_> = self.edges[edge.at()].keys.iter().filter(here).collect();
         let ignores = target.options.ignore_cache;
-        let local = self.edges[edge.at()].local.clone();
+        let local = self.edges[edge.at()].keys.local();
         let state = &mut self.edges[into.at()];
         for id in local {
-            if !state.local.contains(&id) {
-                state.local.push(id);
-            }
+            state.keys.name(id);
         }
         let known = state.keys.len();
         for key in keys.into_iter().filter(|_| !ignores) {
-            if !state.keys.contains(&key) {
+            if !state.keys.contains(key) {
                 state.keys.push(key);
             }
         }

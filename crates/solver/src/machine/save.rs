@@ -9,7 +9,6 @@ use crate::machine::tickets::Task;
 use crate::machine::{ANY, LOCAL, Machine};
 use crate::store::StoredResult;
 use crate::value::Value;
-use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Keys of an input that lead to a key, each with what is read of that input.
@@ -28,14 +27,14 @@ impl<R: Value> Machine<R> {
         let node = self.edges[edge.at()].node;
         if !self.graph[node].is_root() {
             // Keys it was found by may be those of results of other contents: this result gets the key of its own.
-            self.edges[edge.at()].local.clear();
+            self.edges[edge.at()].keys.clear_names();
         }
         self.name_here(edge, &mut links);
-        let keys = self.edges[edge.at()].local.to_vec();
-        self.edges[edge.at()].pending = Some(result.clone());
+        let keys = self.edges[edge.at()].keys.local().to_vec();
+        self.edges[edge.at()].doing().pending = Some(result.clone());
         let work = Work::Save { links, keys, result: Some(result) };
         let ticket = self.start(node, None, Task::Save { edge, from }, work);
-        self.edges[edge.at()].busy = Some(ticket);
+        self.edges[edge.at()].doing().busy = Some(ticket);
     }
 
     /// Gives the inputs of an edge keys in the solver's own cache if they have none.
@@ -69,7 +68,7 @@ impl<R: Value> Machine<R> {
                 continue;
             }
             let ways = self.ways(edge);
-            if state.local.is_empty() {
+            if state.keys.first_local().is_none() {
                 // The same ways make the same key in every process. What is known of an input's content names it better than
                 // its definition, which may have come out differently before: the way of the content is the last.
                 let content = |input: usize| self.graph[self.edges[edge.at()].node].content(input);
@@ -81,11 +80,12 @@ impl<R: Value> Machine<R> {
                     .iter()
                     .map(|(selector, from)| (selector.as_ref().map(|selector| &selector.0), *from));
                 let id = KeyId::derived(op, named);
-                self.edges[edge.at()].local.push(id);
+                self.edges[edge.at()].keys.name(id);
             }
+            let names = self.edges[edge.at()].keys.local();
             for (input, ways) in (0..).zip(ways) {
                 for (selector, from) in ways {
-                    for to in &self.edges[edge.at()].local {
+                    for to in &names {
                         links.push((from, Link { op, input, selector: selector.clone() }, *to));
                     }
                 }
@@ -100,7 +100,7 @@ impl<R: Value> Machine<R> {
         let (node, op) = (self.edges[edge.at()].node, self.op_key(edge));
         let inputs = self.edges[edge.at()].deps.len();
         let by_content = (0..inputs).any(|input| self.graph[node].content(input).is_some());
-        let known = self.edges[edge.at()].keys.contains(&key);
+        let known = self.edges[edge.at()].keys.contains(key);
         let Some(op) = op.filter(|_| by_content && !known && key.source == LOCAL) else { return };
         let mut links = Vec::new();
         for (input, ways) in (0..).zip(self.ways(edge)) {
@@ -173,8 +173,7 @@ impl<R: Value> Machine<R> {
         outcome: Result<Option<StoredResult>, StoreError>,
     ) {
         let state = &mut self.edges[edge.at()];
-        state.busy = None;
-        let result = state.pending.take();
+        let result = state.rest();
         self.touch(edge);
         match outcome {
             Ok(saved) => {
@@ -202,14 +201,15 @@ impl<R: Value> Machine<R> {
             && !saved
             && !self.graph[node].is_root()
         {
-            state.local = SmallVec::from_slice(&[loaded.record.key]);
+            state.keys.clear_names();
+            state.keys.name(loaded.record.key);
         }
         state.finished = Some(finished);
         state.level = Level::Complete;
         // Its keys in the solver's own cache hold from now on, be the result computed or from elsewhere.
         if saved && !self.graph[node].is_root() && !self.graph[node].options.ignore_cache {
-            for id in self.edges[edge.at()].local.clone() {
-                let known = |key: &Key| key.id == id && (key.source == LOCAL || key.source == ANY);
+            for id in self.edges[edge.at()].keys.local() {
+                let known = |key: Key| key.id == id && (key.source == LOCAL || key.source == ANY);
                 if !self.edges[edge.at()].keys.iter().any(known) {
                     self.found(edge, Key { source: LOCAL, id });
                 }
