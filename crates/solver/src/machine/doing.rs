@@ -55,6 +55,11 @@ impl<R> EdgeState<R> {
         pending
     }
 
+    /// Whether a result is being saved.
+    pub(super) fn is_kept(&self) -> bool {
+        self.doing.as_ref().is_some_and(|doing| doing.pending.is_some())
+    }
+
     /// Records that may be loaded.
     pub(super) fn candidates(&self) -> &[Candidate] {
         self.doing.as_ref().map_or(&[], |doing| doing.candidates.as_slice())

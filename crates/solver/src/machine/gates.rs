@@ -135,8 +135,8 @@ impl<R: Value> Machine<R> {
             let edge = &self.edges[edge.at()];
             edge.wanted() == Level::Complete
                 && edge.finished.is_none()
-                && edge.busy.is_none()
-                && edge.candidates.is_empty()
+                && edge.busy().is_none()
+                && edge.candidates().is_empty()
         };
         state.edges.iter().any(runs) && state.inputs.iter().enumerate().all(has)
     }

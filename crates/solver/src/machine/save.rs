@@ -117,7 +117,7 @@ impl<R: Value> Machine<R> {
     pub(super) fn add_ways(&mut self, edge: EdgeId, into: EdgeId) {
         let state = &self.edges[into.at()];
         let (Some(op), node) = (self.op_key(into), state.node) else { return };
-        if state.deps.is_empty() || state.finished.is_none() && state.pending.is_none() {
+        if state.deps.is_empty() || state.finished.is_none() && !state.is_kept() {
             return;
         }
         let mut links = Vec::new();
@@ -128,8 +128,8 @@ impl<R: Value> Machine<R> {
             let content = self.graph[self.edges[edge.at()].node].content(input as usize);
             let new = ways.into_iter().filter(|way| Some(way.1) != content && !known.contains(way));
             for (selector, from) in new {
-                for to in &self.edges[into.at()].local {
-                    links.push((from, Link { op, input, selector: selector.clone() }, *to));
+                for to in self.edges[into.at()].keys.local() {
+                    links.push((from, Link { op, input, selector: selector.clone() }, to));
                 }
             }
         }
