@@ -5,7 +5,7 @@ use std::sync::Arc;
 use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
-use crate::error::{Error, LoadError, Stage, StoreError};
+use crate::error::{Cause, Error, LoadError, Stage, StoreError, Tried};
 use crate::key::{KeyId, Link};
 use crate::machine::action::Work;
 use crate::machine::edge::{Candidate, EdgeId, Finished, Key, Level, Origin};
@@ -324,7 +324,16 @@ impl<R: Value> Machine<R> {
         let id = &candidate.record.result.id;
         let node = self.edges[edge.at()].node;
         self.tell_warning(node, format!("cached result {id} cannot be used: {cause}"));
-        self.refuse(edge, candidate.source, candidate.record.result.id);
+        self.in_vain(edge, *candidate, Cause::from(cause));
+    }
+
+    /// Keeps in mind why a record came to nothing, and never uses it for this edge again.
+    pub(super) fn in_vain(&mut self, edge: EdgeId, candidate: Candidate, cause: Cause) {
+        let Candidate { source, record } = candidate;
+        let cache = self.sources.get(source.0 as usize).map_or("", |state| state.source.name()).into();
+        let result = record.result.id.clone();
+        self.edges[edge.at()].rare().tried.push(Tried::Record { cache, result, cause });
+        self.refuse(edge, source, record.result.id);
     }
 
     /// Never uses this record for this edge again.

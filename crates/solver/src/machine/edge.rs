@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::error::Error;
+use crate::error::{Error, Tried};
 use crate::key::KeyId;
 use crate::machine::merge::Identity;
 use crate::machine::reached::Reached;
@@ -180,6 +180,8 @@ impl Sums {
 pub(super) struct Rare {
     /// Results, by source, that turned out to be gone or not to be had: not to be used again.
     pub(super) refused: Vec<(SourceIx, crate::store::ResultId)>,
+    /// What it was tried to have its result from, in vain.
+    pub(super) tried: Vec<Tried>,
     /// Edges that were merged into this one.
     pub(super) absorbed: BTreeSet<EdgeId>,
     /// What it failed with, for those who want at least this level.
