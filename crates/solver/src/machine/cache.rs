@@ -156,7 +156,9 @@ impl<R: Value> Machine<R> {
         self.change(edge, input);
         let state = &mut self.edges[edge.at()];
         state.asking_here -= u32::from(source == LOCAL);
-        let Some(dep) = state.deps.get_mut(input) else { return };
+        // The job whose source it was may have gone.
+        let is_asked = self.graph[state.node].sources.contains(&source);
+        let Some(dep) = state.deps.get_mut(input).filter(|_| is_asked) else { return };
         let found = match outcome {
             Ok(found) => found,
             Err(cause) => return self.source_failed(edge, source, Stage::Lookup, cause),
@@ -253,8 +255,11 @@ impl<R: Value> Machine<R> {
         outcome: Result<Vec<Record>, StoreError>,
     ) {
         self.touch(edge);
-        self.edges[edge.at()].asking_here -= u32::from(source == LOCAL);
+        let state = &mut self.edges[edge.at()];
+        state.asking_here -= u32::from(source == LOCAL);
         match outcome {
+            // The job whose source it was may have gone.
+            _ if !self.graph[state.node].sources.contains(&source) => {}
             Ok(records) => {
                 for record in records {
                     let candidate = Candidate { source, record };

@@ -309,6 +309,16 @@ impl<R> EdgeState<R> {
             .any(|(source, id)| *source == candidate.source && *id == candidate.record.result.id)
     }
 
+    /// Whether anything it has was said by a source.
+    pub(super) fn is_told_by(&self, source: SourceIx) -> bool {
+        let loaded = self.finished.as_ref().map(|finished| &finished.origin);
+        self.keys.iter().any(|key| key.source == source)
+            || self.candidates.iter().any(|candidate| candidate.source == source)
+            || self.reached.as_ref().is_some_and(|reached| reached.names(source))
+            || self.rare.as_ref().is_some_and(|rare| rare.refused.iter().any(|(from, _)| *from == source))
+            || matches!(loaded, Some(Origin::Loaded(candidate)) if candidate.source == source)
+    }
+
     /// Its keys in the solver's own cache: those of its result or, as long as it has none, those it is found by.
     pub(super) fn names(&self) -> impl Iterator<Item = KeyId> + '_ {
         let found = self.keys_here().filter(|key| self.finished.is_none() && !self.local.contains(key));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
+use crate::machine::SourceIx;
 use crate::machine::edge::Key;
 
 /// Up to how many keys are searched one by one. Most edges have one; an input that many builds share may lead to any number.
@@ -34,6 +35,12 @@ impl Reached {
             }
         };
         ways.add(input) && ways.count as usize == inputs
+    }
+
+    /// Whether a source has said any of it.
+    pub(super) fn names(&self, source: SourceIx) -> bool {
+        let few = self.few.iter().map(|(key, _)| key);
+        few.chain(self.many.keys()).any(|key| key.source == source)
     }
 }
 
