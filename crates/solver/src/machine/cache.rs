@@ -5,7 +5,7 @@ use std::sync::Arc;
 use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
-use crate::error::{Error, LoadError, Stage, StoreError};
+use crate::error::{Cause, Error, LoadError, Stage, StoreError, Tried};
 use crate::key::{KeyId, Link};
 use crate::machine::action::Work;
 use crate::machine::edge::{Candidate, EdgeId, Finished, Key, Level, Origin};
@@ -166,7 +166,9 @@ impl<R: Value> Machine<R> {
         self.change(edge, input);
         let state = &mut self.edges[edge.at()];
         state.asking_here -= u32::from(source == LOCAL);
-        let Some(dep) = state.deps.get_mut(input) else { return };
+        // The job whose source it was may have gone.
+        let is_asked = self.graph[state.node].sources.contains(&source);
+        let Some(dep) = state.deps.get_mut(input).filter(|_| is_asked) else { return };
         let found = match outcome {
             Ok(found) => found,
             Err(cause) => return self.source_failed(edge, source, Stage::Lookup, cause),
@@ -262,8 +264,11 @@ impl<R: Value> Machine<R> {
         outcome: Result<Vec<Record>, StoreError>,
     ) {
         self.touch(edge);
-        self.edges[edge.at()].asking_here -= u32::from(source == LOCAL);
+        let state = &mut self.edges[edge.at()];
+        state.asking_here -= u32::from(source == LOCAL);
         match outcome {
+            // The job whose source it was may have gone.
+            _ if !self.graph[state.node].sources.contains(&source) => {}
             Ok(records) => {
                 for record in records {
                     let candidate = Candidate { source, record };
@@ -333,7 +338,16 @@ impl<R: Value> Machine<R> {
         let id = &candidate.record.result.id;
         let node = self.edges[edge.at()].node;
         self.tell_warning(node, format!("cached result {id} cannot be used: {cause}"));
-        self.refuse(edge, candidate.source, candidate.record.result.id);
+        self.in_vain(edge, *candidate, Cause::from(cause));
+    }
+
+    /// Keeps in mind why a record came to nothing, and never uses it for this edge again.
+    pub(super) fn in_vain(&mut self, edge: EdgeId, candidate: Candidate, cause: Cause) {
+        let Candidate { source, record } = candidate;
+        let cache = self.sources.get(source.0 as usize).map_or("", |state| state.source.name()).into();
+        let result = record.result.id.clone();
+        self.edges[edge.at()].rare().tried.push(Tried::Record { cache, result, cause });
+        self.refuse(edge, source, record.result.id);
     }
 
     /// Never uses this record for this edge again.

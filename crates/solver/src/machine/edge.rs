@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::error::Error;
+use crate::error::{Error, Tried};
 use crate::key::KeyId;
 use crate::machine::doing::Doing;
 use crate::machine::keys::Keys;
@@ -180,6 +180,8 @@ impl Sums {
 pub(super) struct Rare {
     /// Results, by source, that turned out to be gone or not to be had: not to be used again.
     pub(super) refused: Vec<(SourceIx, crate::store::ResultId)>,
+    /// What it was tried to have its result from, in vain.
+    pub(super) tried: Vec<Tried>,
     /// Edges that were merged into this one.
     pub(super) absorbed: BTreeSet<EdgeId>,
     /// What it failed with, for those who want at least this level.
@@ -294,6 +296,16 @@ impl<R> EdgeState<R> {
         refused
             .into_iter()
             .any(|(source, id)| *source == candidate.source && *id == candidate.record.result.id)
+    }
+
+    /// Whether anything it has was said by a source.
+    pub(super) fn is_told_by(&self, source: SourceIx) -> bool {
+        let loaded = self.finished.as_ref().map(|finished| &finished.origin);
+        self.keys.iter().any(|key| key.source == source)
+            || self.candidates().iter().any(|candidate| candidate.source == source)
+            || self.reached.as_ref().is_some_and(|reached| reached.names(source))
+            || self.rare.as_ref().is_some_and(|rare| rare.refused.iter().any(|(from, _)| *from == source))
+            || matches!(loaded, Some(Origin::Loaded(candidate)) if candidate.source == source)
     }
 
     /// Its keys in the solver's own cache: those of its result or, as long as it has none, those it is found by.

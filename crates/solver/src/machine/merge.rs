@@ -1,7 +1,7 @@
 //! Edges that are the same: vertices of different digests whose ops and inputs have the same keys.
 //!
 //! Edges are the same if they have the same op key and each input is the same edge, or has the same content; if they are
-//! without inputs and share a key; or if a cache gives them the same key. One of them stands for the others. Inputs are
+//! without inputs and share a key; or if they have the same op key and a cache gives them the same key. One of them stands for the others. Inputs are
 //! merged before those that have them, so one look-up finds what is the same: merging is linear.
 //!
 //! The guard against cycles is a rank, greater than that of everything below: an edge is merged only into one that has no
@@ -30,10 +30,12 @@ impl<R: Value> Machine<R> {
         self.propose(edge, identity(b"root", [key.as_bytes().as_slice()]));
     }
 
-    /// Gives an edge the identity that a cache gives it.
+    /// Gives an edge the identity that a cache gives it. Other ops are not the same, though a cache may say so.
     pub(super) fn identify_stored(&mut self, edge: EdgeId, key: Key) {
+        let Some(op) = self.op_key(edge) else { return };
         let source = key.source.0.to_le_bytes();
-        self.propose(edge, identity(b"stored", [source.as_slice(), key.id.as_bytes()]));
+        let parts = [source.as_slice(), key.id.as_bytes(), op.as_bytes()];
+        self.propose(edge, identity(b"stored", parts));
     }
 
     /// Looks for an edge that is the same by its op and inputs, if something of those is new. True if the edge was merged

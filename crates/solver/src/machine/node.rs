@@ -209,6 +209,8 @@ pub(super) struct RareNode {
     pub(super) subs: Vec<JobId>,
     /// Nodes of which an edge was merged into one of this node: they are told what happens to it.
     pub(super) mirrors: BTreeSet<NodeIndex>,
+    /// Sources of jobs that do not have it any more, which are asked nothing, but are named by what they have said.
+    pub(super) former: Vec<SourceIx>,
 }
 
 impl<R: Value> Node<R> {

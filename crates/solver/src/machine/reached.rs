@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
+use crate::machine::SourceIx;
 use crate::machine::edge::Key;
 
 /// Up to how many keys are searched one by one. Most edges have one; an input that many builds share may lead to any number.
@@ -45,6 +46,12 @@ impl Reached {
     /// Whether no key is left that not all inputs lead to.
     pub(super) fn is_empty(&self) -> bool {
         self.few.is_empty() && self.many.is_empty()
+    }
+
+    /// Whether a source has said any of it.
+    pub(super) fn names(&self, source: SourceIx) -> bool {
+        let few = self.few.iter().map(|(key, _)| key);
+        few.chain(self.many.keys()).any(|key| key.source == source)
     }
 }
 

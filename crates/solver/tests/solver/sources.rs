@@ -8,7 +8,7 @@ use lazyblob_solver::testing::{Gate, Import, Ledger, Script, Shelf, memory_cache
 use lazyblob_solver::{CacheIndex, CacheSource, Error, JobOptions, Solver, What};
 use tokio::time::Instant;
 
-use crate::support::{asked, checked, job, job_with, once, soon, warnings};
+use crate::support::{asked, checked, job, job_with, noted, once, soon, warnings};
 
 fn importing(sources: &[&Arc<Import>]) -> JobOptions<i64> {
     let sources = sources.iter().map(|source| Arc::clone(source) as Arc<dyn CacheSource<i64>>).collect();
@@ -322,5 +322,71 @@ async fn a_late_answer_counts_while_the_op_waits_for_its_turn() {
     let built = built.unwrap();
     assert_eq!((built.result, built.cached), (7, true));
     assert_eq!((op.counts().execs(), import.loads(), shelf.loads()), (0, 1, 0));
+    solver.close().await;
+}
+
+/// BuildKit row 78: a source goes with the job that brought it, though others have its vertices: it is not asked for them,
+/// nor kept, but for what it has given.
+#[tokio::test(start_paused = true)]
+async fn a_source_goes_with_its_job() {
+    let (solver, _) = crate::support::solver();
+    let ops = chain(100);
+    let (away, _) = filled("away", &ops.each_ref()).await;
+    let import = Arc::new(Import::of(&away));
+    let ops = chain(100);
+    let one = job_with(&solver, importing(&[&import]), &ops.each_ref()).await;
+    let two = job(&solver, &ops.each_ref()).await;
+    // What it gave is used by the other.
+    assert_eq!(soon(one.build(&ops[0].edge())).await.unwrap().result, 1);
+    let (lookups, loads) = (import.lookups(), import.loads());
+    drop(one);
+    noted(&solver).await;
+    assert_eq!(soon(two.build(&ops[2].edge())).await.unwrap().result, 111);
+    assert_eq!((import.lookups(), import.loads()), (lookups, loads));
+    assert_eq!(asked(ops.each_ref()), [(1, 0), (1, 1), (1, 1)]);
+    // Others come and go, of which it has nothing.
+    for _ in 0..3 {
+        let (empty, _) = memory_cache("empty");
+        let other = Arc::new(Import::of(&empty));
+        let three = job_with(&solver, importing(&[&other]), &ops.each_ref()).await;
+        assert_eq!(soon(three.build(&ops[2].edge())).await.unwrap().result, 111);
+        drop(three);
+        noted(&solver).await;
+        assert_eq!((Arc::strong_count(&other), other.lookups()), (1, 0));
+    }
+    drop(two);
+    noted(&solver).await;
+    assert_eq!(Arc::strong_count(&import), 1);
+    solver.close().await;
+}
+
+/// BuildKit row 78: what a source says when its job has gone counts for nothing, and it is kept no longer than it is asked.
+#[tokio::test(start_paused = true)]
+async fn what_a_source_says_after_its_job_has_gone_counts_for_nothing() {
+    let (solver, _) = crate::support::solver();
+    let op = Script::new("op", 1);
+    let (away, there) = filled("away", &[&op.clone()]).await;
+    let (gate, held) = (Gate::closed(), Gate::closed());
+    let import = Arc::new(Import::of(&away).waiting_at(&gate));
+    let op = Script::new("op", 1).running_at(&held);
+    let one = job_with(&solver, importing(&[&import]), &[&op]).await;
+    let two = job(&solver, &[&op]).await;
+    let edge = op.edge();
+    let built = two.build(&edge);
+    let meanwhile = async {
+        soon(gate.reached(1)).await;
+        soon(held.reached(1)).await;
+        drop(one);
+        noted(&solver).await;
+        gate.open();
+        noted(&solver).await;
+        held.open();
+    };
+    let (built, ()) = futures::join!(soon(built), meanwhile);
+    assert_eq!((built.unwrap().cached, op.counts().execs()), (false, 1));
+    assert_eq!((import.loads(), there.loads()), (0, 0));
+    drop(two);
+    noted(&solver).await;
+    assert_eq!(Arc::strong_count(&import), 1);
     solver.close().await;
 }
