@@ -184,6 +184,8 @@ pub(super) struct RareNode {
     pub(super) subs: Vec<JobId>,
     /// Nodes of which an edge was merged into one of this node: they are told what happens to it.
     pub(super) mirrors: BTreeSet<NodeIndex>,
+    /// Whether it waits for a place, to be told what was built within it.
+    pub(super) resuming: bool,
 }
 
 impl<R: Value> Node<R> {

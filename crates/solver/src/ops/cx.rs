@@ -192,6 +192,10 @@ impl<R: Value> OpCx<R> {
     /// Builds an edge of another graph as part of this vertex: it shares whatever is active, for the jobs and sessions
     /// that have this vertex, and stays as long as this vertex does.
     ///
+    /// The op gives up its place among those of its [kind](crate::Op::kind) for as long as it waits for builds, and is told
+    /// of the last of those it waits for when it has a place again. What it does beside a build that it waits for, or after
+    /// it dropped the future of one, is not counted.
+    ///
     /// # Errors
     /// As for a build of a job; [`Error::Cancelled`] as soon as nobody wants this vertex any more; [`Error::Cycle`] if the
     /// graph has this vertex, or another that waits for it; [`Error::Closed`] where there is no solver.
