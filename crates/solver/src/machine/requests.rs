@@ -32,6 +32,8 @@ pub(crate) enum Answer<R: Value> {
     /// An edge has a result.
     Built {
         result: R,
+        /// The job that asked: for a build within a build, that of its own.
+        job: JobId,
         /// The vertex that has it, which may be one that the asked one was merged into.
         vertex: Arc<VertexName>,
         cached: bool,
@@ -169,9 +171,11 @@ impl<R: Value> Machine<R> {
         let node = &self.graph[state.node];
         let answers: Vec<_> = told
             .iter()
-            .map(|_| {
+            .filter_map(|request| self.requests.get(request))
+            .map(|request| {
                 answer.as_ref().map_err(Error::clone).map(|finished| Answer::Built {
                     result: finished.result.clone(),
+                    job: request.job,
                     vertex: Arc::clone(&node.name),
                     cached: !matches!(finished.origin, Origin::Executed),
                     generation: state.generation,
