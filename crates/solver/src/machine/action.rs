@@ -47,9 +47,9 @@ pub(crate) enum Work<R: Value> {
     SlowDigest { what: Arc<dyn SlowDigest<R>>, input: R },
     Probe { source: Arc<dyn CacheSource<R>>, from: Vec<KeyId>, link: Link, local: bool },
     Records { source: Arc<dyn CacheSource<R>>, keys: Vec<KeyId>, local: bool },
-    Load { source: Arc<dyn CacheSource<R>>, record: Record },
+    Load { source: Arc<dyn CacheSource<R>>, record: Record, local: bool },
     Save { links: Vec<(KeyId, Link, KeyId)>, keys: Vec<KeyId>, result: Option<R> },
-    Forget { source: Arc<dyn CacheSource<R>>, results: Vec<ResultId> },
+    Forget { source: Arc<dyn CacheSource<R>>, results: Vec<ResultId>, local: bool },
 }
 
 /// Why an op did not succeed.

@@ -18,12 +18,12 @@ impl Life<'_> {
                 let records: Result<Vec<_>, _> = keys.iter().map(|key| ready(source.records(*key))).collect();
                 Done::Records(records.map(|records| records.concat()))
             }
-            Work::Load { source, record } => Done::Load(ready(source.load(&LoadCx::detached(), record))),
+            Work::Load { source, record, .. } => Done::Load(ready(source.load(&LoadCx::detached(), record))),
             Work::Save { links, keys, result } => {
                 let save = self.setting.local.index.save(links.clone(), keys, result.as_ref());
                 Done::Save(ready(save))
             }
-            Work::Forget { source, results } => Done::Forget(ready(source.forget(results))),
+            Work::Forget { source, results, .. } => Done::Forget(ready(source.forget(results))),
             _ => return None,
         })
     }
