@@ -26,8 +26,7 @@ impl<R: Value> Machine<R> {
         if !self.graph[node].exec.is_idle() {
             return;
         }
-        let kind = self.graph[node].op.kind();
-        let Some(gate) = self.gates.kinds.get_mut(kind) else { return self.run(node) };
+        let Some(gate) = self.gates.kinds.get_mut(&*self.graph[node].kind) else { return self.run(node) };
         if gate.enter() {
             self.graph[node].placed = true;
             return self.run(node);

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use lazyblob_solver::testing::{Gate, Import, Script, Shelf, memory_cache};
 use lazyblob_solver::{
-    CacheMap, CacheSource, Error, Graph, JobOptions, KeyId, Link, LoadCx, LoadError, Op, OpCx, OpError,
-    Record, ResultId, Solver, Stage, StoreError, What,
+    CacheMap, CacheSource, Error, Graph, JobOptions, KeyId, Link, LoadCx, LoadError, Miss, Op, OpCx, OpError,
+    Record, ResultId, SlowDigest, Solver, Stage, StoreError, What,
 };
+use oci_spec::image::Digest;
 use tokio::time::Instant;
 
 use crate::support::{asked, checked, job, job_with, noted, once, solver, soon, told, warnings};
@@ -34,7 +35,7 @@ impl Muted {
     async fn speak(&self, of: Mute) {
         if self.about == of {
             self.asked.fetch_add(1, Ordering::SeqCst);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -240,4 +241,114 @@ async fn what_came_of_a_cancelled_run_is_not_told_as_running() {
     assert_eq!((built.result, asked([&op])), (1, [(1, 1)]));
     drop(job);
     solver.close().await;
+}
+
+/// An op that says another kind each time, and panics where it is asked what it looks at.
+struct Fickle(Script, AtomicUsize);
+
+/// A slow digest that does not say what it looks at.
+struct Wordless(Arc<dyn SlowDigest<i64>>);
+
+#[async_trait]
+impl SlowDigest<i64> for Wordless {
+    async fn slow_digest(&self, cx: &LoadCx, input: &i64) -> Result<Digest, OpError> {
+        self.0.slow_digest(cx, input).await
+    }
+
+    fn looks_at(&self) -> String {
+        panic!("no words")
+    }
+}
+
+#[async_trait]
+impl Op<i64> for Fickle {
+    fn kind(&self) -> &str {
+        if self.1.fetch_add(1, Ordering::SeqCst) == 0 { "one" } else { "other" }
+    }
+
+    async fn cache_map(&self, cx: &OpCx<i64>, index: usize) -> Result<CacheMap<i64>, OpError> {
+        let mut map = self.0.cache_map(cx, index).await?;
+        for dep in &mut map.deps {
+            dep.slow_digest = dep.slow_digest.take().map(|digest| Arc::new(Wordless(digest)) as _);
+        }
+        Ok(map)
+    }
+
+    async fn exec(&self, cx: &OpCx<i64>, inputs: Vec<i64>) -> Result<Vec<i64>, OpError> {
+        self.0.exec(cx, inputs).await
+    }
+}
+
+/// BuildKit rows 71, 74: an op is asked for its kind once, so that the place it takes is the place it gives back.
+#[tokio::test(start_paused = true)]
+async fn an_op_of_many_kinds_gives_its_place_back() {
+    let mut settings = checked();
+    settings.parallelism.insert("one".to_owned(), 1);
+    settings.parallelism.insert("other".to_owned(), 1);
+    let solver = Solver::new(memory_cache("local").0, settings);
+    let op = Script::new("op", 1);
+    let fickle = Arc::new(Fickle(op.clone(), AtomicUsize::new(0)));
+    let mut vertex = op.vertex();
+    vertex.op = Arc::clone(&fickle) as _;
+    let job = solver.job(JobOptions::default()).await.unwrap();
+    job.load(Graph::new([vertex]).unwrap()).await.unwrap();
+    assert_eq!(soon(job.build(&op.edge())).await.unwrap().result, 1);
+    assert_eq!((job.graph().await.unwrap().vertices[0].kind.as_ref(), asked([&op])), ("one", [(1, 1)]));
+    assert_eq!(fickle.1.load(Ordering::SeqCst), 1);
+    drop(job);
+    for kind in ["one", "other"] {
+        assert_eq!(once(&solver, &[&Script::new(kind, 2).of_kind(kind)]).await.0, 2);
+    }
+    solver.close().await;
+}
+
+/// BuildKit row 74: an op that panics where it is asked what it looks at is built; only why it ran is not known.
+#[tokio::test(start_paused = true)]
+async fn an_op_without_words_is_built() {
+    let (solver, _) = solver();
+    let base = |value| Script::new("base", value);
+    let top = |base: &Script| Script::new("top", 10).input(base).by_content();
+    once(&solver, &[&base(1), &top(&base(1))]).await;
+    let (base, explain) = (base(2).ignoring_cache(), true);
+    let top = top(&base);
+    let mut vertex = top.vertex();
+    vertex.op = Arc::new(Fickle(top.clone(), AtomicUsize::new(0)));
+    let job = solver.job(JobOptions { explain, ..JobOptions::default() }).await.unwrap();
+    job.load(Graph::new([base.vertex(), vertex]).unwrap()).await.unwrap();
+    assert_eq!(soon(job.build(&top.edge())).await.unwrap().result, 12);
+    let whys = job.why().await.unwrap();
+    let why = whys.iter().find(|why| *why.vertex.name == *"top").unwrap();
+    let known = matches!(&why.misses[..], [Miss::Unknown { cause }] if cause.contains("no words"));
+    assert!(known, "{:?}", why.misses);
+    assert_eq!(asked([&base, &top]), [(1, 1), (1, 1)]);
+    drop(job);
+    assert_eq!(once(&solver, &[&Script::new("plain", 7)]).await.0, 7);
+    solver.close().await;
+}
+
+/// An op that panics where it is asked for its kind.
+struct Kindless;
+
+#[async_trait]
+impl Op<i64> for Kindless {
+    fn kind(&self) -> &str {
+        panic!("of no kind")
+    }
+
+    async fn cache_map(&self, _: &OpCx<i64>, _: usize) -> Result<CacheMap<i64>, OpError> {
+        Err(OpError::failed("asked"))
+    }
+
+    async fn exec(&self, _: &OpCx<i64>, _: Vec<i64>) -> Result<Vec<i64>, OpError> {
+        Err(OpError::failed("asked"))
+    }
+}
+
+/// BuildKit rows 59, 74: an op that panics where it is asked for its kind is refused before anything runs.
+#[test]
+fn an_op_of_no_kind_is_refused() {
+    let mut vertex = Script::new("op", 1).vertex();
+    vertex.op = Arc::new(Kindless);
+    let Err(Error::Invalid { vertex, reason }) = Graph::new([vertex]) else { panic!("it is in a graph") };
+    assert!(vertex.starts_with("op (") && reason.contains("of no kind"), "{vertex}: {reason}");
 }
