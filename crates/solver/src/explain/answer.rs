@@ -208,7 +208,8 @@ fn told(at: usize, asked: &Asked, before: Before) -> Vec<Miss> {
         misses.push(Miss::Selector { input: at, vertex: vertex(), now, before });
     }
     if let Some(now) = asked.content {
-        let (looks_at, before) = (asked.looks_at.clone().unwrap_or_default(), some_of(before.contents));
+        let looks_at = asked.looks_at.as_ref().map(|words| (words.0)()).unwrap_or_default();
+        let before = some_of(before.contents);
         misses.push(Miss::Content { input: at, vertex: vertex(), looks_at, now, before });
     } else if misses.is_empty() {
         let (ran, now, before) = (asked.ran, asked.keys.clone(), some_of(before.keys));

@@ -48,7 +48,17 @@ pub(crate) struct Asked {
     /// The key of its content, if the op looks at that.
     pub(crate) content: Option<KeyId>,
     /// What of it is looked at, in words.
-    pub(crate) looks_at: Option<String>,
+    pub(crate) looks_at: Option<Words>,
+}
+
+/// What an op says in words. It is asked where its work is done: it may panic.
+#[derive(Clone)]
+pub(crate) struct Words(pub(crate) Arc<dyn Fn() -> String + Send + Sync>);
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Words").finish_non_exhaustive()
+    }
 }
 
 /// Why a vertex was not found in the cache.

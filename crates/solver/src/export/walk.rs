@@ -119,7 +119,7 @@ impl<R: Value> Walk<R> {
         asked: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let asked = caught(asked);
-        if source == 0 { asked.await } else { within(self.trace.patience, &self.cancel, asked).await }
+        if source == 0 { asked.await } else { within(self.trace.patience, &self.cancel, asked).await? }
     }
 
     /// Has sources drop what is gone. They are not asked for it again in any case, so one that fails does no harm.

@@ -1,12 +1,15 @@
 //! A build graph as it is handed in: checked once, before anything of it runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use oci_spec::image::Digest;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::error::{Error, Result};
 use crate::ids::VertexName;
+use crate::scheduler::message;
 use crate::value::Value;
 use crate::vertex::Vertex;
 
@@ -23,6 +26,8 @@ pub(crate) struct Arrow {
 pub struct Graph<R: Value> {
     /// Arrows go from a vertex to its inputs.
     vertices: DiGraph<Vertex<R>, Arrow>,
+    /// The kind of the op of each vertex: an op is asked once, and here, where only its own build can come to harm.
+    kinds: Vec<Arc<str>>,
     index: HashMap<Digest, NodeIndex>,
     /// Inputs before those that have them.
     order: Vec<NodeIndex>,
@@ -33,14 +38,16 @@ impl<R: Value> Graph<R> {
     ///
     /// # Errors
     /// [`Error::Cycle`] with the path, [`Error::MissingInput`], or [`Error::Invalid`] for two vertices of one digest with
-    /// different inputs.
+    /// different inputs, and for an op that panics when it is asked for its kind.
     pub fn new(vertices: impl IntoIterator<Item = Vertex<R>>) -> Result<Self> {
         let mut graph = DiGraph::new();
         let mut index = HashMap::new();
+        let (mut kinds, mut known_kinds) = (Vec::new(), BTreeSet::new());
         for vertex in vertices {
             match index.get(&vertex.name.digest) {
                 None => {
                     let digest = vertex.name.digest.clone();
+                    kinds.push(kind(&vertex, &mut known_kinds)?);
                     index.insert(digest, graph.add_node(vertex));
                 }
                 Some(known) => same(&graph[*known], &vertex)?,
@@ -62,7 +69,7 @@ impl<R: Value> Graph<R> {
         let mut order = petgraph::algo::toposort(&graph, None)
             .map_err(|cycle| Error::Cycle { path: path(&graph, &index, cycle.node_id()) })?;
         order.reverse();
-        Ok(Self { vertices: graph, index, order })
+        Ok(Self { vertices: graph, kinds, index, order })
     }
 
     /// How many vertices there are.
@@ -88,12 +95,31 @@ impl<R: Value> Graph<R> {
         self.order.iter().filter_map(|at| self.vertices.node_weight(*at))
     }
 
-    /// All vertices, inputs before those that have them.
-    pub(crate) fn into_vertices(self) -> impl Iterator<Item = Vertex<R>> {
+    /// All vertices with the kinds of their ops, inputs before those that have them.
+    pub(crate) fn sorted(&self) -> impl Iterator<Item = (&Vertex<R>, &str)> {
+        let sorted = |at: &NodeIndex| Some((self.vertices.node_weight(*at)?, &**self.kinds.get(at.index())?));
+        self.order.iter().filter_map(sorted)
+    }
+
+    /// All vertices with the kinds of their ops, inputs before those that have them.
+    pub(crate) fn into_vertices(self) -> impl Iterator<Item = (Vertex<R>, Arc<str>)> {
         let (nodes, _) = self.vertices.into_nodes_edges();
-        let mut nodes: Vec<_> = nodes.into_iter().map(|node| Some(node.weight)).collect();
+        let mut nodes: Vec<_> = nodes.into_iter().map(|node| node.weight).zip(self.kinds).map(Some).collect();
         self.order.into_iter().filter_map(move |at| nodes.get_mut(at.index()).and_then(Option::take))
     }
+}
+
+/// The kind of the op of a vertex; those of one kind have one text.
+fn kind<R: Value>(vertex: &Vertex<R>, known: &mut BTreeSet<Arc<str>>) -> Result<Arc<str>> {
+    let kind: Arc<str> = catch_unwind(AssertUnwindSafe(|| vertex.op.kind().into())).map_err(|panic| {
+        let reason = format!("its kind is not to be had: panicked: {}", message(&*panic));
+        Error::Invalid { vertex: vertex.name.to_string(), reason }
+    })?;
+    if let Some(known) = known.get(&kind) {
+        return Ok(Arc::clone(known));
+    }
+    known.insert(Arc::clone(&kind));
+    Ok(kind)
 }
 
 /// Refuses a second vertex of the same digest that is another one.

@@ -202,9 +202,8 @@ impl<R: Value> Graph<R> {
     pub fn view(&self) -> GraphView {
         let places: HashMap<&Digest, usize> =
             self.vertices().enumerate().map(|(at, vertex)| (&vertex.name.digest, at)).collect();
-        let vertices = self.vertices().map(|vertex| {
-            let mut view =
-                VertexView::new(Arc::clone(&vertex.name), vertex.op.kind(), vertex.options.ignore_cache);
+        let vertices = self.sorted().map(|(vertex, kind)| {
+            let mut view = VertexView::new(Arc::clone(&vertex.name), kind, vertex.options.ignore_cache);
             let port = |edge: &crate::ids::Edge| {
                 places.get(&edge.vertex).map(|at| Port { vertex: *at, output: edge.output })
             };

@@ -74,6 +74,7 @@ pub(crate) enum Work<R: Value> {
     Load {
         source: Arc<dyn CacheSource<R>>,
         record: Record,
+        local: bool,
     },
     Save {
         links: Vec<(KeyId, Link, KeyId)>,
@@ -85,6 +86,7 @@ pub(crate) enum Work<R: Value> {
     Forget {
         source: Arc<dyn CacheSource<R>>,
         results: Vec<ResultId>,
+        local: bool,
     },
 }
 

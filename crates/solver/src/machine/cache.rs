@@ -232,7 +232,8 @@ impl<R: Value> Machine<R> {
         let candidate = state.doing().candidates.swap_remove(best);
         let node = state.node;
         let Some(source) = self.source_at(candidate.source) else { return true };
-        let work = Work::Load { source, record: candidate.record.clone() };
+        let local = candidate.source == LOCAL;
+        let work = Work::Load { source, record: candidate.record.clone(), local };
         let candidate = Box::new(candidate);
         let ticket = self.start(node, Some(node), Task::Load { edge, candidate }, work);
         self.edges[edge.at()].doing().busy = Some(ticket);
@@ -366,8 +367,9 @@ impl<R: Value> Machine<R> {
     /// Has a source drop a result that is gone.
     pub(super) fn forget(&mut self, edge: EdgeId, source: SourceIx, id: crate::store::ResultId) {
         let node = self.edges[edge.at()].node;
+        let local = source == LOCAL;
         if let Some(source) = self.source_at(source) {
-            self.start(node, None, Task::Forget, Work::Forget { source, results: vec![id] });
+            self.start(node, None, Task::Forget, Work::Forget { source, results: vec![id], local });
         }
     }
 }

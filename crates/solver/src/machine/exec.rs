@@ -26,8 +26,7 @@ impl<R: Value> Machine<R> {
         if !self.graph[node].exec.is_idle() {
             return;
         }
-        let kind = self.graph[node].op.kind();
-        let Some(gate) = self.gates.kinds.get_mut(kind) else { return self.run(node) };
+        let Some(gate) = self.gates.kinds.get_mut(&*self.graph[node].kind) else { return self.run(node) };
         if gate.enter() {
             self.graph[node].placed = true;
             return self.run(node);
@@ -78,7 +77,9 @@ impl<R: Value> Machine<R> {
             }
             Err(failure) => self.failed(node, node, stage, Level::Complete, cancelled, failure),
         }
-        if !matches!(self.graph[node].exec, Progress::Done(_)) {
+        // What it came to although it was told to stop is kept, but may never be asked for.
+        let unwanted = cancelled && !self.is_wanted(node, Level::Complete);
+        if unwanted || !matches!(self.graph[node].exec, Progress::Done(_)) {
             self.stopped(node);
         }
         // Only now: what was lost must not be given to whoever is next.

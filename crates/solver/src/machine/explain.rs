@@ -6,7 +6,7 @@ use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
-use crate::explain::{Asked, Question, Why};
+use crate::explain::{Asked, Question, Why, Words};
 use crate::ids::JobId;
 use crate::machine::Machine;
 use crate::machine::edge::{DepState, Origin};
@@ -30,7 +30,10 @@ impl<R: Value> Machine<R> {
                 selector: usage.and_then(Use::selector).cloned(),
                 keys: below.names().collect(),
                 content: state.content(input),
-                looks_at: usage.and_then(Use::slow_digest).map(|digest| digest.looks_at()),
+                looks_at: usage.and_then(Use::slow_digest).map(|digest| {
+                    let digest = Arc::clone(digest);
+                    Words(Arc::new(move || digest.looks_at()))
+                }),
             }
         };
         let output = edge.map_or(0, |edge| edge.output);

@@ -65,7 +65,7 @@ impl<R: Value> Machine<R> {
             self.gates.maps.waiting.push(job, node);
         } else if (matches!(state.exec, Progress::Queued)
             || (resuming && matches!(state.exec, Progress::Running(..))))
-            && let Some(gate) = self.gates.kinds.get_mut(state.op.kind())
+            && let Some(gate) = self.gates.kinds.get_mut(&*state.kind)
         {
             gate.waiting.push(job, node);
         }
@@ -167,11 +167,11 @@ impl<R: Value> Machine<R> {
     }
 
     fn next_exec(&mut self, node: NodeIndex) {
-        let op = Arc::clone(&self.graph[node].op);
-        let Some(gate) = self.gates.kinds.get_mut(op.kind()) else { return };
+        let kind = Arc::clone(&self.graph[node].kind);
+        let Some(gate) = self.gates.kinds.get_mut(&*kind) else { return };
         gate.running = gate.running.saturating_sub(1);
         loop {
-            let Some(gate) = self.gates.kinds.get_mut(op.kind()) else { return };
+            let Some(gate) = self.gates.kinds.get_mut(&*kind) else { return };
             if gate.running >= gate.limit {
                 return;
             }

@@ -1,5 +1,7 @@
 //! Graphs on their way in: vertices that are active already are shared, others get a node.
 
+use std::sync::Arc;
+
 use std::hash::BuildHasher;
 
 use hashbrown::hash_table::Entry;
@@ -22,7 +24,7 @@ pub(super) const AT_ONCE: usize = 32;
 
 /// A graph on its way in.
 pub(super) struct Loading<R: Value> {
-    vertices: Box<dyn Iterator<Item = Vertex<R>> + Send>,
+    vertices: Box<dyn Iterator<Item = (Vertex<R>, Arc<str>)> + Send>,
     pub(super) request: RequestId,
 }
 
@@ -65,7 +67,7 @@ impl<R: Value> Machine<R> {
     }
 
     /// Adds a vertex, whose inputs were added before, to a job.
-    pub(super) fn add(&mut self, job: JobId, vertex: Vertex<R>) -> Result<()> {
+    pub(super) fn add(&mut self, job: JobId, (vertex, kind): (Vertex<R>, Arc<str>)) -> Result<()> {
         let digest = &vertex.name.digest;
         let ignoring = self.find(digest, true);
         let known = if vertex.options.ignore_cache {
@@ -86,19 +88,20 @@ impl<R: Value> Machine<R> {
             };
             inputs.push(self.edge(node, edge.output));
         }
-        let node = self.insert(vertex, inputs.into());
+        let node = self.insert(vertex, kind, inputs.into());
         self.hold(job, node, true);
         Ok(())
     }
 
     /// Adds a node for a vertex that is not active.
-    fn insert(&mut self, vertex: Vertex<R>, inputs: Box<[EdgeId]>) -> NodeIndex {
+    fn insert(&mut self, vertex: Vertex<R>, kind: Arc<str>, inputs: Box<[EdgeId]>) -> NodeIndex {
         let below = |machine: &Self, edge: EdgeId| machine.graph[machine.edges[edge.at()].node].rank;
         let rank = inputs.iter().map(|edge| below(self, *edge) + 1).max().unwrap_or(0);
         let serial = self.serial();
         let node = Node {
             name: vertex.name,
             op: vertex.op,
+            kind,
             options: vertex.options,
             serial,
             inputs,

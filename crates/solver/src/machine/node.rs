@@ -169,6 +169,8 @@ fn elapsed(since: Option<SystemTime>, now: SystemTime) -> Duration {
 pub(super) struct Node<R: Value> {
     pub(super) name: Arc<VertexName>,
     pub(super) op: Arc<dyn Op<R>>,
+    /// What the op said once that it is.
+    pub(super) kind: Arc<str>,
     pub(super) options: VertexOptions,
     pub(super) serial: u64,
     /// Its inputs as they are defined.

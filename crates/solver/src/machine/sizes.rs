@@ -12,7 +12,7 @@ fn at_most<T>(bytes: usize) {
 
 #[test]
 fn what_a_vertex_has_is_small() {
-    at_most::<Node<i64>>(280);
+    at_most::<Node<i64>>(296);
     at_most::<Map<i64>>(72);
     at_most::<EdgeState<i64>>(312);
     at_most::<Times>(40);

@@ -61,8 +61,7 @@ impl<R: Value> Machine<R> {
     fn vertex_view(&self, node: NodeIndex) -> VertexView {
         let state = &self.graph[node];
         let times = state.times.as_deref().cloned().unwrap_or_default();
-        let mut vertex =
-            VertexView::new(Arc::clone(&state.name), state.op.kind(), state.options.ignore_cache);
+        let mut vertex = VertexView::new(Arc::clone(&state.name), &state.kind, state.options.ignore_cache);
         vertex.state = self.state_of(node);
         vertex.lost = state.edges.iter().map(|edge| self.edges[edge.at()].generation).sum();
         (vertex.started, vertex.ended) = (times.started, times.ended);

@@ -17,7 +17,7 @@ use crate::value::Value;
 #[async_trait]
 pub trait Op<R: Value>: Send + Sync {
     /// The kind of op: ops of one kind share a limit of how many run at once
-    /// ([`Settings::parallelism`](crate::Settings::parallelism)).
+    /// ([`Settings::parallelism`](crate::Settings::parallelism)). It is asked once, when a graph is made of it.
     fn kind(&self) -> &str {
         "op"
     }

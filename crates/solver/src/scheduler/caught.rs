@@ -8,18 +8,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{OpError, Result, StoreError};
-use crate::machine::Failure;
+use crate::error::{Result, StoreError};
 
-/// What an op's future says, be it in a panic.
-pub(super) async fn said<T>(work: impl Future<Output = Result<T, OpError>>) -> Result<T, Failure> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(said) => said.map_err(Failure::Said),
-        Err(panic) => Err(Failure::Panicked(message(&*panic))),
-    }
-}
-
-/// What a store's future says, be it in a panic.
+/// What a store's future says, be it in a panic. The store is called within the future: it may panic before it has one.
 pub(crate) async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     match AssertUnwindSafe(work).catch_unwind().await {
         Ok(said) => said,
@@ -31,14 +22,13 @@ pub(crate) async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>)
 pub(crate) async fn within<T>(
     patience: Duration,
     closed: &CancellationToken,
-    work: impl Future<Output = Result<T, StoreError>>,
+    work: impl Future<Output = T>,
 ) -> Result<T, StoreError> {
     tokio::select! {
         biased;
-        said = tokio::time::timeout(patience, work) => match said {
-            Ok(said) => said,
-            Err(_) => Err(StoreError::new(format!("no answer within {patience:?}"))),
-        },
+        said = tokio::time::timeout(patience, work) => {
+            said.map_err(|_| StoreError::new(format!("no answer within {patience:?}")))
+        }
         () = closed.cancelled() => Err(StoreError::new("the solver is closed")),
     }
 }

@@ -22,6 +22,10 @@ pub(super) enum Reply<R: Value> {
 
 impl<R: Value> Scheduler<R> {
     pub(super) fn receive(&mut self, message: Message<R>) {
+        // What was sent behind the end: whoever waits learns from the way back, which is dropped, that it is closed.
+        if self.closing {
+            return;
+        }
         match message {
             Message::Open { options, journal, reply } => {
                 let JobOptions { session, sources, explain } = options;

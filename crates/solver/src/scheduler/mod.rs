@@ -16,10 +16,12 @@ mod running;
 mod work;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
+use futures::FutureExt;
 use messages::Reply;
 use running::{Joined, Running, Timer};
 use tokio::sync::mpsc;
@@ -104,7 +106,32 @@ struct Scheduler<R: Value> {
 }
 
 impl<R: Value> Scheduler<R> {
+    /// Schedules until all have gone. Code of others runs in tasks of its own, but for what is small: names, and copies of
+    /// results. Should that panic here, or the machine, then nobody is to wait for what never comes.
     async fn run(mut self) {
+        if let Err(panic) = AssertUnwindSafe(self.schedule()).catch_unwind().await {
+            tracing::error!("the solver has ended in a panic: {}", message(&*panic));
+            self.give_up().await;
+        }
+    }
+
+    /// Answers all questions as one that is closed, and waits for its work to return.
+    async fn give_up(mut self) {
+        self.closing = true;
+        self.closed.cancel();
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
+        self.replies.clear();
+        for job in self.machine.open_jobs() {
+            if let Ok(journal) = self.machine.journal(job) {
+                journal.end();
+            }
+        }
+        self.running.values().for_each(|running| running.cancel.cancel());
+        while self.work.join_next().await.is_some() {}
+    }
+
+    async fn schedule(&mut self) {
         loop {
             self.machine.clock(SystemTime::now());
             for _ in 0..TURN {

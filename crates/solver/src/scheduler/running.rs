@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
-use crate::machine::{Done, TicketId};
+use crate::machine::{Done, Failure, TicketId};
 use crate::scheduler::Scheduler;
 use crate::scheduler::work::Kind;
 use crate::value::Value;
@@ -17,6 +17,7 @@ pub(super) struct Running {
     pub(super) cancel: CancellationToken,
     /// What it is, to say how it ended if it does not.
     pub(super) kind: Kind,
+    pub(super) task: tokio::task::Id,
     /// How long it was given, if it took longer.
     pub(super) overdue: Option<Duration>,
     /// When it is looked after.
@@ -35,8 +36,18 @@ pub(super) type Joined<R> = Result<(TicketId, Done<R>), tokio::task::JoinError>;
 
 impl<R: Value> Scheduler<R> {
     pub(super) fn joined(&mut self, joined: Joined<R>) {
-        // Panics are caught in the task, and nothing is aborted; only a runtime that ends drops tasks.
-        let Ok((ticket, done)) = joined else { return };
+        let (ticket, done) = match joined {
+            Ok(ended) => ended,
+            // Panics are caught in the task, and nothing is aborted: this is what a runtime that ends leaves. Still nobody
+            // is to wait for it.
+            Err(lost) => {
+                let of = |(ticket, running): (&TicketId, &Running)| {
+                    (running.task == lost.id()).then_some((*ticket, running.kind))
+                };
+                let Some((ticket, kind)) = self.running.iter().find_map(of) else { return };
+                (ticket, kind.failed(Failure::Panicked(lost.to_string())))
+            }
+        };
         let Some(running) = self.running.remove(&ticket) else { return };
         for at in &running.timers {
             self.timers.remove(&(*at, ticket));

@@ -13,15 +13,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::error::LoadError;
-use crate::explain::{self};
+use crate::error::{LoadError, StoreError};
+use crate::explain;
 use crate::ids::VertexName;
 use crate::machine::{Done, Failure, Place, TicketId, Work};
 use crate::ops::{LoadCx, OpCx, Site};
 use crate::scheduler::Scheduler;
-use crate::scheduler::caught::{caught, message, said, within};
+use crate::scheduler::caught::{message, within};
 use crate::scheduler::running::{Running, Timer};
-use crate::store::KeyStore;
 use crate::value::Value;
 
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +30,10 @@ pub(super) enum Kind {
     Preprocess,
     SlowDigest,
     Load,
-    /// Stores are not given up on.
-    Store,
+    Probe,
+    Records,
+    Save,
+    Forget,
 }
 
 impl Kind {
@@ -43,9 +44,10 @@ impl Kind {
             Work::Preprocess { .. } => Self::Preprocess,
             Work::SlowDigest { .. } => Self::SlowDigest,
             Work::Load { .. } => Self::Load,
-            Work::Probe { .. } | Work::Records { .. } | Work::Save { .. } | Work::Forget { .. } => {
-                Self::Store
-            }
+            Work::Probe { .. } => Self::Probe,
+            Work::Records { .. } => Self::Records,
+            Work::Save { .. } => Self::Save,
+            Work::Forget { .. } => Self::Forget,
         }
     }
 
@@ -57,21 +59,37 @@ impl Kind {
 
     /// Whether it is polled where it stands.
     fn is_store(self) -> bool {
-        matches!(self, Self::Store | Self::Load)
+        matches!(self, Self::Load) || self.is_patient()
     }
 
-    /// How work ends that did not.
+    /// Whether it is not given up on: stores that are not imported, and imported ones have a deadline of their own.
+    fn is_patient(self) -> bool {
+        matches!(self, Self::Probe | Self::Records | Self::Save | Self::Forget)
+    }
+
+    /// How work ends that failed.
+    pub(super) fn failed<R: Value>(self, failure: Failure) -> Done<R> {
+        let cause = match &failure {
+            Failure::Said(said) => said.to_string(),
+            Failure::Panicked(message) => format!("panicked: {message}"),
+            Failure::TimedOut(after) => format!("not done {after:?} after it was told to stop"),
+        };
+        match self {
+            Self::CacheMap => Done::CacheMap(Err(failure)),
+            Self::Exec => Done::Exec(Err(failure)),
+            Self::Preprocess => Done::Preprocess(Err(failure)),
+            Self::SlowDigest => Done::SlowDigest(Err(failure)),
+            Self::Load => Done::Load(Err(LoadError::failed(cause))),
+            Self::Probe => Done::Probe(Err(StoreError::new(cause))),
+            Self::Records => Done::Records(Err(StoreError::new(cause))),
+            Self::Save => Done::Save(Err(StoreError::new(cause))),
+            Self::Forget => Done::Forget(Err(StoreError::new(cause))),
+        }
+    }
+
+    /// How work ends that did not, if it is given up on.
     pub(super) fn abandoned<R: Value>(self, after: Duration) -> Option<Done<R>> {
-        Some(match self {
-            Self::CacheMap => Done::CacheMap(Err(Failure::TimedOut(after))),
-            Self::Exec => Done::Exec(Err(Failure::TimedOut(after))),
-            Self::Preprocess => Done::Preprocess(Err(Failure::TimedOut(after))),
-            Self::SlowDigest => Done::SlowDigest(Err(Failure::TimedOut(after))),
-            Self::Load => {
-                Done::Load(Err(LoadError::failed(format!("not done {after:?} after it was told to stop"))))
-            }
-            Self::Store => return None,
-        })
+        (!self.is_patient()).then(|| self.failed(Failure::TimedOut(after)))
     }
 
     /// How work ends that ended too late.
@@ -93,11 +111,10 @@ impl<R: Value> Scheduler<R> {
         let mut done = match (place, self.mailbox()) {
             (Some(place), Some(mailbox)) => {
                 let load = LoadCx::new(Arc::new(mailbox.clone()), &[place.site], cancel.clone(), place.feed);
-                let keys = Arc::clone(self.cache.keys());
                 let span = kind.span(&place.name);
-                Box::pin(in_place(OpCx::new(load, mailbox), place.site, keys, work).instrument(span))
+                caught(kind, self.in_place(OpCx::new(load, mailbox), place.site, work).instrument(span))
             }
-            _ => self.in_store(work),
+            _ => caught(kind, self.in_store(work)),
         };
         if kind.is_store() {
             let mut now = Context::from_waker(Waker::noop());
@@ -112,37 +129,50 @@ impl<R: Value> Scheduler<R> {
             timers.push(at);
             self.timers.insert((at, ticket), Timer::Deadline(deadline));
         }
-        self.running.insert(ticket, Running { cancel, kind, overdue: None, timers });
-        self.work.spawn(async move { (ticket, done.await) });
+        let task = self.work.spawn(async move { (ticket, done.await) }).id();
+        self.running.insert(ticket, Running { cancel, kind, task, overdue: None, timers });
     }
 
     /// Work of a store that needs no context.
-    fn in_store(&self, work: Work<R>) -> Pin<Box<dyn Future<Output = Done<R>> + Send>> {
+    fn in_store(&self, work: Work<R>) -> Ending<R> {
         let (patience, closed) = (self.settings.source_deadline, self.closed.clone());
         match work {
             Work::Probe { source, from, link, local } => Box::pin(async move {
-                let asked = caught(source.targets(&from, &link));
-                Done::Probe(if local { asked.await } else { within(patience, &closed, asked).await })
+                let asked = source.targets(&from, &link);
+                Done::Probe(if local {
+                    asked.await
+                } else {
+                    within(patience, &closed, asked).await.flatten()
+                })
             }),
             Work::Records { source, keys, local } => Box::pin(async move {
                 let asked = async {
                     let mut records = Vec::new();
                     for key in keys {
-                        records.extend(caught(source.records(key)).await?);
+                        records.extend(source.records(key).await?);
                     }
                     Ok(records)
                 };
-                Done::Records(if local { asked.await } else { within(patience, &closed, asked).await })
+                Done::Records(if local {
+                    asked.await
+                } else {
+                    within(patience, &closed, asked).await.flatten()
+                })
             }),
             Work::Save { links, keys, result, created_at } => {
                 let cache = Arc::clone(&self.cache);
-                Box::pin(async move {
-                    Done::Save(caught(cache.save(links, &keys, result.as_ref(), created_at)).await)
+                Box::pin(
+                    async move { Done::Save(cache.save(links, &keys, result.as_ref(), created_at).await) },
+                )
+            }
+            Work::Forget { source, results, local } => Box::pin(async move {
+                let asked = source.forget(&results);
+                Done::Forget(if local {
+                    asked.await
+                } else {
+                    within(patience, &closed, asked).await.flatten()
                 })
-            }
-            Work::Forget { source, results } => {
-                Box::pin(async move { Done::Forget(caught(source.forget(&results)).await) })
-            }
+            }),
             // Nobody is left to ask, so nothing is run for them.
             work => {
                 let done = Kind::of(&work).abandoned(Duration::ZERO);
@@ -150,42 +180,55 @@ impl<R: Value> Scheduler<R> {
             }
         }
     }
-}
 
-/// Work in the context of a vertex.
-fn in_place<R: Value>(
-    cx: OpCx<R>,
-    site: Site,
-    keys: Arc<dyn KeyStore>,
-    work: Work<R>,
-) -> Pin<Box<dyn Future<Output = Done<R>> + Send>> {
-    match work {
-        Work::CacheMap { op, index, .. } => {
-            Box::pin(async move { Done::CacheMap(said(op.cache_map(&cx, index)).await) })
-        }
-        Work::Exec { op, inputs, question, .. } => Box::pin(async move {
-            if let Some(question) = question {
-                let why = explain::answer(keys.as_ref(), *question).await;
-                cx.explained(site, why);
+    /// Work in the context of a vertex.
+    fn in_place(&self, cx: OpCx<R>, site: Site, work: Work<R>) -> Ending<R> {
+        match work {
+            Work::CacheMap { op, index, .. } => {
+                Box::pin(async move { Done::CacheMap(op.cache_map(&cx, index).await.map_err(Failure::Said)) })
             }
-            Done::Exec(said(op.exec(&cx, inputs)).await)
-        }),
-        Work::Preprocess { what, input } => {
-            Box::pin(async move { Done::Preprocess(said(what.preprocess(&cx, &input)).await) })
-        }
-        Work::SlowDigest { what, input } => {
-            Box::pin(async move { Done::SlowDigest(said(what.slow_digest(&cx, &input)).await) })
-        }
-        Work::Load { source, record } => {
-            Box::pin(async move {
-                let loaded = AssertUnwindSafe(source.load(&cx, &record)).catch_unwind().await;
-                Done::Load(loaded.unwrap_or_else(|panic| {
-                    Err(LoadError::failed(format!("panicked: {}", message(&*panic))))
-                }))
-            })
-        }
-        Work::Probe { .. } | Work::Records { .. } | Work::Save { .. } | Work::Forget { .. } => {
-            Box::pin(std::future::ready(Done::Forget(Ok(()))))
+            Work::Exec { op, inputs, question, .. } => {
+                let keys = Arc::clone(self.cache.keys());
+                Box::pin(async move {
+                    if let Some(question) = question {
+                        let why = explain::answer(keys.as_ref(), *question).await;
+                        cx.explained(site, why);
+                    }
+                    Done::Exec(op.exec(&cx, inputs).await.map_err(Failure::Said))
+                })
+            }
+            Work::Preprocess { what, input } => Box::pin(async move {
+                Done::Preprocess(what.preprocess(&cx, &input).await.map_err(Failure::Said))
+            }),
+            Work::SlowDigest { what, input } => Box::pin(async move {
+                Done::SlowDigest(what.slow_digest(&cx, &input).await.map_err(Failure::Said))
+            }),
+            Work::Load { source, record, local } => {
+                let (patience, closed) = (self.settings.source_deadline, self.closed.clone());
+                Box::pin(async move {
+                    let loads = source.load(&cx, &record);
+                    if local {
+                        return Done::Load(loads.await);
+                    }
+                    let loaded = within(patience, &closed, loads).await;
+                    Done::Load(loaded.unwrap_or_else(|late| {
+                        cx.cancellation().cancel();
+                        Err(LoadError::failed(late))
+                    }))
+                })
+            }
+            work => self.in_store(work),
         }
     }
+}
+
+/// Work as it ends.
+type Ending<R> = Pin<Box<dyn Future<Output = Done<R>> + Send>>;
+
+/// Work as it ends, be it in a panic. All code of others is called within it: it may panic before there is a future.
+fn caught<R: Value>(kind: Kind, work: impl Future<Output = Done<R>> + Send + 'static) -> Ending<R> {
+    let ends = AssertUnwindSafe(work).catch_unwind();
+    Box::pin(
+        ends.map(move |end| end.unwrap_or_else(|panic| kind.failed(Failure::Panicked(message(&*panic))))),
+    )
 }

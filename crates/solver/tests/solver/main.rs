@@ -23,6 +23,7 @@ mod merging;
 mod options;
 mod orders;
 mod release;
+mod rude;
 mod selectors;
 mod simulated;
 mod sources;

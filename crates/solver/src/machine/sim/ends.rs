@@ -18,13 +18,13 @@ impl Life<'_> {
                 let records: Result<Vec<_>, _> = keys.iter().map(|key| ready(source.records(*key))).collect();
                 Done::Records(records.map(|records| records.concat()))
             }
-            Work::Load { source, record } => Done::Load(ready(source.load(&LoadCx::detached(), record))),
+            Work::Load { source, record, .. } => Done::Load(ready(source.load(&LoadCx::detached(), record))),
             Work::Save { links, keys, result, created_at } => {
                 let index = &self.setting.local.index;
                 let save = index.save(links.clone(), keys, result.as_ref(), *created_at);
                 Done::Save(ready(save))
             }
-            Work::Forget { source, results } => Done::Forget(ready(source.forget(results))),
+            Work::Forget { source, results, .. } => Done::Forget(ready(source.forget(results))),
             _ => return None,
         })
     }
