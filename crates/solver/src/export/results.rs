@@ -15,7 +15,7 @@ use crate::export::{DropReason, ExportMode};
 use crate::key::KeyId;
 use crate::machine::Way;
 use crate::ops::{LoadCx, Site};
-use crate::scheduler::message;
+use crate::scheduler::{message, within};
 use crate::status::Feed;
 use crate::store::{Record, ResultId};
 use crate::value::Value;
@@ -168,7 +168,14 @@ impl<R: Value> Walk<R> {
             return false;
         }
         let from = &self.trace.sources[source];
-        let asked = AssertUnwindSafe(from.remotes(cx, &record, make)).catch_unwind().await;
+        let asks = AssertUnwindSafe(async { from.remotes(cx, &record, make).await }).catch_unwind();
+        // What has to be made first may take its time; what is only looked up may not.
+        let asked = if make || source == 0 {
+            asks.await
+        } else {
+            let asked = within(self.trace.patience, &self.cancel, asks).await;
+            asked.unwrap_or_else(|late| Ok(Err(LoadError::failed(late))))
+        };
         let (gone, cause): (bool, Cause) = match asked {
             Ok(Ok(forms)) if forms.is_empty() => return false,
             Ok(Ok(forms)) => {

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use lazyblob_solver::testing::{Gate, Import, Script, Shelf, memory_cache};
 use lazyblob_solver::{
-    CacheMap, CacheSource, Error, Graph, JobOptions, KeyId, Link, LoadCx, LoadError, Miss, Op, OpCx, OpError,
-    Record, ResultId, SlowDigest, Solver, Stage, StoreError, What,
+    CacheMap, CacheSource, DropReason, Error, ExportOptions, Graph, JobOptions, KeyId, Link, LoadCx,
+    LoadError, Miss, Op, OpCx, OpError, Record, ResultId, SlowDigest, Solver, Stage, StoreError, What,
 };
 use oci_spec::image::Digest;
 use tokio::time::Instant;
@@ -22,6 +22,9 @@ use crate::support::{asked, checked, job, job_with, noted, once, solver, soon, t
 enum Mute {
     Load,
     Forget,
+    Remotes,
+    /// It panics where it is asked for its name, and answers no questions.
+    Name,
 }
 
 /// Hands on, but for what it is mute about; the drop of what it was asked is all that ends that.
@@ -43,6 +46,7 @@ impl Muted {
 #[async_trait]
 impl CacheSource<i64> for Muted {
     fn name(&self) -> &str {
+        assert!(self.about != Mute::Name, "no name");
         self.inner.name()
     }
 
@@ -51,6 +55,9 @@ impl CacheSource<i64> for Muted {
     }
 
     async fn records(&self, key: KeyId) -> Result<Vec<Record>, StoreError> {
+        if self.about == Mute::Name {
+            return Err(StoreError::new("no answer"));
+        }
         self.inner.records(key).await
     }
 
@@ -60,6 +67,7 @@ impl CacheSource<i64> for Muted {
     }
 
     async fn remotes(&self, cx: &LoadCx, record: &Record, make: bool) -> Result<Vec<i64>, LoadError> {
+        self.speak(Mute::Remotes).await;
         self.inner.remotes(cx, record, make).await
     }
 
@@ -306,21 +314,26 @@ async fn an_op_of_many_kinds_gives_its_place_back() {
 #[tokio::test(start_paused = true)]
 async fn an_op_without_words_is_built() {
     let (solver, _) = solver();
-    let base = |value| Script::new("base", value);
-    let top = |base: &Script| Script::new("top", 10).input(base).by_content();
-    once(&solver, &[&base(1), &top(&base(1))]).await;
-    let (base, explain) = (base(2).ignoring_cache(), true);
-    let top = top(&base);
+    let base = Script::new("base", 1);
+    let over = |value: i64| {
+        let local = Script::new(&format!("local {value}"), value);
+        let top = Script::new(&format!("top {value}"), 10).key("key of top").input(&base).input(&local);
+        (local, top.by_content())
+    };
+    let (local, top) = over(1);
+    once(&solver, &[&base, &local, &top]).await;
+    let (local, top) = over(2);
     let mut vertex = top.vertex();
     vertex.op = Arc::new(Fickle(top.clone(), AtomicUsize::new(0)));
+    let explain = true;
     let job = solver.job(JobOptions { explain, ..JobOptions::default() }).await.unwrap();
-    job.load(Graph::new([base.vertex(), vertex]).unwrap()).await.unwrap();
-    assert_eq!(soon(job.build(&top.edge())).await.unwrap().result, 12);
+    job.load(Graph::new([base.vertex(), local.vertex(), vertex]).unwrap()).await.unwrap();
+    assert_eq!(soon(job.build(&top.edge())).await.unwrap().result, 13);
     let whys = job.why().await.unwrap();
-    let why = whys.iter().find(|why| *why.vertex.name == *"top").unwrap();
+    let why = whys.iter().find(|why| *why.vertex.name == *"top 2").unwrap();
     let known = matches!(&why.misses[..], [Miss::Unknown { cause }] if cause.contains("no words"));
     assert!(known, "{:?}", why.misses);
-    assert_eq!(asked([&base, &top]), [(1, 1), (1, 1)]);
+    assert_eq!(asked([&local, &top]), [(1, 1), (1, 1)]);
     drop(job);
     assert_eq!(once(&solver, &[&Script::new("plain", 7)]).await.0, 7);
     solver.close().await;
@@ -351,4 +364,58 @@ fn an_op_of_no_kind_is_refused() {
     vertex.op = Arc::new(Kindless);
     let Err(Error::Invalid { vertex, reason }) = Graph::new([vertex]) else { panic!("it is in a graph") };
     assert!(vertex.starts_with("op (") && reason.contains("of no kind"), "{vertex}: {reason}");
+}
+
+/// A source that panics in the solver's own task ends the solver; nobody hangs on that: neither who builds, nor who reads what
+/// a job tells, nor who closes.
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_solver_itself_hangs_nobody() {
+    let (solver, source, _, op) = muted(Mute::Name).await;
+    let gate = Gate::closed();
+    let long = Script::new("long", 1).running_at(&gate);
+    let other = job(&solver, &[&long]).await;
+    let edge = long.edge();
+    let breaks = async {
+        gate.reached(1).await;
+        let job = job_with(&solver, bringing(&source), &[&op]).await;
+        job.build(&op.edge()).await.err()
+    };
+    let (built, broke) = soon(async { tokio::join!(other.build(&edge), breaks) }).await;
+    assert!(matches!((built.err(), broke), (Some(Error::Closed), Some(Error::Closed))));
+    soon(other.status().collect::<Vec<_>>()).await;
+    soon(solver.close()).await;
+    // Its work was told to stop, and has returned.
+    assert_eq!((long.counts().cancelled(), asked([&op])), (1, [(1, 0)]));
+    assert!(matches!(solver.job(JobOptions::default()).await, Err(Error::Closed)));
+}
+
+/// BuildKit row 79: an import that does not say in which forms it has a record does not hold up the export of a cache.
+#[tokio::test(start_paused = true)]
+async fn an_export_does_not_wait_for_an_import() {
+    let (cache, _) = memory_cache("far");
+    let far = Solver::new(Arc::clone(&cache), checked());
+    once(&far, &[&Script::new("op", 3)]).await;
+    far.close().await;
+    let (local, shelf) = memory_cache("local");
+    let mut settings = checked();
+    settings.source_deadline = Duration::from_secs(7);
+    let solver = Solver::new(local, settings);
+    let source =
+        Arc::new(Muted { inner: Import::of(&cache), about: Mute::Remotes, asked: AtomicUsize::new(0) });
+    let op = Script::new("op", 3);
+    let top = Script::new("top", 1).input(&op);
+    let job = job_with(&solver, bringing(&source), &[&op, &top]).await;
+    assert_eq!(soon(job.build(&top.edge())).await.unwrap().result, 4);
+    // Its copy is gone, and the import does not say.
+    shelf.lose(3);
+    let mut options = ExportOptions::default();
+    options.roots = true;
+    let begun = Instant::now();
+    let exported = soon(job.export_cache(&top.edge(), options)).await.unwrap();
+    assert_eq!((begun.elapsed(), source.asked.load(Ordering::SeqCst)), (Duration::from_secs(7), 1));
+    let late = |reason: &DropReason| matches!(reason, DropReason::Result { gone: false, .. });
+    assert!(exported.dropped.iter().any(|dropped| late(&dropped.reason)));
+    assert_eq!(asked([&op, &top]), [(1, 0), (1, 1)]);
+    drop(job);
+    solver.close().await;
 }
