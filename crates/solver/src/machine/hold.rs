@@ -83,9 +83,11 @@ impl<R: Value> Machine<R> {
         state.rare().former.extend(&leave);
         for edge in state.edges.clone() {
             let state = &mut self.edges[edge.at()];
-            let known = state.candidates.len();
-            state.candidates.retain(|candidate| !leave.contains(&candidate.source));
-            if state.candidates.len() < known {
+            let Some(doing) = &mut state.doing else { continue };
+            let known = doing.candidates.len();
+            doing.candidates.retain(|candidate| !leave.contains(&candidate.source));
+            if doing.candidates.len() < known {
+                state.tidy();
                 self.touch(edge);
             }
         }

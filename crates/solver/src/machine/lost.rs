@@ -9,7 +9,7 @@ use petgraph::stable_graph::NodeIndex;
 
 use crate::error::{Cause, Error, Result, Tried};
 use crate::ids::{Edge, JobId};
-use crate::machine::edge::{EdgeId, Level, Origin};
+use crate::machine::edge::{EdgeId, Level, Origin, Phase};
 use crate::machine::node::Progress;
 use crate::machine::{LOCAL, Machine};
 use crate::status::What;
@@ -45,7 +45,8 @@ impl<R: Value> Machine<R> {
         let Some(finished) = state.finished.take() else { return Ok(()) };
         state.generation += 1;
         state.level = Level::Slow;
-        state.asked = Level::None;
+        // What it was doing about its inputs is decided anew, whatever is wanted of it by then.
+        (state.asked, state.phase) = (Level::None, Phase::Idle);
         let name = (*self.graph[node].name).clone();
         let mut outcome = Ok(());
         match finished.origin {

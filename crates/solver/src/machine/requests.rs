@@ -58,7 +58,7 @@ impl<R: Value> Machine<R> {
             job.requests.insert(request);
         }
         let state = &mut self.edges[edge.at()];
-        state.requests.insert(request);
+        state.doing().requests.insert(request);
         state.want(Level::Complete, 1);
         self.touch(edge);
     }
@@ -114,7 +114,7 @@ impl<R: Value> Machine<R> {
 
     /// Answers all who asked for an edge, if it has come to an end.
     pub(super) fn answer_requests(&mut self, edge: EdgeId) {
-        if self.edges[edge.at()].requests.is_empty() {
+        if self.edges[edge.at()].requests().next().is_none() {
             return;
         }
         let place = self.place(self.edges[edge.at()].node);
@@ -126,8 +126,7 @@ impl<R: Value> Machine<R> {
         };
         let node = &self.graph[state.node];
         let answers: Vec<_> = state
-            .requests
-            .iter()
+            .requests()
             .map(|_| {
                 answer.as_ref().map_err(Error::clone).map(|finished| Answer::Built {
                     result: finished.result.clone(),
@@ -138,7 +137,7 @@ impl<R: Value> Machine<R> {
                 })
             })
             .collect();
-        let requests = std::mem::take(&mut self.edges[edge.at()].requests);
+        let requests = self.edges[edge.at()].take_requests();
         for (request, answer) in requests.into_iter().zip(answers) {
             self.close(request);
             self.edges[edge.at()].want(Level::Complete, -1);
@@ -161,7 +160,8 @@ impl<R: Value> Machine<R> {
         let Some(Request { edge, .. }) = self.requests.get(&request).copied() else { return };
         self.close(request);
         let state = &mut self.edges[edge.at()];
-        state.requests.remove(&request);
+        state.doing().requests.remove(&request);
+        state.tidy();
         state.want(Level::Complete, -1);
         self.touch(edge);
         if let Some(error) = error {
