@@ -46,6 +46,9 @@ impl<R: Value> Machine<R> {
         if let Some((_, id)) = self.lookups.iter().find(|(_, id)| !self.tickets.contains_key(id)) {
             found.push(format!("{id:?}: waited for, and it has ended"));
         }
+        for job in self.gates.jobs().filter(|job| !self.jobs.contains_key(job)) {
+            found.push(format!("{job}: gone, but what it had waits for a place in its turn"));
+        }
         for (id, request) in &self.requests {
             if !self
                 .edges

@@ -39,6 +39,18 @@ impl<T> FairQueue<T> {
         item
     }
 
+    /// Drops what waits in the turns of a job that has gone.
+    pub(super) fn forget(&mut self, job: JobId) {
+        if self.of_job.remove(&job).is_some() {
+            self.turns.retain(|turn| *turn != job);
+        }
+    }
+
+    /// Jobs that have something.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.of_job.keys().copied()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.turns.is_empty()
     }
@@ -57,5 +69,16 @@ mod tests {
         assert_eq!(first, [0, 1000, 1, 2]);
         assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 97);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_job_that_has_gone_has_no_turn() {
+        let mut queue = FairQueue::default();
+        (0..3).for_each(|item| queue.push(JobId(1), item));
+        queue.push(JobId(2), 1000);
+        queue.forget(JobId(1));
+        queue.forget(JobId(3));
+        queue.push(JobId(1), 5);
+        assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), [1000, 5]);
     }
 }

@@ -46,6 +46,16 @@ impl Gates {
         Self { kinds, maps: Gate::of(settings.cache_maps) }
     }
 
+    /// Drops what waits in the turns of a job that has gone; others who have it have it wait in theirs.
+    pub(super) fn forget(&mut self, job: JobId) {
+        self.kinds.values_mut().chain([&mut self.maps]).for_each(|gate| gate.waiting.forget(job));
+    }
+
+    /// Jobs in whose turns nodes wait.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.kinds.values().chain([&self.maps]).flat_map(|gate| gate.waiting.jobs())
+    }
+
     /// Whether no place is taken.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {

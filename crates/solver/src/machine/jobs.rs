@@ -89,6 +89,7 @@ impl<R: Value> Machine<R> {
     /// Ends a job: what it asked for is answered, what it alone held goes.
     pub(crate) fn discard(&mut self, job: JobId) {
         let Some(state) = self.jobs.remove(&job) else { return };
+        self.gates.forget(job);
         for request in state.requests {
             self.withdraw(request, Some(Error::Cancelled { job }));
         }
