@@ -85,9 +85,10 @@ impl<R: Value> Scheduler<R> {
         let cancel = CancellationToken::new();
         let kind = Kind::of(&work);
         let deadline = match &work {
-            Work::CacheMap { deadline, .. } | Work::Exec { deadline, .. } => {
-                deadline.or(self.settings.deadline)
-            }
+            Work::CacheMap { deadline, .. }
+            | Work::Exec { deadline, .. }
+            | Work::Preprocess { deadline, .. }
+            | Work::SlowDigest { deadline, .. } => deadline.or(self.settings.deadline),
             _ => None,
         };
         let mut done = match (place, self.mailbox()) {
@@ -170,10 +171,10 @@ fn in_place<R: Value>(
             }
             Done::Exec(said(op.exec(&cx, inputs)).await)
         }),
-        Work::Preprocess { what, input } => {
+        Work::Preprocess { what, input, .. } => {
             Box::pin(async move { Done::Preprocess(said(what.preprocess(&cx, &input)).await) })
         }
-        Work::SlowDigest { what, input } => {
+        Work::SlowDigest { what, input, .. } => {
             Box::pin(async move { Done::SlowDigest(said(what.slow_digest(&cx, &input)).await) })
         }
         Work::Load { source, record } => {
