@@ -12,9 +12,11 @@ pub struct Settings {
     pub parallelism: BTreeMap<String, usize>,
     /// How many cache maps are asked for at once, over all jobs.
     pub cache_maps: usize,
-    /// How long an op may take for each of cache map and exec; `None` for any time. A vertex may say otherwise.
+    /// How long each cache map, op, preparation of an input and look into one may take; `None` for any time. A vertex may say
+    /// otherwise.
     pub deadline: Option<Duration>,
-    /// How long cancelled work may go on before it is given up on and told as an error. It is not aborted.
+    /// How long cancelled work may go on before it is given up on and told as an error. It is not aborted: what was given up
+    /// on may still go on beside a new run, and closing waits for it.
     pub cancel_grace: Duration,
     /// How long an imported cache may take for each answer before the job goes on without it.
     pub source_deadline: Duration,

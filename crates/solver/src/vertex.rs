@@ -31,7 +31,8 @@ pub struct VertexOptions {
     pub ignore_cache: bool,
     /// Whether its records are left out of exported caches.
     pub no_export: bool,
-    /// How long its op may take for each of cache map and exec; `None` for what the settings say.
+    /// How long each of its cache maps, its op, the preparation of an input for it and the look into one may take; `None` for
+    /// what the settings say.
     pub deadline: Option<Duration>,
 }
 

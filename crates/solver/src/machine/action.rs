@@ -55,10 +55,12 @@ pub(crate) enum Work<R: Value> {
     Preprocess {
         what: Arc<dyn Preprocess<R>>,
         input: R,
+        deadline: Option<Duration>,
     },
     SlowDigest {
         what: Arc<dyn SlowDigest<R>>,
         input: R,
+        deadline: Option<Duration>,
     },
     Probe {
         source: Arc<dyn CacheSource<R>>,

@@ -23,6 +23,7 @@ impl<R: Value> Machine<R> {
         let Some(finished) = &edge.finished else { return };
         let (result, generation, context) = (finished.result.clone(), edge.generation, edge.node);
         let state = &mut self.graph[node];
+        let deadline = state.options.deadline;
         let Some(usage) = state.maps.first().map(Arc::clone) else { return };
         let Some(usage) = usage.deps.get(input) else { return };
         if usage.is_plain() {
@@ -31,7 +32,7 @@ impl<R: Value> Machine<R> {
         let prepared = state.prepare(input);
         if let Some(preprocess) = usage.preprocess().filter(|_| prepared.preprocess.done().is_none()) {
             if prepared.preprocess.is_idle() {
-                let work = Work::Preprocess { what: Arc::clone(preprocess), input: result };
+                let work = Work::Preprocess { what: Arc::clone(preprocess), input: result, deadline };
                 let task = Task::Preprocess { input, generation, context };
                 let ticket = self.start(node, Some(context), task, work);
                 self.graph[node].prepare(input).preprocess = Progress::Running(ticket, false);
@@ -40,7 +41,7 @@ impl<R: Value> Machine<R> {
             return;
         }
         if let Some(digest) = usage.slow_digest().filter(|_| prepared.slow.is_idle()) {
-            let work = Work::SlowDigest { what: Arc::clone(digest), input: result };
+            let work = Work::SlowDigest { what: Arc::clone(digest), input: result, deadline };
             let ticket = self.start(node, Some(node), Task::SlowDigest { input, generation }, work);
             self.graph[node].prepare(input).slow = Progress::Running(ticket, false);
         }

@@ -67,8 +67,11 @@ pub trait SlowDigest<R: Value>: Send + Sync {
 /// Prepares an input for use: pulls and unpacks it, say.
 #[async_trait]
 pub trait Preprocess<R: Value>: Send + Sync {
-    /// Prepares `input`. It runs once for each input and counts as work of the input's own vertex: `cx` is that vertex's,
-    /// with the sessions of all who share it, and progress is shown there. The consumer is not running meanwhile.
+    /// Prepares `input`. It counts as work of the input's own vertex: `cx` is that vertex's, with the sessions of all who
+    /// share it, and progress is shown there. The consumer is not running meanwhile.
+    ///
+    /// It runs once for each input of each vertex that has one: two vertices over one input have it prepared each, and maybe
+    /// both at once. Where the same work would be done twice, let the second wait for the first.
     ///
     /// # Errors
     /// [`OpError::InputLost`] has the input made again; whatever else fails the consumer, at stage

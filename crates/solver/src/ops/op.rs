@@ -13,7 +13,8 @@ use crate::value::Value;
 /// remembered as long as some job has the vertex, a cancellation is not.
 ///
 /// Both look at [`cancelled`](crate::LoadCx::cancelled) and return soon after; they are never aborted. Nothing else of
-/// the op runs until they have returned.
+/// the op runs until they have returned, but for those that were given up on: work that has not returned
+/// [so long](crate::Settings::cancel_grace) after it was told to stop may still go on beside a new run.
 #[async_trait]
 pub trait Op<R: Value>: Send + Sync {
     /// The kind of op: ops of one kind share a limit of how many run at once

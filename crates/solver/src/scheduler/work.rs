@@ -103,9 +103,10 @@ impl<R: Value> Scheduler<R> {
         let cancel = CancellationToken::new();
         let kind = Kind::of(&work);
         let deadline = match &work {
-            Work::CacheMap { deadline, .. } | Work::Exec { deadline, .. } => {
-                deadline.or(self.settings.deadline)
-            }
+            Work::CacheMap { deadline, .. }
+            | Work::Exec { deadline, .. }
+            | Work::Preprocess { deadline, .. }
+            | Work::SlowDigest { deadline, .. } => deadline.or(self.settings.deadline),
             _ => None,
         };
         let mut done = match (place, self.mailbox()) {
@@ -197,10 +198,10 @@ impl<R: Value> Scheduler<R> {
                     Done::Exec(op.exec(&cx, inputs).await.map_err(Failure::Said))
                 })
             }
-            Work::Preprocess { what, input } => Box::pin(async move {
+            Work::Preprocess { what, input, .. } => Box::pin(async move {
                 Done::Preprocess(what.preprocess(&cx, &input).await.map_err(Failure::Said))
             }),
-            Work::SlowDigest { what, input } => Box::pin(async move {
+            Work::SlowDigest { what, input, .. } => Box::pin(async move {
                 Done::SlowDigest(what.slow_digest(&cx, &input).await.map_err(Failure::Said))
             }),
             Work::Load { source, record, local } => {

@@ -158,6 +158,68 @@ async fn an_op_that_hangs_is_given_up_on() {
     }
 }
 
+/// BuildKit row 71: preparing an input and looking into one have the deadline of the vertex that they are done for.
+#[tokio::test(start_paused = true)]
+async fn preparing_that_hangs_is_given_up_on() {
+    for (heeds, prepares, own) in
+        [(true, true, None), (false, true, Some(30)), (true, false, Some(90)), (false, false, None)]
+    {
+        let mut settings = checked();
+        settings.deadline = Some(Duration::from_secs(60));
+        settings.cancel_grace = Duration::from_secs(5);
+        let solver = Solver::new(memory_cache("local").0, settings);
+        let gate = Gate::closed();
+        let hang = {
+            let gate = gate.clone();
+            move |cx: LoadCx| {
+                let gate = gate.clone();
+                async move {
+                    let stop =
+                        async { if heeds { cx.cancelled().await } else { std::future::pending().await } };
+                    tokio::select! { () = gate.pass() => {}, () = stop => {} }
+                }
+            }
+        };
+        let base = Script::new("base", 1);
+        let script = Script::new("hangs", 1).input(&base);
+        let script = if prepares { script.preparing() } else { script.by_content() };
+        let puppet = Puppet::of(&script);
+        let puppet = if prepares {
+            puppet.preparing(move |cx, _, _| {
+                let hang = hang(cx);
+                async move {
+                    hang.await;
+                    Ok(())
+                }
+            })
+        } else {
+            puppet.digesting(move |cx, _, _| {
+                let hang = hang(cx);
+                async move {
+                    hang.await;
+                    Ok(digest("looked at"))
+                }
+            })
+        };
+        let mut vertex = puppet.vertex();
+        vertex.options.deadline = own.map(Duration::from_secs);
+        let open = job(&solver, vertices([base.vertex(), vertex])).await;
+        let began = tokio::time::Instant::now();
+        let error = build(&open, &script).await.unwrap_err();
+        let Error::TimedOut { vertex, stage, after } = error else { panic!("{error}") };
+        // What is done for the consumer is the work of its input.
+        let (blamed, at) = if prepares { (&base, Stage::Preprocess) } else { (&script, Stage::SlowDigest) };
+        assert_eq!((vertex.digest, stage), (blamed.digest(), at));
+        assert_eq!(after.as_secs(), own.unwrap_or(60));
+        assert_eq!(began.elapsed().as_secs(), own.unwrap_or(60) + if heeds { 0 } else { 5 });
+        assert_eq!((base.counts().execs(), script.counts().execs()), (1, 0));
+        still_works(&solver).await;
+        drop(open);
+        gate.open();
+        solver.close().await;
+    }
+}
+
 /// BuildKit row 71: what a vertex says of its deadline counts more than the settings.
 #[tokio::test(start_paused = true)]
 async fn a_vertex_has_a_deadline_of_its_own() {

@@ -6,6 +6,7 @@ use lazyblob_solver::testing::{Gate, Puppet, Script, digest, memory_cache, rando
 use lazyblob_solver::{Batch, Edge, Error, JobOptions, KeyId, Link, OpError};
 
 use crate::hand::{ask, build, execs, graph, job, of, settle, solver, told, vertices};
+use crate::support::soon;
 
 /// Two sources with the same key, of which the first waits at a gate when it runs.
 fn twins(gate: &Gate) -> (Script, Script) {
@@ -471,4 +472,38 @@ async fn ops_that_a_cache_gives_one_key_are_not_merged() {
         assert_eq!(cache.keys().targets(&[from], &link(name)).await.unwrap().len(), 1, "{name}");
     }
     solver.close().await;
+}
+
+/// BuildKit row 70: where the ranks forbid that the second is merged into the first, and the first is at work, both run;
+/// who comes when the first has been saved finds that.
+#[tokio::test(start_paused = true)]
+async fn ranks_may_have_two_run() {
+    for saved in [false, true] {
+        let (cache, _) = memory_cache("local");
+        let solver = solver(cache);
+        let gate = Gate::closed();
+        let (low, deep) = (Script::new("low", 1), Script::new("deep", 0));
+        let high = Script::new("high", 1).input(&deep);
+        // Both have an input of content 1.
+        let first = Script::new("first", 10).key("same").input(&high).by_content().running_at(&gate);
+        let second = Script::new("second", 10).key("same").input(&low).by_content();
+        let one = job(&solver, graph(&[&deep, &high, &first])).await;
+        let other = job(&solver, graph(&[&low, &second])).await;
+        let edges = [first.edge(), second.edge()];
+        let comes = async {
+            gate.reached(1).await;
+            if !saved {
+                let built = other.build(&edges[1]).await.unwrap();
+                assert_eq!((built.result, built.cached), (11, false));
+            }
+            gate.open();
+        };
+        let (built, ()) = soon(async { tokio::join!(one.build(&edges[0]), comes) }).await;
+        assert_eq!(built.unwrap().result, 11);
+        let built = soon(other.build(&edges[1])).await.unwrap();
+        assert_eq!((built.result, built.cached), (11, saved));
+        assert_eq!((first.counts().execs(), second.counts().execs()), (1, usize::from(!saved)));
+        drop((one, other));
+        solver.close().await;
+    }
 }

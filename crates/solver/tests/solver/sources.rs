@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use lazyblob_solver::testing::{Gate, Import, Ledger, Script, Shelf, memory_cache};
-use lazyblob_solver::{CacheIndex, CacheSource, Error, JobOptions, Solver, What};
+use lazyblob_solver::testing::{Gate, Import, Ledger, Script, Shelf, digest, memory_cache};
+use lazyblob_solver::{CacheIndex, CacheSource, Error, JobOptions, KeyId, Solver, What};
 use tokio::time::Instant;
 
 use crate::support::{asked, checked, job, job_with, noted, once, solver, soon, warnings};
@@ -388,5 +388,45 @@ async fn a_late_answer_counts_while_the_op_waits_for_its_turn() {
     let built = built.unwrap();
     assert_eq!((built.result, built.cached), (7, true));
     assert_eq!((op.counts().execs(), import.loads(), shelf.loads()), (0, 1, 0));
+    solver.close().await;
+}
+
+/// BuildKit rows 78, 80: what was copied from an import is as old as it was there, so that what is newer elsewhere comes
+/// first still.
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_as_old_as_what_it_was_copied_from() {
+    let op = Script::new("op", 1);
+    let [one, two] = ["one", "two"].map(|name| Script::new(name, 0));
+    let (old, _) = filled("old", &[&op]).await;
+    let (newer, _) = filled("newer", &[&one]).await;
+    let solver = Solver::new(Arc::clone(&newer), checked());
+    once(&solver, &[&Script::new("op", 2)]).await;
+    solver.close().await;
+    // Whatever is computed here now is newer than both.
+    let (cache, shelf) = filled("local", &[&one]).await;
+    let solver = Solver::new(Arc::clone(&cache), checked());
+    once(&solver, &[&two]).await;
+    let (old, newer) = (Arc::new(Import::of(&old)), Arc::new(Import::of(&newer)));
+
+    let job = job_with(&solver, importing(&[&old]), &[&op]).await;
+    assert_eq!(soon(job.build(&op.edge())).await.unwrap().result, 1);
+    job.discard();
+    let key = KeyId::of_output(&digest("key of op"), 0);
+    let date = |cache: &Arc<CacheIndex<i64>>| {
+        let keys = Arc::clone(cache.keys());
+        async move { keys.results(key).await.unwrap().into_iter().map(|record| record.created_at).max() }
+    };
+    assert_eq!(date(&cache).await, date(old.cache()).await);
+    assert!(date(newer.cache()).await > date(&cache).await);
+
+    let job = job_with(&solver, importing(&[&old, &newer]), &[&op]).await;
+    assert_eq!(soon(job.build(&op.edge())).await.unwrap().result, 2);
+    assert_eq!(
+        (shelf.loads(), old.loads(), newer.loads()),
+        (0, 1, 1),
+        "the copy is not taken for the newest"
+    );
+    job.discard();
+    assert_eq!(op.counts().execs(), 1, "only in the cache that was imported");
     solver.close().await;
 }

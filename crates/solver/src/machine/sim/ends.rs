@@ -56,7 +56,7 @@ impl Life<'_> {
                 self.laws.ran(out.site.serial, same, &outcome, out.cancelled);
                 Done::Exec(outcome)
             }
-            Work::Preprocess { what, input } => {
+            Work::Preprocess { what, input, .. } => {
                 let outcome = ready(what.preprocess(&LoadCx::detached(), input)).map_err(Failure::Said);
                 let outcome = self.spoil(&out, Stage::Preprocess, outcome);
                 if let Task::Preprocess { input, generation, .. } = out.task {
@@ -64,7 +64,7 @@ impl Life<'_> {
                 }
                 Done::Preprocess(outcome)
             }
-            Work::SlowDigest { what, input } => {
+            Work::SlowDigest { what, input, .. } => {
                 let outcome = ready(what.slow_digest(&LoadCx::detached(), input)).map_err(Failure::Said);
                 Done::SlowDigest(self.spoil(&out, Stage::SlowDigest, outcome))
             }
