@@ -77,9 +77,7 @@ impl<R: Value> Machine<R> {
             }
             Err(failure) => self.failed(node, node, stage, Level::Complete, cancelled, failure),
         }
-        // What it came to although it was told to stop is kept, but may never be asked for.
-        let unwanted = cancelled && !self.is_wanted(node, Level::Complete);
-        if unwanted || !matches!(self.graph[node].exec, Progress::Done(_)) {
+        if !matches!(self.graph[node].exec, Progress::Done(_)) {
             self.stopped(node);
         }
         // Only now: what was lost must not be given to whoever is next.

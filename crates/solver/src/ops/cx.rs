@@ -199,8 +199,9 @@ impl<R: Value> OpCx<R> {
         let (Some(mailbox), Some(site)) = (&self.mailbox, self.load.sites.first()) else {
             return Err(Error::Closed);
         };
-        let (site, edge) = (*site, edge.clone());
-        mailbox.build(|request, reply| Message::SubBuild { site, graph, edge, request, reply }).await
+        let (site, edge, cancel) = (*site, edge.clone(), self.load.cancel.clone());
+        let asks = |request, reply| Message::SubBuild { site, graph, edge, request, cancel, reply };
+        mailbox.build(asks).await
     }
 
     /// Takes down why this vertex was not found in the cache.
