@@ -60,7 +60,8 @@ pub struct Built<R: Value> {
 }
 
 impl<R: Value> Built<R> {
-    /// The context of its vertex: what the result lacks is found with it, as long as the job is there.
+    /// The context of its vertex: what the result lacks is found with it, as long as the job is there. It is cancelled when
+    /// the job is discarded; within an op, when the op is told to stop.
     #[must_use]
     pub fn cx(&self) -> &LoadCx {
         &self.cx

@@ -204,8 +204,9 @@ impl<R: Value> OpCx<R> {
         let (Some(mailbox), Some(site)) = (&self.mailbox, self.load.sites.first()) else {
             return Err(Error::Closed);
         };
-        let (site, edge) = (*site, edge.clone());
-        mailbox.build(|request, reply| Message::SubBuild { site, graph, edge, request, reply }).await
+        let (site, edge, cancel) = (*site, edge.clone(), self.load.cancel.clone());
+        let asks = |request, reply| Message::SubBuild { site, graph, edge, request, cancel, reply };
+        mailbox.build(asks).await
     }
 
     /// Says that the bytes of a result that was [built](Self::solve) within this vertex turned out to be gone, as

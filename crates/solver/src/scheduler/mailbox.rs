@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Cause, Error, Result};
 use crate::explain::Why;
@@ -41,6 +42,8 @@ pub(crate) enum Message<R: Value> {
         graph: Graph<R>,
         edge: Edge,
         request: RequestId,
+        /// That of the work it is built within.
+        cancel: CancellationToken,
         reply: oneshot::Sender<Result<Built<R>>>,
     },
     Withdraw {

@@ -17,7 +17,8 @@ use crate::value::Value;
 
 pub(super) enum Reply<R: Value> {
     Loaded(oneshot::Sender<Result<()>>),
-    Built(Edge, oneshot::Sender<Result<Built<R>>>),
+    /// With what ends when nobody is to use the result any more.
+    Built(Edge, CancellationToken, oneshot::Sender<Result<Built<R>>>),
 }
 
 impl<R: Value> Scheduler<R> {
@@ -30,7 +31,9 @@ impl<R: Value> Scheduler<R> {
             Message::Open { options, journal, reply } => {
                 let JobOptions { session, sources, explain } = options;
                 let job = self.machine.open(session, sources, explain, journal);
+                self.open.insert(job, self.closed.child_token());
                 if reply.send(job).is_err() {
+                    self.open.remove(&job);
                     self.machine.discard(job);
                 }
             }
@@ -39,11 +42,12 @@ impl<R: Value> Scheduler<R> {
                 self.machine.load(job, graph, request);
             }
             Message::Build { job, edge, request, reply } => {
-                self.replies.insert(request, Reply::Built(edge.clone(), reply));
+                let cancel = self.open.get(&job).cloned().unwrap_or_default();
+                self.replies.insert(request, Reply::Built(edge.clone(), cancel, reply));
                 self.machine.build(job, &edge, request);
             }
-            Message::SubBuild { site, graph, edge, request, reply } => {
-                self.replies.insert(request, Reply::Built(edge.clone(), reply));
+            Message::SubBuild { site, graph, edge, request, cancel, reply } => {
+                self.replies.insert(request, Reply::Built(edge.clone(), cancel, reply));
                 self.machine.build_within(site, graph, &edge, request);
             }
             Message::Withdraw { request } => {
@@ -85,14 +89,14 @@ impl<R: Value> Scheduler<R> {
                 let _ = reply.send(answer.map(|_| ()));
             }
             (
-                Some(Reply::Built(edge, reply)),
+                Some(Reply::Built(edge, cancel, reply)),
                 Ok(Answer::Built { result, job, vertex, cached, generation, place }),
             ) => {
                 let Some(mailbox) = self.mailbox() else { return };
-                let cx = LoadCx::new(Arc::new(mailbox), &[place.site], CancellationToken::new(), place.feed);
+                let cx = LoadCx::new(Arc::new(mailbox), &[place.site], cancel, place.feed);
                 let _ = reply.send(Ok(Built { result, vertex, cached, job, edge, generation, cx }));
             }
-            (Some(Reply::Built(_, reply)), Err(error)) => {
+            (Some(Reply::Built(_, _, reply)), Err(error)) => {
                 let _ = reply.send(Err(error));
             }
             (Some(Reply::Built(..)), Ok(Answer::Loaded)) | (None, _) => {}
@@ -119,6 +123,9 @@ impl<R: Value> Scheduler<R> {
     fn discard(&mut self, job: JobId) {
         let journal = self.machine.journal(job);
         self.machine.discard(job);
+        if let Some(cancel) = self.open.remove(&job) {
+            cancel.cancel();
+        }
         if let Ok(journal) = journal {
             self.told.push_back((Instant::now() + self.settings.status_grace, job, journal));
         }

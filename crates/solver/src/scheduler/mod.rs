@@ -63,6 +63,7 @@ pub(crate) fn start<R: Value>(
         timers: BTreeMap::new(),
         ended: Vec::new(),
         replies: HashMap::new(),
+        open: HashMap::new(),
         told: VecDeque::new(),
         next: 0,
         closing: false,
@@ -94,6 +95,8 @@ struct Scheduler<R: Value> {
     /// Work that was ready at once.
     ended: Vec<(TicketId, Done<R>)>,
     replies: HashMap<RequestId, Reply<R>>,
+    /// Cancelled when a job goes: for whoever still uses what was built for it.
+    open: HashMap<JobId, CancellationToken>,
     /// What discarded jobs told, and until when it is kept: the next to go first.
     told: VecDeque<(Instant, JobId, Arc<Journal>)>,
     next: u64,

@@ -1,8 +1,8 @@
 //! Ops and sources that never answer, or panic where nothing waits for them: nobody hangs on them, and the solver goes on.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,12 +10,12 @@ use futures::{FutureExt, StreamExt};
 use lazyblob_solver::testing::{Gate, Import, Script, Shelf, memory_cache};
 use lazyblob_solver::{
     CacheMap, CacheSource, DropReason, Error, ExportOptions, Graph, JobOptions, KeyId, Link, LoadCx,
-    LoadError, Miss, Op, OpCx, OpError, Record, ResultId, SlowDigest, Solver, Stage, StoreError, What,
+    LoadError, Miss, Op, OpCx, OpError, Record, ResultId, SlowDigest, Solver, Stage, StoreError,
 };
 use oci_spec::image::Digest;
 use tokio::time::Instant;
 
-use crate::support::{asked, checked, job, job_with, noted, once, solver, soon, told, warnings};
+use crate::support::{asked, checked, graph, job, job_with, noted, once, solver, soon, warnings};
 
 /// What a source never answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,40 +217,6 @@ async fn what_comes_behind_the_end_is_refused() {
     assert_eq!(asked([&op]), [(0, 0)]);
 }
 
-/// BuildKit row 54: an op that comes to an end although it was told to stop is told as stopped, as long as nobody asks for
-/// what it came to; whoever does has it without another run.
-#[tokio::test(start_paused = true)]
-async fn what_came_of_a_cancelled_run_is_not_told_as_running() {
-    let (solver, _) = solver();
-    let gate = Gate::closed();
-    let passes = gate.clone();
-    let op = Script::new("op", 1).running(move |_, _, _| {
-        let gate = passes.clone();
-        async move {
-            gate.pass().await;
-            Ok(vec![1])
-        }
-    });
-    let job = job(&solver, &[&op]).await;
-    let edge = op.edge();
-    tokio::select! {
-        built = job.build(&edge) => panic!("nobody let it on: {}", built.is_ok()),
-        () = gate.reached(1) => {}
-    }
-    noted(&solver).await;
-    gate.open();
-    // On the paused clock time goes on when nothing else does.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let last = told(&job).into_iter().filter(|event| event.vertex.is_some()).map(|event| event.what).last();
-    assert!(matches!(last, Some(What::Stopped)), "{last:?}");
-    let view = job.graph().await.unwrap();
-    assert!(view.vertices.iter().all(|vertex| vertex.started.is_none() && vertex.ended.is_none()));
-    let (_, built) = (view, soon(job.build(&edge)).await.unwrap());
-    assert_eq!((built.result, asked([&op])), (1, [(1, 1)]));
-    drop(job);
-    solver.close().await;
-}
-
 /// An op that says another kind each time, and panics where it is asked what it looks at.
 struct Fickle(Script, AtomicUsize);
 
@@ -408,8 +374,7 @@ async fn an_export_does_not_wait_for_an_import() {
     assert_eq!(soon(job.build(&top.edge())).await.unwrap().result, 4);
     // Its copy is gone, and the import does not say.
     shelf.lose(3);
-    let mut options = ExportOptions::default();
-    options.roots = true;
+    let options = ExportOptions { roots: true, ..ExportOptions::default() };
     let begun = Instant::now();
     let exported = soon(job.export_cache(&top.edge(), options)).await.unwrap();
     assert_eq!((begun.elapsed(), source.asked.load(Ordering::SeqCst)), (Duration::from_secs(7), 1));
@@ -418,4 +383,51 @@ async fn an_export_does_not_wait_for_an_import() {
     assert_eq!(asked([&op, &top]), [(1, 0), (1, 1)]);
     drop(job);
     solver.close().await;
+}
+
+/// Whoever still reads a result learns from its context that the job is gone, or the solver; within an op, that the op is to
+/// stop.
+#[tokio::test(start_paused = true)]
+async fn who_reads_a_result_learns_that_the_job_is_gone() {
+    for closes in [false, true] {
+        let (solver, _) = solver();
+        let (op, stays) = (Script::new("op", 1), job(&solver, &[]).await);
+        let (kept, seen) = (Arc::new(Mutex::new(None)), op.clone());
+        let keeps = Arc::clone(&kept);
+        let gate = Gate::closed();
+        let passes = gate.clone();
+        let within = Script::new("within", 1).running(move |cx, _, _| {
+            let (op, keeps, gate) = (seen.clone(), Arc::clone(&keeps), passes.clone());
+            async move {
+                let built = cx.solve(graph(&[&op]), &op.edge()).await.unwrap();
+                *keeps.lock().unwrap() = Some(built);
+                gate.pass().await;
+                Ok(vec![1])
+            }
+        });
+        let other = job(&solver, &[&op]).await;
+        let goes = job(&solver, &[&op, &within]).await;
+        let left = soon(other.build(&op.edge())).await.unwrap();
+        let read = soon(goes.build(&op.edge())).await.unwrap();
+        let edge = within.edge();
+        tokio::select! {
+            _ = goes.build(&edge) => panic!("nobody let it on"),
+            () = gate.reached(1) => {}
+        }
+        let inner = kept.lock().unwrap().take().unwrap();
+        // The build within was given up: its op is to stop, and the job is there.
+        noted(&solver).await;
+        let cancelled = || [&read, &inner, &left].map(|built| built.cx().cancellation().is_cancelled());
+        assert_eq!(cancelled(), [false, true, false]);
+        gate.open();
+        goes.discard();
+        noted(&solver).await;
+        assert_eq!(cancelled(), [true, true, false]);
+        if closes {
+            soon(solver.close()).await;
+            assert_eq!(cancelled(), [true; 3]);
+        }
+        drop((other, stays));
+        soon(solver.close()).await;
+    }
 }
