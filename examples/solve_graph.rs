@@ -35,11 +35,15 @@ struct Strings(Mutex<Vec<String>>);
 
 #[async_trait]
 impl ResultStore<String> for Strings {
-    async fn save(&self, result: &String) -> Result<StoredResult, StoreError> {
+    async fn save(
+        &self,
+        result: &String,
+        created_at: Option<SystemTime>,
+    ) -> Result<StoredResult, StoreError> {
         let mut strings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         strings.push(result.clone());
         let id = ResultId::new((strings.len() - 1).to_string());
-        Ok(StoredResult { id, created_at: SystemTime::now() })
+        Ok(StoredResult { id, created_at: created_at.unwrap_or_else(SystemTime::now) })
     }
 
     async fn load(&self, _: &LoadCx, id: &ResultId) -> Result<String, LoadError> {

@@ -51,6 +51,8 @@ pub struct Built<R: Value> {
     pub vertex: Arc<VertexName>,
     /// Whether it came from a cache.
     pub cached: bool,
+    /// The job it was built for.
+    pub(crate) job: JobId,
     pub(crate) edge: Edge,
     /// Which of the results that this edge had, one after the other.
     pub(crate) generation: u32,

@@ -7,7 +7,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How many ops of a kind run at once; kinds that are not here may run any number. Jobs take turns for a free place.
+    /// How many ops of a kind run at once; kinds that are not here may run any number. Jobs take turns for a free place. An
+    /// op that waits for a build within its own has no place meanwhile ([`OpCx::solve`](crate::OpCx::solve)).
     pub parallelism: BTreeMap<String, usize>,
     /// How many cache maps are asked for at once, over all jobs.
     pub cache_maps: usize,

@@ -1,7 +1,7 @@
 //! What the machine says is to be done, and what it is told was done.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use oci_spec::image::Digest;
 
@@ -41,15 +41,51 @@ pub(crate) struct Place {
 
 /// Work that takes time.
 pub(crate) enum Work<R: Value> {
-    CacheMap { op: Arc<dyn Op<R>>, index: usize, deadline: Option<Duration> },
-    Exec { op: Arc<dyn Op<R>>, inputs: Vec<R>, deadline: Option<Duration>, question: Option<Box<Question>> },
-    Preprocess { what: Arc<dyn Preprocess<R>>, input: R },
-    SlowDigest { what: Arc<dyn SlowDigest<R>>, input: R },
-    Probe { source: Arc<dyn CacheSource<R>>, from: Vec<KeyId>, link: Link, local: bool },
-    Records { source: Arc<dyn CacheSource<R>>, keys: Vec<KeyId>, local: bool },
-    Load { source: Arc<dyn CacheSource<R>>, record: Record },
-    Save { links: Vec<(KeyId, Link, KeyId)>, keys: Vec<KeyId>, result: Option<R> },
-    Forget { source: Arc<dyn CacheSource<R>>, results: Vec<ResultId> },
+    CacheMap {
+        op: Arc<dyn Op<R>>,
+        index: usize,
+        deadline: Option<Duration>,
+    },
+    Exec {
+        op: Arc<dyn Op<R>>,
+        inputs: Vec<R>,
+        deadline: Option<Duration>,
+        question: Option<Box<Question>>,
+    },
+    Preprocess {
+        what: Arc<dyn Preprocess<R>>,
+        input: R,
+    },
+    SlowDigest {
+        what: Arc<dyn SlowDigest<R>>,
+        input: R,
+    },
+    Probe {
+        source: Arc<dyn CacheSource<R>>,
+        from: Vec<KeyId>,
+        link: Link,
+        local: bool,
+    },
+    Records {
+        source: Arc<dyn CacheSource<R>>,
+        keys: Vec<KeyId>,
+        local: bool,
+    },
+    Load {
+        source: Arc<dyn CacheSource<R>>,
+        record: Record,
+    },
+    Save {
+        links: Vec<(KeyId, Link, KeyId)>,
+        keys: Vec<KeyId>,
+        result: Option<R>,
+        /// When it was computed, if another cache says so.
+        created_at: Option<SystemTime>,
+    },
+    Forget {
+        source: Arc<dyn CacheSource<R>>,
+        results: Vec<ResultId>,
+    },
 }
 
 /// Why an op did not succeed.

@@ -68,9 +68,13 @@ impl<R: Value> Machine<R> {
     /// leaves in other queues counts for nothing then.
     pub(super) fn wait_in_turn(&mut self, job: JobId, node: NodeIndex) {
         let state = &self.graph[node];
-        if matches!(state.mapping, Progress::Queued) {
+        let resuming = state.rare.as_ref().is_some_and(|rare| rare.resuming);
+        if matches!(state.mapping, Progress::Queued)
+            || (resuming && matches!(state.mapping, Progress::Running(..)))
+        {
             self.gates.maps.waiting.push(job, node);
-        } else if matches!(state.exec, Progress::Queued)
+        } else if (matches!(state.exec, Progress::Queued)
+            || (resuming && matches!(state.exec, Progress::Running(..))))
             && let Some(gate) = self.gates.kinds.get_mut(state.op.kind())
         {
             gate.waiting.push(job, node);
@@ -87,6 +91,9 @@ impl<R: Value> Machine<R> {
     /// Gives up the place that a node's cache map or op takes, to the next who waits. Whoever waits for a build within
     /// its own must not keep that from a place.
     pub(super) fn give_place(&mut self, node: NodeIndex) {
+        if let Some(rare) = &mut self.graph[node].rare {
+            rare.resuming = false;
+        }
         if !std::mem::take(&mut self.graph[node].placed) {
             return;
         }
@@ -96,10 +103,68 @@ impl<R: Value> Machine<R> {
         }
     }
 
+    /// Whether a node may be told what was built within it: it goes on then, with a place. Where there is none now it waits
+    /// for its turn. While it waits for other builds it needs none: one that kept them from a place would wait for ever.
+    pub(super) fn resume(&mut self, node: NodeIndex) -> bool {
+        let state = &self.graph[node];
+        if state.placed || state.holders.is_empty() {
+            return true;
+        }
+        let gate = match (&state.mapping, &state.exec) {
+            (Progress::Running(_, false), _) => Some(&self.gates.maps),
+            (_, Progress::Running(_, false)) => self.gates.kinds.get(state.op.kind()),
+            _ => None,
+        };
+        let Some(gate) = gate else { return true };
+        let full = gate.running >= gate.limit;
+        if self.is_kept_within(node) {
+            return true;
+        }
+        if !full {
+            self.take_place(node);
+        } else if !std::mem::replace(&mut self.graph[node].rare().resuming, true) {
+            self.wait_in_all_turns(node);
+        }
+        !full
+    }
+
+    /// Has a node whose turn it is to go on do so, and says whether it is one.
+    fn resumes(&mut self, node: NodeIndex) -> bool {
+        let Some(rare) = self.graph.node_weight_mut(node).and_then(|state| state.rare.as_mut()) else {
+            return false;
+        };
+        if !std::mem::take(&mut rare.resuming) {
+            return false;
+        }
+        let told = self.built_within(node);
+        // It may have begun another build, or have stopped to wait, since.
+        if !told.is_empty() && !self.is_kept_within(node) {
+            self.take_place(node);
+        }
+        told.into_iter().for_each(|edge| self.touch(edge));
+        true
+    }
+
+    /// Takes a place for what a node does.
+    fn take_place(&mut self, node: NodeIndex) {
+        let state = &mut self.graph[node];
+        let gate = match state.mapping {
+            Progress::Running(..) => Some(&mut self.gates.maps),
+            _ => self.gates.kinds.get_mut(state.op.kind()),
+        };
+        if let Some(gate) = gate {
+            state.placed = true;
+            gate.running += 1;
+        }
+    }
+
     fn next_map(&mut self) {
         self.gates.maps.running -= 1;
         while self.gates.maps.running < self.gates.maps.limit {
             let Some(node) = self.gates.maps.waiting.pop() else { return };
+            if self.resumes(node) {
+                continue;
+            }
             let Some(state) = self.graph.node_weight_mut(node) else { continue };
             // The place may have been given up, and taken by another node since.
             if matches!(state.mapping, Progress::Queued) {
@@ -121,6 +186,9 @@ impl<R: Value> Machine<R> {
                 return;
             }
             let Some(next) = gate.waiting.pop() else { return };
+            if self.resumes(next) {
+                continue;
+            }
             let Some(state) = self.graph.node_weight_mut(next) else { continue };
             if !matches!(state.exec, Progress::Queued) {
                 continue;

@@ -83,10 +83,8 @@ impl<R: Value> Machine<R> {
         state.rare().former.extend(&leave);
         for edge in state.edges.clone() {
             let state = &mut self.edges[edge.at()];
-            let Some(doing) = &mut state.doing else { continue };
-            let known = doing.candidates.len();
-            doing.candidates.retain(|candidate| !leave.contains(&candidate.source));
-            if doing.candidates.len() < known {
+            if state.candidates().iter().any(|candidate| leave.contains(&candidate.source)) {
+                state.doing().candidates.retain(|candidate| !leave.contains(&candidate.source));
                 state.tidy();
                 self.touch(edge);
             }

@@ -211,6 +211,8 @@ pub(super) struct RareNode {
     pub(super) mirrors: BTreeSet<NodeIndex>,
     /// Sources of jobs that do not have it any more, which are asked nothing, but are named by what they have said.
     pub(super) former: Vec<SourceIx>,
+    /// Whether it waits for a place, to be told what was built within it.
+    pub(super) resuming: bool,
 }
 
 impl<R: Value> Node<R> {

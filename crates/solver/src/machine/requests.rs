@@ -32,6 +32,8 @@ pub(crate) enum Answer<R: Value> {
     /// An edge has a result.
     Built {
         result: R,
+        /// The job that asked: for a build within a build, that of its own.
+        job: JobId,
         /// The vertex that has it, which may be one that the asked one was merged into.
         vertex: Arc<VertexName>,
         cached: bool,
@@ -68,7 +70,6 @@ impl<R: Value> Machine<R> {
         if !self.is_there(site) {
             return self.answer(request, Err(Error::Closed));
         }
-        self.give_place(site.node);
         let job = self.open_within(site.node);
         // Where nobody wants the vertex any more, nobody would end what is built within it.
         let added = if self.builds(site.node) {
@@ -77,7 +78,15 @@ impl<R: Value> Machine<R> {
             Err(Error::Cancelled { job })
         };
         match added {
-            Ok(()) => self.build(job, edge, request),
+            Ok(()) => {
+                self.build(job, edge, request);
+                // What is refused is answered at once, and nobody waits.
+                if self.requests.contains_key(&request) {
+                    self.give_place(site.node);
+                    // It waits again, so that what it was to be told with a place it may be told without one.
+                    self.built_within(site.node).into_iter().for_each(|edge| self.touch(edge));
+                }
+            }
             Err(error) => {
                 self.discard(job);
                 self.answer(request, Err(error));
@@ -91,6 +100,32 @@ impl<R: Value> Machine<R> {
         let works = matches!(state.exec, Progress::Running(_, false))
             || matches!(state.mapping, Progress::Running(_, false));
         works && !state.holders.is_empty()
+    }
+
+    /// The edges that are asked for within a node, and whether each has come to an end.
+    fn asked_within(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeId, bool)> {
+        let subs = self.graph[node].rare.iter().flat_map(|rare| &rare.subs);
+        let requests = subs.filter_map(|job| self.jobs.get(job)).flat_map(|job| &job.requests);
+        requests.filter_map(|request| self.requests.get(request)).map(|request| {
+            let edge = &self.edges[request.edge.at()];
+            (request.edge, edge.finished.is_some() || edge.error().is_some())
+        })
+    }
+
+    /// Whether a node waits for something that is still being built within it.
+    pub(super) fn is_kept_within(&self, node: NodeIndex) -> bool {
+        self.asked_within(node).any(|(_, ended)| !ended)
+    }
+
+    /// The edges that were built within a node, and that it was not told of yet.
+    pub(super) fn built_within(&self, node: NodeIndex) -> Vec<EdgeId> {
+        self.asked_within(node).filter(|(_, ended)| *ended).map(|(edge, _)| edge).collect()
+    }
+
+    /// Whether who asked may be told now: an op that built something within its vertex needs a place to go on.
+    fn may_be_told(&mut self, request: RequestId) -> bool {
+        let job = self.requests.get(&request).and_then(|request| self.jobs.get(&request.job));
+        job.and_then(|job| job.parent).is_none_or(|parent| self.resume(parent))
     }
 
     /// Nobody wants what is built within a node, since nobody wants the node.
@@ -117,6 +152,15 @@ impl<R: Value> Machine<R> {
         if self.edges[edge.at()].requests().next().is_none() {
             return;
         }
+        let state = &self.edges[edge.at()];
+        if state.finished.is_none() && state.error().is_none() {
+            return;
+        }
+        let asked: Vec<_> = state.requests().collect();
+        let told: Vec<_> = asked.into_iter().filter(|request| self.may_be_told(*request)).collect();
+        if told.is_empty() {
+            return;
+        }
         let place = self.place(self.edges[edge.at()].node);
         let state = &self.edges[edge.at()];
         let answer = match (&state.finished, state.error()) {
@@ -125,11 +169,13 @@ impl<R: Value> Machine<R> {
             (None, None) => return,
         };
         let node = &self.graph[state.node];
-        let answers: Vec<_> = state
-            .requests()
-            .map(|_| {
+        let answers: Vec<_> = told
+            .iter()
+            .filter_map(|request| self.requests.get(request))
+            .map(|request| {
                 answer.as_ref().map_err(Error::clone).map(|finished| Answer::Built {
                     result: finished.result.clone(),
+                    job: request.job,
                     vertex: Arc::clone(&node.name),
                     cached: !matches!(finished.origin, Origin::Executed),
                     generation: state.generation,
@@ -137,10 +183,12 @@ impl<R: Value> Machine<R> {
                 })
             })
             .collect();
-        let requests = self.edges[edge.at()].take_requests();
-        for (request, answer) in requests.into_iter().zip(answers) {
+        for (request, answer) in told.into_iter().zip(answers) {
             self.close(request);
-            self.edges[edge.at()].want(Level::Complete, -1);
+            let state = &mut self.edges[edge.at()];
+            state.doing().requests.remove(&request);
+            state.tidy();
+            state.want(Level::Complete, -1);
             self.answer(request, answer);
         }
         self.touch(edge);

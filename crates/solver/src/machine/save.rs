@@ -32,7 +32,9 @@ impl<R: Value> Machine<R> {
         self.name_here(edge, &mut links);
         let keys = self.edges[edge.at()].keys.local().to_vec();
         self.edges[edge.at()].doing().pending = Some(result.clone());
-        let work = Work::Save { links, keys, result: Some(result) };
+        // A copy is as old as what it is a copy of, or it would be taken for the newest.
+        let created_at = from.as_ref().map(|from| from.record.result.created_at);
+        let work = Work::Save { links, keys, result: Some(result), created_at };
         let ticket = self.start(node, None, Task::Save { edge, from }, work);
         self.edges[edge.at()].doing().busy = Some(ticket);
     }
@@ -108,7 +110,7 @@ impl<R: Value> Machine<R> {
             let defined = ways.into_iter().filter(|(_, from)| Some(*from) != content);
             links.extend(defined.map(|(selector, from)| (from, Link { op, input, selector }, key.id)));
         }
-        let work = Work::Save { links, keys: Vec::new(), result: None };
+        let work = Work::Save { links, keys: Vec::new(), result: None, created_at: None };
         self.start(node, None, Task::Join, work);
     }
 
@@ -134,7 +136,12 @@ impl<R: Value> Machine<R> {
             }
         }
         if !links.is_empty() {
-            self.start(node, None, Task::Join, Work::Save { links, keys: Vec::new(), result: None });
+            self.start(
+                node,
+                None,
+                Task::Join,
+                Work::Save { links, keys: Vec::new(), result: None, created_at: None },
+            );
         }
     }
 

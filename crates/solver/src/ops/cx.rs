@@ -10,7 +10,7 @@ use oci_spec::image::Digest;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::explain::Why;
 use crate::graph::Graph;
 use crate::ids::{Edge, SessionId};
@@ -193,6 +193,10 @@ impl<R: Value> OpCx<R> {
     /// Builds an edge of another graph as part of this vertex: it shares whatever is active, for the jobs and sessions
     /// that have this vertex, and stays as long as this vertex does.
     ///
+    /// The op gives up its place among those of its [kind](crate::Op::kind) for as long as it waits for builds, and is told
+    /// of the last of those it waits for when it has a place again. What it does beside a build that it waits for, or after
+    /// it dropped the future of one, is not counted.
+    ///
     /// # Errors
     /// As for a build of a job; [`Error::Cancelled`] as soon as nobody wants this vertex any more; [`Error::Cycle`] if the
     /// graph has this vertex, or another that waits for it; [`Error::Closed`] where there is no solver.
@@ -202,6 +206,20 @@ impl<R: Value> OpCx<R> {
         };
         let (site, edge) = (*site, edge.clone());
         mailbox.build(|request, reply| Message::SubBuild { site, graph, edge, request, reply }).await
+    }
+
+    /// Says that the bytes of a result that was [built](Self::solve) within this vertex turned out to be gone, as
+    /// [`Job::lost`](crate::Job::lost) does for a job: its record is dropped, and the next build of its edge makes it again.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if there is no other way to have it; [`Error::UnknownJob`] if this vertex, and what was built
+    /// within it, has gone; [`Error::Closed`] where there is no solver.
+    pub async fn lost(&self, built: &Built<R>, cause: Cause) -> Result<()> {
+        let Some(mailbox) = &self.mailbox else { return Err(Error::Closed) };
+        let (job, edge, generation) = (built.job, built.edge.clone(), built.generation);
+        let (reply, answer) = oneshot::channel();
+        mailbox.send(Message::Lost { job, edge, generation, cause, reply });
+        answer.await.unwrap_or(Err(Error::Closed))
     }
 
     /// Takes down why this vertex was not found in the cache.

@@ -82,11 +82,11 @@ impl<R: Value> Scheduler<R> {
             }
             (
                 Some(Reply::Built(edge, reply)),
-                Ok(Answer::Built { result, vertex, cached, generation, place }),
+                Ok(Answer::Built { result, job, vertex, cached, generation, place }),
             ) => {
                 let Some(mailbox) = self.mailbox() else { return };
                 let cx = LoadCx::new(Arc::new(mailbox), &[place.site], CancellationToken::new(), place.feed);
-                let _ = reply.send(Ok(Built { result, vertex, cached, edge, generation, cx }));
+                let _ = reply.send(Ok(Built { result, vertex, cached, job, edge, generation, cx }));
             }
             (Some(Reply::Built(_, reply)), Err(error)) => {
                 let _ = reply.send(Err(error));

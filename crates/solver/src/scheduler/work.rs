@@ -134,9 +134,11 @@ impl<R: Value> Scheduler<R> {
                 };
                 Done::Records(if local { asked.await } else { within(patience, &closed, asked).await })
             }),
-            Work::Save { links, keys, result } => {
+            Work::Save { links, keys, result, created_at } => {
                 let cache = Arc::clone(&self.cache);
-                Box::pin(async move { Done::Save(caught(cache.save(links, &keys, result.as_ref())).await) })
+                Box::pin(async move {
+                    Done::Save(caught(cache.save(links, &keys, result.as_ref(), created_at)).await)
+                })
             }
             Work::Forget { source, results } => {
                 Box::pin(async move { Done::Forget(caught(source.forget(&results)).await) })

@@ -1,6 +1,7 @@
 //! Keys and results together.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 
@@ -29,7 +30,8 @@ impl<R: Value> CacheIndex<R> {
         &self.keys
     }
 
-    /// Remembers links and, under `keys`, a result: the result first, so that no key leads to nothing.
+    /// Remembers links and, under `keys`, a result: the result first, so that no key leads to nothing. `created_at` is when
+    /// it was computed, if that was not just now.
     ///
     /// # Errors
     /// Whatever keeps one of the stores from doing so.
@@ -38,9 +40,10 @@ impl<R: Value> CacheIndex<R> {
         links: Vec<(KeyId, Link, KeyId)>,
         keys: &[KeyId],
         result: Option<&R>,
+        created_at: Option<SystemTime>,
     ) -> Result<Option<StoredResult>, StoreError> {
         let stored = match result {
-            Some(result) => Some(self.results.save(result).await?),
+            Some(result) => Some(self.results.save(result, created_at).await?),
             None => None,
         };
         let of_key = |stored: &StoredResult| keys.iter().map(|key| (*key, stored.clone())).collect();

@@ -46,11 +46,13 @@ pub struct StoredResult {
 /// Keeps results.
 #[async_trait]
 pub trait ResultStore<R: Value>: Send + Sync {
-    /// Keeps a result; saving one that is there gives the same name.
+    /// Keeps a result; saving one that is there gives the same name. One that was computed elsewhere, and comes from another
+    /// cache, says when: that is its [date](StoredResult::created_at) here, too. `None` is for one that was computed just
+    /// now.
     ///
     /// # Errors
     /// Whatever keeps the store from keeping it.
-    async fn save(&self, result: &R) -> Result<StoredResult, StoreError>;
+    async fn save(&self, result: &R, created_at: Option<SystemTime>) -> Result<StoredResult, StoreError>;
 
     /// A result, ready to be used: it may still be lazy. What it lacks is looked for with `cx`.
     ///

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use oci_spec::image::Digest;
@@ -57,8 +58,8 @@ impl LazyShelf {
 
 #[async_trait]
 impl ResultStore<i64> for LazyShelf {
-    async fn save(&self, result: &i64) -> Result<StoredResult, StoreError> {
-        self.shelf.save(result).await
+    async fn save(&self, result: &i64, created_at: Option<SystemTime>) -> Result<StoredResult, StoreError> {
+        self.shelf.save(result, created_at).await
     }
 
     async fn load(&self, cx: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {

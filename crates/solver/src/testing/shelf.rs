@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use crate::testing::Gate;
 use crate::{LoadCx, LoadError, ResultId, ResultStore, StoreError, StoredResult};
 
-/// Keeps integers. Each save makes a result of its own, a second younger than the one before.
+/// Keeps integers. Each save makes a result of its own, a second younger than the one before if it does not say how old it
+/// is.
 pub struct Shelf {
     name: String,
     results: Mutex<HashMap<ResultId, (i64, SystemTime)>>,
@@ -79,11 +80,11 @@ impl Shelf {
 
 #[async_trait]
 impl ResultStore<i64> for Shelf {
-    async fn save(&self, result: &i64) -> Result<StoredResult, StoreError> {
+    async fn save(&self, result: &i64, created_at: Option<SystemTime>) -> Result<StoredResult, StoreError> {
         let number = self.next.fetch_add(1, Ordering::SeqCst);
         let id = ResultId::new(format!("{}-{number}", self.name));
-        let created_at =
-            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(number).unwrap_or(u64::MAX));
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(number).unwrap_or(u64::MAX));
+        let created_at = created_at.unwrap_or(now);
         self.results().insert(id.clone(), (*result, created_at));
         Ok(StoredResult { id, created_at })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use oci_spec::image::Digest;
@@ -129,8 +130,12 @@ struct Counter {
 
 #[async_trait]
 impl ResultStore<Tracked> for Counter {
-    async fn save(&self, result: &Tracked) -> Result<StoredResult, StoreError> {
-        self.shelf.save(&result.value).await
+    async fn save(
+        &self,
+        result: &Tracked,
+        created_at: Option<SystemTime>,
+    ) -> Result<StoredResult, StoreError> {
+        self.shelf.save(&result.value, created_at).await
     }
 
     async fn load(&self, cx: &LoadCx, id: &ResultId) -> Result<Tracked, LoadError> {

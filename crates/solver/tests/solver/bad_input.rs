@@ -1,7 +1,7 @@
 //! Graphs, ops and stores that are not as they should be: a typed error at the right vertex, and the solver goes on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use lazyblob_solver::testing::{FaultyKeys, Gate, Puppet, Script, Shelf, digest, memory_cache};
@@ -326,9 +326,9 @@ struct Panics {
 
 #[async_trait]
 impl ResultStore<i64> for Panics {
-    async fn save(&self, result: &i64) -> Result<StoredResult, StoreError> {
+    async fn save(&self, result: &i64, created_at: Option<SystemTime>) -> Result<StoredResult, StoreError> {
         assert!(!self.saves, "no space");
-        self.shelf.save(result).await
+        self.shelf.save(result, created_at).await
     }
 
     async fn load(&self, _: &LoadCx, _: &ResultId) -> Result<i64, LoadError> {

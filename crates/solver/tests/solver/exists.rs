@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use lazyblob_solver::testing::{LazyShelf, Script, Shelf, Supplier};
@@ -19,8 +20,8 @@ struct Asked {
 
 #[async_trait]
 impl ResultStore<i64> for Asked {
-    async fn save(&self, result: &i64) -> Result<StoredResult, StoreError> {
-        self.shelf.save(result).await
+    async fn save(&self, result: &i64, created_at: Option<SystemTime>) -> Result<StoredResult, StoreError> {
+        self.shelf.save(result, created_at).await
     }
 
     async fn load(&self, cx: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {

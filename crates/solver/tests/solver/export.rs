@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use lazyblob_solver::testing::{Ledger, Script, Shelf, digest, memory_cache, random};
@@ -83,7 +84,7 @@ async fn imported(exported: &Exported<i64>) -> (Arc<CacheIndex<i64>>, Arc<Shelf>
             }
         }
         for (_, form) in &record.results {
-            batch.results.push((id, shelf.save(form).await.unwrap()));
+            batch.results.push((id, shelf.save(form, None).await.unwrap()));
         }
         ids.push(id);
     }
@@ -110,8 +111,8 @@ impl Lazy {
 
 #[async_trait]
 impl ResultStore<i64> for Lazy {
-    async fn save(&self, result: &i64) -> Result<StoredResult, StoreError> {
-        self.shelf.save(result).await
+    async fn save(&self, result: &i64, created_at: Option<SystemTime>) -> Result<StoredResult, StoreError> {
+        self.shelf.save(result, created_at).await
     }
 
     async fn load(&self, cx: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {
@@ -215,8 +216,8 @@ struct Making {
 
 #[async_trait]
 impl ResultStore<i64> for Making {
-    async fn save(&self, result: &i64) -> Result<StoredResult, StoreError> {
-        self.shelf.save(result).await
+    async fn save(&self, result: &i64, created_at: Option<SystemTime>) -> Result<StoredResult, StoreError> {
+        self.shelf.save(result, created_at).await
     }
 
     async fn load(&self, cx: &LoadCx, id: &ResultId) -> Result<i64, LoadError> {
@@ -738,10 +739,13 @@ async fn a_store_that_fails_is_an_error_and_an_import_that_fails_a_warning() {
     let shelf = Arc::new(Shelf::new("import"));
     let import = Arc::new(CacheIndex::new("import", Arc::clone(&foreign) as _, shelf as _));
     for record in [(op("base"), 1i64), (KeyId::of_output(&digest("a name"), 0), 101)] {
-        import.save(Vec::new(), &[record.0], Some(&record.1)).await.unwrap();
+        import.save(Vec::new(), &[record.0], Some(&record.1), None).await.unwrap();
     }
     let link = Link { op: op("top"), input: 0, selector: None };
-    import.save(vec![(op("base"), link, KeyId::of_output(&digest("a name"), 0))], &[], None).await.unwrap();
+    import
+        .save(vec![(op("base"), link, KeyId::of_output(&digest("a name"), 0))], &[], None, None)
+        .await
+        .unwrap();
     let (cache, _) = memory_cache("local");
     let solver = Solver::new(cache, checked());
     let options = JobOptions {
@@ -768,7 +772,7 @@ async fn an_import_that_is_stuck_is_not_waited_for() {
     let import = CacheIndex::new("import", Arc::clone(&foreign) as _, Arc::new(Shelf::new("import")));
     let key = KeyId::of_output(&digest("a name"), 0);
     let link = Link { op: op("top"), input: 0, selector: None };
-    import.save(vec![(op("base"), link, key)], &[key], Some(&101)).await.unwrap();
+    import.save(vec![(op("base"), link, key)], &[key], Some(&101), None).await.unwrap();
     let (cache, _) = memory_cache("local");
     let solver = Solver::new(cache, checked());
     let mut options = JobOptions::default();

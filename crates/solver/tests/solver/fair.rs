@@ -1,11 +1,12 @@
 //! How many run at once, and whose turn it is.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lazyblob_solver::testing::{Gate, Script, memory_cache};
-use lazyblob_solver::{OpError, Solver};
+use lazyblob_solver::{Error, OpError, Solver};
 
-use crate::support::{checked, job, noted, soon};
+use crate::support::{checked, graph, job, noted, soon};
 
 /// Which ops have begun, and how many are at work.
 #[derive(Clone)]
@@ -128,6 +129,93 @@ async fn a_job_with_much_does_not_keep_one_with_little() {
         drop((much, little));
         solver.close().await;
     }
+}
+
+/// A limit holds for what an op does after builds within its own, too: who has built waits for a place before it goes on,
+/// and builds that it waits for never wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_limit_holds_after_builds_within() {
+    for (limit, at_once) in [(1, 1), (1, 3), (2, 2)] {
+        let solver = limited(limit);
+        let after = Arc::new(Mutex::new((0, 0)));
+        let outer = |at: usize| {
+            let after = Arc::clone(&after);
+            let inner: Vec<_> =
+                (0..at_once).map(|of| Script::new(&format!("inner {at} {of}"), 1).of_kind("build")).collect();
+            Script::new(&format!("outer {at}"), 1).of_kind("build").running(move |cx, _, _| {
+                let (after, inner) = (Arc::clone(&after), inner.clone());
+                async move {
+                    for _ in 0..2 {
+                        let built = inner
+                            .iter()
+                            .map(|inner| async { cx.solve(graph(&[inner]), &inner.edge()).await });
+                        let built = futures::future::join_all(built).await;
+                        assert!(built.into_iter().all(|built| built.unwrap().result == 1));
+                        let (now, most) = *after.lock().unwrap();
+                        *after.lock().unwrap() = (now + 1, most.max(now + 1));
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        after.lock().unwrap().0 -= 1;
+                    }
+                    Ok(vec![1])
+                }
+            })
+        };
+        let ops: Vec<_> = (0..5).map(outer).collect();
+        let top = ops.iter().fold(Script::new("top", 0), Script::input);
+        let open = job(&solver, &ops.iter().chain([&top]).collect::<Vec<_>>()).await;
+        assert_eq!(soon(open.build(&top.edge())).await.unwrap().result, 5);
+        assert_eq!(*after.lock().unwrap(), (0, limit), "{limit} places, {at_once} builds at once");
+        drop(open);
+        soon(solver.close()).await;
+    }
+}
+
+/// BuildKit row 54: who has built within its own and waits for a place to go on is told at once when nobody wants it any
+/// more, and takes no place then.
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_go_on_is_cancelled() {
+    let solver = limited(1);
+    let (floor, ended) = (Floor::new(), Gate::closed());
+    let (inner, built) = (Script::new("inner", 1), Gate::closed());
+    let outer = {
+        let (inner, ended) = (inner.running_at(&built), ended.clone());
+        Script::new("outer", 1).of_kind("build").running(move |cx, _, _| {
+            let (inner, ended) = (inner.clone(), ended.clone());
+            async move {
+                let error = cx.solve(graph(&[&inner]), &inner.edge()).await.err();
+                assert!(matches!(error, Some(Error::Cancelled { .. })), "{error:?}");
+                ended.open();
+                ended.pass().await;
+                Err(OpError::Cancelled)
+            }
+        })
+    };
+    let busy = floor.op("busy", "build");
+    let (one, other) = (job(&solver, &[&outer]).await, job(&solver, &[&busy]).await);
+    let edges = [outer.edge(), busy.edge()];
+    let driver = async {
+        tokio::select! {
+            _ = one.build(&edges[0]) => panic!("there is no place for it to go on"),
+            () = async {
+                floor.gate.reached(1).await;
+                built.open();
+                // All that can happen without a place happens before the clock goes on.
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            } => {}
+        }
+        ended.reached(1).await;
+        noted(&solver).await;
+        floor.gate.open();
+    };
+    let takes_the_place = async {
+        built.reached(1).await;
+        other.build(&edges[1]).await
+    };
+    let ((), result) = soon(async { tokio::join!(driver, takes_the_place) }).await;
+    assert_eq!((result.unwrap().result, floor.most()), (1, 1));
+    assert_eq!(outer.counts().execs(), 1);
+    drop((one, other));
+    soon(solver.close()).await;
 }
 
 /// BuildKit rows 54, 69: what waits for a place and is cancelled never runs, and holds nobody up.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use lazyblob_solver::testing::{Gate, Import, Ledger, Script, Shelf, memory_cache};
-use lazyblob_solver::{CacheIndex, CacheSource, Error, JobOptions, Solver, What};
+use lazyblob_solver::testing::{Gate, Import, Ledger, Script, Shelf, digest, memory_cache};
+use lazyblob_solver::{CacheIndex, CacheSource, Error, JobOptions, KeyId, Solver, What};
 use tokio::time::Instant;
 
-use crate::support::{asked, checked, job, job_with, noted, once, solver, soon, warnings};
+use crate::support::{asked, checked, job, job_with, noted, once, soon, warnings};
 
 fn importing(sources: &[&Arc<Import>]) -> JobOptions<i64> {
     let sources = sources.iter().map(|source| Arc::clone(source) as Arc<dyn CacheSource<i64>>).collect();
@@ -99,6 +99,46 @@ async fn on_a_tie_the_own_cache_comes_first() {
     assert_eq!(soon(job.build(&op.edge())).await.unwrap().result, 3);
     assert_eq!((shelf.loads(), same.loads(), newer.loads()), (2, 0, 1));
     job.discard();
+    solver.close().await;
+}
+
+/// BuildKit rows 78, 80: what was copied from an import is as old as it was there, so that what is newer elsewhere comes
+/// first still.
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_as_old_as_what_it_was_copied_from() {
+    let op = Script::new("op", 1);
+    let [one, two] = ["one", "two"].map(|name| Script::new(name, 0));
+    let (old, _) = filled("old", &[&op]).await;
+    let (newer, _) = filled("newer", &[&one]).await;
+    let solver = Solver::new(Arc::clone(&newer), checked());
+    once(&solver, &[&Script::new("op", 2)]).await;
+    solver.close().await;
+    // Whatever is computed here now is newer than both.
+    let (cache, shelf) = filled("local", &[&one]).await;
+    let solver = Solver::new(Arc::clone(&cache), checked());
+    once(&solver, &[&two]).await;
+    let (old, newer) = (Arc::new(Import::of(&old)), Arc::new(Import::of(&newer)));
+
+    let job = job_with(&solver, importing(&[&old]), &[&op]).await;
+    assert_eq!(soon(job.build(&op.edge())).await.unwrap().result, 1);
+    job.discard();
+    let key = KeyId::of_output(&digest("key of op"), 0);
+    let date = |cache: &Arc<CacheIndex<i64>>| {
+        let keys = Arc::clone(cache.keys());
+        async move { keys.results(key).await.unwrap().into_iter().map(|record| record.created_at).max() }
+    };
+    assert_eq!(date(&cache).await, date(old.cache()).await);
+    assert!(date(newer.cache()).await > date(&cache).await);
+
+    let job = job_with(&solver, importing(&[&old, &newer]), &[&op]).await;
+    assert_eq!(soon(job.build(&op.edge())).await.unwrap().result, 2);
+    assert_eq!(
+        (shelf.loads(), old.loads(), newer.loads()),
+        (0, 1, 1),
+        "the copy is not taken for the newest"
+    );
+    job.discard();
+    assert_eq!(op.counts().execs(), 1, "only in the cache that was imported");
     solver.close().await;
 }
 
@@ -267,72 +307,6 @@ async fn closing_does_not_wait_for_a_source() {
     assert_eq!((begun.elapsed(), ops[2].counts().execs()), (Duration::ZERO, 0));
 }
 
-/// BuildKit row 78: a source goes with the job that brought it, though others have its vertices: it is not asked for them,
-/// nor kept, but for what it has given.
-#[tokio::test(start_paused = true)]
-async fn a_source_goes_with_its_job() {
-    let (solver, _) = solver();
-    let ops = chain(100);
-    let (away, _) = filled("away", &ops.each_ref()).await;
-    let import = Arc::new(Import::of(&away));
-    let ops = chain(100);
-    let one = job_with(&solver, importing(&[&import]), &ops.each_ref()).await;
-    let two = job(&solver, &ops.each_ref()).await;
-    // What it gave is used by the other.
-    assert_eq!(soon(one.build(&ops[0].edge())).await.unwrap().result, 1);
-    let (lookups, loads) = (import.lookups(), import.loads());
-    drop(one);
-    noted(&solver).await;
-    assert_eq!(soon(two.build(&ops[2].edge())).await.unwrap().result, 111);
-    assert_eq!((import.lookups(), import.loads()), (lookups, loads));
-    assert_eq!(asked(ops.each_ref()), [(1, 0), (1, 1), (1, 1)]);
-    // Others come and go, of which it has nothing.
-    for _ in 0..3 {
-        let (empty, _) = memory_cache("empty");
-        let other = Arc::new(Import::of(&empty));
-        let three = job_with(&solver, importing(&[&other]), &ops.each_ref()).await;
-        assert_eq!(soon(three.build(&ops[2].edge())).await.unwrap().result, 111);
-        drop(three);
-        noted(&solver).await;
-        assert_eq!((Arc::strong_count(&other), other.lookups()), (1, 0));
-    }
-    drop(two);
-    noted(&solver).await;
-    assert_eq!(Arc::strong_count(&import), 1);
-    solver.close().await;
-}
-
-/// BuildKit row 78: what a source says when its job has gone counts for nothing, and it is kept no longer than it is asked.
-#[tokio::test(start_paused = true)]
-async fn what_a_source_says_after_its_job_has_gone_counts_for_nothing() {
-    let (solver, _) = solver();
-    let op = Script::new("op", 1);
-    let (away, there) = filled("away", &[&op.clone()]).await;
-    let (gate, held) = (Gate::closed(), Gate::closed());
-    let import = Arc::new(Import::of(&away).waiting_at(&gate));
-    let op = Script::new("op", 1).running_at(&held);
-    let one = job_with(&solver, importing(&[&import]), &[&op]).await;
-    let two = job(&solver, &[&op]).await;
-    let edge = op.edge();
-    let built = two.build(&edge);
-    let meanwhile = async {
-        soon(gate.reached(1)).await;
-        soon(held.reached(1)).await;
-        drop(one);
-        noted(&solver).await;
-        gate.open();
-        noted(&solver).await;
-        held.open();
-    };
-    let (built, ()) = futures::join!(soon(built), meanwhile);
-    assert_eq!((built.unwrap().cached, op.counts().execs()), (false, 1));
-    assert_eq!((import.loads(), there.loads()), (0, 0));
-    drop(two);
-    noted(&solver).await;
-    assert_eq!(Arc::strong_count(&import), 1);
-    solver.close().await;
-}
-
 /// BuildKit row 67: what an import has a key for by its definition is not looked into for the sake of the solver's own
 /// cache, which has none: looking would have a source run.
 #[tokio::test(start_paused = true)]
@@ -388,5 +362,71 @@ async fn a_late_answer_counts_while_the_op_waits_for_its_turn() {
     let built = built.unwrap();
     assert_eq!((built.result, built.cached), (7, true));
     assert_eq!((op.counts().execs(), import.loads(), shelf.loads()), (0, 1, 0));
+    solver.close().await;
+}
+
+/// BuildKit row 78: a source goes with the job that brought it, though others have its vertices: it is not asked for them,
+/// nor kept, but for what it has given.
+#[tokio::test(start_paused = true)]
+async fn a_source_goes_with_its_job() {
+    let (solver, _) = crate::support::solver();
+    let ops = chain(100);
+    let (away, _) = filled("away", &ops.each_ref()).await;
+    let import = Arc::new(Import::of(&away));
+    let ops = chain(100);
+    let one = job_with(&solver, importing(&[&import]), &ops.each_ref()).await;
+    let two = job(&solver, &ops.each_ref()).await;
+    // What it gave is used by the other.
+    assert_eq!(soon(one.build(&ops[0].edge())).await.unwrap().result, 1);
+    let (lookups, loads) = (import.lookups(), import.loads());
+    drop(one);
+    noted(&solver).await;
+    assert_eq!(soon(two.build(&ops[2].edge())).await.unwrap().result, 111);
+    assert_eq!((import.lookups(), import.loads()), (lookups, loads));
+    assert_eq!(asked(ops.each_ref()), [(1, 0), (1, 1), (1, 1)]);
+    // Others come and go, of which it has nothing.
+    for _ in 0..3 {
+        let (empty, _) = memory_cache("empty");
+        let other = Arc::new(Import::of(&empty));
+        let three = job_with(&solver, importing(&[&other]), &ops.each_ref()).await;
+        assert_eq!(soon(three.build(&ops[2].edge())).await.unwrap().result, 111);
+        drop(three);
+        noted(&solver).await;
+        assert_eq!((Arc::strong_count(&other), other.lookups()), (1, 0));
+    }
+    drop(two);
+    noted(&solver).await;
+    assert_eq!(Arc::strong_count(&import), 1);
+    solver.close().await;
+}
+
+/// BuildKit row 78: what a source says when its job has gone counts for nothing, and it is kept no longer than it is asked.
+#[tokio::test(start_paused = true)]
+async fn what_a_source_says_after_its_job_has_gone_counts_for_nothing() {
+    let (solver, _) = crate::support::solver();
+    let op = Script::new("op", 1);
+    let (away, there) = filled("away", &[&op.clone()]).await;
+    let (gate, held) = (Gate::closed(), Gate::closed());
+    let import = Arc::new(Import::of(&away).waiting_at(&gate));
+    let op = Script::new("op", 1).running_at(&held);
+    let one = job_with(&solver, importing(&[&import]), &[&op]).await;
+    let two = job(&solver, &[&op]).await;
+    let edge = op.edge();
+    let built = two.build(&edge);
+    let meanwhile = async {
+        soon(gate.reached(1)).await;
+        soon(held.reached(1)).await;
+        drop(one);
+        noted(&solver).await;
+        gate.open();
+        noted(&solver).await;
+        held.open();
+    };
+    let (built, ()) = futures::join!(soon(built), meanwhile);
+    assert_eq!((built.unwrap().cached, op.counts().execs()), (false, 1));
+    assert_eq!((import.loads(), there.loads()), (0, 0));
+    drop(two);
+    noted(&solver).await;
+    assert_eq!(Arc::strong_count(&import), 1);
     solver.close().await;
 }

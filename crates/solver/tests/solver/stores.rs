@@ -30,7 +30,7 @@ async fn an_index_is_a_source() {
         index.keys().commit(Batch { links, results: Vec::new() }).await.unwrap();
         let results: Vec<(Vec<KeyId>, i64)> = results;
         for (keys, value) in results {
-            index.save(Vec::new(), &keys, Some(&value)).await.unwrap();
+            index.save(Vec::new(), &keys, Some(&value), None).await.unwrap();
         }
         Arc::clone(&index) as Arc<dyn CacheSource<i64>>
     };
@@ -52,7 +52,7 @@ async fn what_is_not_there_any_more_is_released() {
     let link = |name: &str| Link { op: key(name.to_owned()), input: 0, selector: None };
     for value in 0..100 {
         let (from, to) = (key(format!("from {value}")), key(format!("to {value}")));
-        index.save(vec![(from, link("op"), to)], &[to], Some(&value)).await.unwrap();
+        index.save(vec![(from, link("op"), to)], &[to], Some(&value), None).await.unwrap();
     }
     assert_eq!(index.release_unreferenced().await.unwrap(), 0);
     (0..100).step_by(3).for_each(|value| assert_eq!(shelf.lose(value), 1));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use lazyblob_solver::testing::{Gate, Puppet, Script, memory_cache};
-use lazyblob_solver::{Error, OpError, Solver, Stage};
+use lazyblob_solver::{Cause, Error, OpError, Solver, Stage};
 
 use crate::hand::{ask, build, checked, execs, graph, job, of, settle, solver, told, vertices};
 
@@ -142,6 +142,54 @@ async fn a_failure_within_names_both() {
     let events = told(open).await;
     assert_eq!(of(&events, &inner), ["started", "failed"]);
     assert_eq!(of(&events, &top), [""; 0]);
+    solver.close().await;
+}
+
+fn gone(why: &str) -> Cause {
+    Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(why))
+}
+
+/// BuildKit row 68: an op that finds what was built within it gone has it made again, by the next build of it; what
+/// was lost for good is told so.
+#[tokio::test]
+async fn what_was_built_within_may_be_lost() {
+    let (cache, shelf) = memory_cache("local");
+    let solver = solver(cache);
+    let base = Script::new("base", 1);
+    let inner = Script::new("inner", 2).input(&base);
+    let first = job(&solver, graph(&[&base, &inner])).await;
+    assert_eq!(build(&first, &inner).await.unwrap(), 3);
+    drop(first);
+    let outer = {
+        let ops = [base.clone(), inner.clone()];
+        Script::new("outer", 10).running(move |cx, _, _| {
+            let ops = ops.clone();
+            async move {
+                let all = || vertices(ops.iter().map(Script::vertex));
+                let edge = ops[1].edge();
+                let found = cx.solve(all(), &edge).await.map_err(OpError::failed)?;
+                assert!(found.cached);
+                cx.lost(&found, gone("no bytes")).await.map_err(OpError::failed)?;
+                let made = cx.solve(all(), &edge).await.map_err(OpError::failed)?;
+                assert!(!made.cached);
+                // What it said before says nothing of this one.
+                cx.lost(&found, gone("no bytes")).await.map_err(OpError::failed)?;
+                let same = cx.solve(all(), &edge).await.map_err(OpError::failed)?;
+                assert_eq!((same.result, same.cached), (made.result, false));
+                let bottom = cx.solve(all(), &ops[0].edge()).await.map_err(OpError::failed)?;
+                cx.lost(&bottom, gone("no bytes")).await.map_err(OpError::failed)?;
+                let bottom = cx.solve(all(), &ops[0].edge()).await.map_err(OpError::failed)?;
+                let lost = cx.lost(&bottom, gone("none there either")).await;
+                assert!(matches!(lost, Err(Error::Lost { .. })), "{lost:?}");
+                Ok(vec![10 + same.result])
+            }
+        })
+    };
+    let open = job(&solver, graph(&[&outer])).await;
+    assert_eq!(build(&open, &outer).await.unwrap(), 13);
+    assert_eq!(execs([&base, &inner, &outer]), [2, 2, 1]);
+    assert_eq!(shelf.loads(), 2);
+    drop(open);
     solver.close().await;
 }
 

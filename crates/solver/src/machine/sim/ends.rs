@@ -19,8 +19,9 @@ impl Life<'_> {
                 Done::Records(records.map(|records| records.concat()))
             }
             Work::Load { source, record } => Done::Load(ready(source.load(&LoadCx::detached(), record))),
-            Work::Save { links, keys, result } => {
-                let save = self.setting.local.index.save(links.clone(), keys, result.as_ref());
+            Work::Save { links, keys, result, created_at } => {
+                let index = &self.setting.local.index;
+                let save = index.save(links.clone(), keys, result.as_ref(), *created_at);
                 Done::Save(ready(save))
             }
             Work::Forget { source, results } => Done::Forget(ready(source.forget(results))),

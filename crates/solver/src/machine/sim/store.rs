@@ -79,12 +79,13 @@ impl Shelf {
 
 #[async_trait]
 impl ResultStore<i64> for Shelf {
-    async fn save(&self, result: &i64) -> Result<StoredResult, StoreError> {
+    async fn save(&self, result: &i64, created_at: Option<SystemTime>) -> Result<StoredResult, StoreError> {
         let mut results = self.results();
         let number = results.len();
         let id = ResultId::new(format!("{}-{number}", self.name));
         // Some are equally old.
-        let created_at = SystemTime::UNIX_EPOCH + Duration::from_secs(number as u64 / 2);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(number as u64 / 2);
+        let created_at = created_at.unwrap_or(now);
         results.insert(id.clone(), (*result, true));
         Ok(StoredResult { id, created_at })
     }

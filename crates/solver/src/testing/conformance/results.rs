@@ -1,6 +1,7 @@
 //! What every result store must do.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::{LoadCx, LoadError, ResultId, ResultStore, StoreError};
 
@@ -20,7 +21,7 @@ pub async fn result_store(
     assert!(!store.exists(&nobody).await?);
     is_gone(&*store, &cx, &nobody).await;
 
-    let (one, two) = (store.save(&1).await?, store.save(&2).await?);
+    let (one, two) = (store.save(&1, None).await?, store.save(&2, None).await?);
     assert_ne!(one.id, two.id, "what differs has different names");
     assert!(two.created_at >= one.created_at, "what comes later is not older");
     for (value, stored) in [(1, &one), (2, &two), (1, &one)] {
@@ -33,7 +34,7 @@ pub async fn result_store(
         assert!(there.is_ok_and(|there| there.iter().all(|form| *form == value)), "as itself, or not yet");
     }
 
-    let again = store.save(&1).await?;
+    let again = store.save(&1, None).await?;
     assert_eq!(
         store.load(&cx, &again.id).await.ok(),
         Some(1),
@@ -47,8 +48,15 @@ pub async fn result_store(
         is_gone(&*store, &cx, &lost.id).await;
     }
     assert_eq!(store.load(&cx, &two.id).await.ok(), Some(2), "others stay");
-    let back = store.save(&1).await?;
+    let back = store.save(&1, None).await?;
     assert_eq!(store.load(&cx, &back.id).await.ok(), Some(1), "what was lost can be saved again");
+
+    let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    let old = store.save(&3, Some(date)).await?;
+    assert_eq!(old.created_at, date, "what was computed elsewhere keeps its date");
+    assert_eq!(store.load(&cx, &old.id).await.ok(), Some(3), "and is there like any other");
+    let young = store.save(&4, None).await?;
+    assert!(young.created_at >= two.created_at, "what is computed here is as old as it is");
     Ok(())
 }
 
