@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{Edge, JobId, VertexName};
+use crate::store::ResultId;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -134,11 +135,16 @@ pub enum Error {
         cause: Cause,
     },
     /// What a vertex computed is gone, and there is no other way to have it again.
-    #[error("{vertex}: the result is gone, and computing it again does not bring it back: {cause}")]
+    #[error(
+        "{vertex}: the result is gone, and computing it again does not bring it back: {}{cause}",
+        listed(.tried)
+    )]
     Lost {
         /// The vertex whose result it was.
         vertex: VertexName,
-        /// Who asked for it where.
+        /// What came to nothing before, oldest first: records that could not be loaded, and results that were lost.
+        tried: Arc<[Tried]>,
+        /// Who asked for the last result where.
         #[source]
         cause: Cause,
     },
@@ -163,6 +169,40 @@ pub enum Error {
         /// The edges that are asked for and that nothing is done about.
         waiting: Vec<String>,
     },
+}
+
+/// A way to have a result, and why it has come to nothing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Tried {
+    /// A record could not be loaded, or what was loaded from it turned out to be gone.
+    Record {
+        /// The cache that has it.
+        cache: Arc<str>,
+        /// Which of its results it was.
+        result: ResultId,
+        /// Why it cannot be had.
+        cause: Cause,
+    },
+    /// The op ran, and what it made turned out to be gone.
+    Exec {
+        /// Who asked for it where.
+        cause: Cause,
+    },
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record { cache, result, cause } => write!(f, "cache {cache}: {result}: {cause}"),
+            Self::Exec { cause } => write!(f, "{}: {cause}", Stage::Exec),
+        }
+    }
+}
+
+/// Each with a separator after it.
+fn listed(tried: &[Tried]) -> String {
+    tried.iter().map(|tried| format!("{tried}; ")).collect()
 }
 
 /// The way, or how it begins and ends if it is long.

@@ -28,7 +28,7 @@ pub mod testing;
 mod value;
 mod vertex;
 
-pub use error::{Cause, Error, LoadError, OpError, Result, Stage, StoreError};
+pub use error::{Cause, Error, LoadError, OpError, Result, Stage, StoreError, Tried};
 pub use explain::{Miss, Why};
 pub use export::{DropReason, Dropped, ExportMode, ExportOptions, ExportRecord, Exported};
 pub use graph::{Graph, GraphView, Known, OutputView, Port, VertexState, VertexView};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lazyblob_solver::testing::digest;
+use lazyblob_solver::testing::{Gate, Import, digest};
 use lazyblob_solver::{CacheOpts, Graph, Job, JobOptions, Solver, Vertex};
 use tokio::runtime::Runtime;
 
@@ -22,6 +22,7 @@ pub(crate) fn table(runtime: &Runtime, sizes: &[usize]) {
         runtime.block_on(merges(size));
         runtime.block_on(discards(size));
         runtime.block_on(fairness(size));
+        runtime.block_on(waits(size));
     }
     println!();
 }
@@ -180,4 +181,33 @@ async fn fairness(size: usize) {
     say(&format!("… beside one of {size}"), SMALL, beside);
     say("… the longest of these", SMALL, vec![longest]);
     solver.close().await;
+}
+
+/// A second job that did not bring the cache that the first waits for at every vertex: it waits for none of them.
+async fn waits(size: usize) {
+    let shape = fan(size, "vertex");
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let gate = Gate::closed();
+        let import = Arc::new(Import::of(&cache().0).waiting_at(&gate));
+        let solver = solver(&cache().0);
+        let sources = vec![Arc::clone(&import) as _];
+        let first = solver.job(JobOptions { sources, ..JobOptions::default() }).await.unwrap();
+        first.load(shape.graph()).await.unwrap();
+        let (graph, top) = (shape.graph(), shape.top());
+        tokio::select! {
+            biased;
+            _ = first.build(&top) => unreachable!("it waits"),
+            () = async {
+                gate.reached(size - 2).await;
+                let second = solver.job(JobOptions::default()).await.unwrap();
+                let began = Instant::now();
+                second.load(graph).await.unwrap();
+                times.push(began.elapsed());
+            } => {}
+        }
+        gate.open();
+        solver.close().await;
+    }
+    say("load of what another job waits for a cache with", size, times);
 }

@@ -56,6 +56,7 @@ pub struct ExportOptions {
 }
 
 /// A cache that is to be given away.
+#[non_exhaustive]
 pub struct Exported<R: Value> {
     /// Inputs before those that have them. The same graph and the same caches make the same records in the same order.
     pub records: Vec<ExportRecord<R>>,
@@ -67,6 +68,7 @@ pub struct Exported<R: Value> {
 
 /// What is known under a name, and the ways there.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ExportRecord<R: Value> {
     /// Which output of which op, without its inputs; or which content. Several records may have the same.
     pub digest: KeyId,
@@ -79,6 +81,7 @@ pub struct ExportRecord<R: Value> {
 
 /// Something that an export had to leave out.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Dropped {
     /// The vertex that it is of.
     pub vertex: Arc<VertexName>,

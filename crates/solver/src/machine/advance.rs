@@ -112,7 +112,7 @@ impl<R: Value> Machine<R> {
             let (output, ignores) = (self.edges[edge.at()].output, self.graph[node].options.ignore_cache);
             for at in seen..self.graph[node].maps.len() {
                 let id = self.graph[node].maps[at].digest.key(output);
-                self.edges[edge.at()].local.push(id);
+                self.edges[edge.at()].keys.name(id);
                 self.identify(edge, id);
                 if !ignores {
                     self.edges[edge.at()].keys.push(Key { source: ANY, id });
@@ -279,7 +279,7 @@ impl<R: Value> Machine<R> {
     /// Takes a result that the op has computed. True if there is one.
     fn take_output(&mut self, edge: EdgeId) -> bool {
         let state = &self.edges[edge.at()];
-        if state.busy.is_some() {
+        if state.busy().is_some() {
             return true;
         }
         let (node, output) = (state.node, state.output as usize);
@@ -305,8 +305,9 @@ impl<R: Value> Machine<R> {
                     }
                 }
             }
-            Progress::Running(..) | Progress::Queued => {}
-            Progress::Idle => return false,
+            Progress::Running(..) => {}
+            // A cache that is not waited for may still answer before it is its turn.
+            Progress::Queued | Progress::Idle => return false,
         }
         true
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use petgraph::stable_graph::NodeIndex;
 use smallvec::SmallVec;
 
-use crate::error::{Error, LoadError, Stage, StoreError};
+use crate::error::{Cause, Error, LoadError, Stage, StoreError, Tried};
 use crate::key::{KeyId, Link};
 use crate::machine::action::Work;
 use crate::machine::edge::{Candidate, EdgeId, Finished, Key, Level, Origin};
@@ -41,7 +41,7 @@ impl<R: Value> Machine<R> {
         let (Some(map), Some(op)) = (node.maps.first(), self.op_key(edge)) else { return };
         let position = u32::try_from(input).unwrap_or(u32::MAX);
         let selector = map.deps[input].selector().cloned();
-        let new: SmallVec<[Key; 2]> = below.keys[seen..].iter().copied().collect();
+        let new: SmallVec<[Key; 2]> = below.keys.since(seen).collect();
         let known = below.keys.len();
         let dep = &mut self.edges[edge.at()].deps[input];
         dep.keys_seen = u32::try_from(known).unwrap_or(u32::MAX);
@@ -92,10 +92,8 @@ impl<R: Value> Machine<R> {
         let node = self.edges[edge.at()].node;
         let work = Work::Probe { source: asked, from, link, local: source == LOCAL };
         let ticket = self.start(node, None, Task::Probe { edge, input, source }, work);
-        if self.is_waited_for(node, source) {
+        if self.awaits(node, source, ticket) {
             self.edges[edge.at()].deps[input].probing += 1;
-        } else {
-            self.waive(ticket);
         }
     }
 
@@ -104,6 +102,17 @@ impl<R: Value> Machine<R> {
     pub(super) fn is_waited_for(&self, node: NodeIndex, source: SourceIx) -> bool {
         let brought = |job| self.jobs.get(&job).is_none_or(|state| state.uses(source));
         source == LOCAL || self.graph[node].holders.iter().all(|holder| brought(holder.job))
+    }
+
+    /// Takes note of a question of a node, and says whether it is waited for.
+    fn awaits(&mut self, node: NodeIndex, source: SourceIx, ticket: TicketId) -> bool {
+        let waits = self.is_waited_for(node, source);
+        if !waits {
+            self.waive(ticket);
+        } else if source != LOCAL {
+            self.lookups.insert((node, ticket));
+        }
+        waits
     }
 
     fn waive(&mut self, ticket: TicketId) {
@@ -118,13 +127,14 @@ impl<R: Value> Machine<R> {
             Task::Probe { source, .. } | Task::Records { source, .. } => Some(*source),
             _ => None,
         };
-        let out = self.tickets.iter().filter(|(_, ticket)| ticket.node == node && !ticket.waived);
+        let out = self.lookups.range((node, TicketId(0))..=(node, TicketId(u64::MAX)));
         let given_up: Vec<_> = out
-            .filter(|(_, ticket)| asked(&ticket.task).is_some_and(|source| !self.is_waited_for(node, source)))
-            .map(|(id, ticket)| (*id, ticket.task.clone()))
+            .filter_map(|(_, id)| Some((*id, self.tickets.get(id)?.task.clone())))
+            .filter(|(_, task)| asked(task).is_some_and(|source| !self.is_waited_for(node, source)))
             .collect();
         for (ticket, task) in given_up {
             self.waive(ticket);
+            self.lookups.remove(&(node, ticket));
             match task {
                 Task::Probe { edge, input, .. } => {
                     self.edges[edge.at()].deps[input].probing -= 1;
@@ -156,7 +166,9 @@ impl<R: Value> Machine<R> {
         self.change(edge, input);
         let state = &mut self.edges[edge.at()];
         state.asking_here -= u32::from(source == LOCAL);
-        let Some(dep) = state.deps.get_mut(input) else { return };
+        // The job whose source it was may have gone.
+        let is_asked = self.graph[state.node].sources.contains(&source);
+        let Some(dep) = state.deps.get_mut(input).filter(|_| is_asked) else { return };
         let found = match outcome {
             Ok(found) => found,
             Err(cause) => return self.source_failed(edge, source, Stage::Lookup, cause),
@@ -170,6 +182,7 @@ impl<R: Value> Machine<R> {
                 keys.push(key);
             }
         }
+        state.reached.take_if(|reached| reached.is_empty());
         for key in keys {
             self.join(edge, key);
             self.found(edge, key);
@@ -179,7 +192,7 @@ impl<R: Value> Machine<R> {
     /// A key of an edge was found.
     pub(super) fn found(&mut self, edge: EdgeId, key: Key) {
         let state = &mut self.edges[edge.at()];
-        if state.keys.contains(&key) {
+        if state.keys.contains(key) {
             return;
         }
         state.keys.push(key);
@@ -191,7 +204,7 @@ impl<R: Value> Machine<R> {
     /// Asks for records and loads one. True if that is under way, so that nothing dearer is to be done yet.
     pub(super) fn use_cache(&mut self, edge: EdgeId) -> bool {
         let state = &self.edges[edge.at()];
-        if state.busy.is_some() {
+        if state.busy().is_some() {
             return true;
         }
         if self.graph[state.node].options.ignore_cache {
@@ -206,28 +219,28 @@ impl<R: Value> Machine<R> {
         let rank =
             |candidate: &Candidate| (candidate.record.result.created_at, std::cmp::Reverse(candidate.source));
         let best = state
-            .candidates
+            .candidates()
             .iter()
             .enumerate()
             .max_by_key(|(_, candidate)| rank(candidate))
             .map(|(at, _)| at);
         let Some(best) = best else { return state.asking > 0 };
         // What is here need not be fetched from elsewhere: first it is known whether it is.
-        if state.candidates[best].source != LOCAL && state.asking_here > 0 {
+        if state.candidates()[best].source != LOCAL && state.asking_here > 0 {
             return true;
         }
-        let candidate = state.candidates.swap_remove(best);
+        let candidate = state.doing().candidates.swap_remove(best);
         let node = state.node;
         let Some(source) = self.source_at(candidate.source) else { return true };
         let work = Work::Load { source, record: candidate.record.clone() };
         let candidate = Box::new(candidate);
         let ticket = self.start(node, Some(node), Task::Load { edge, candidate }, work);
-        self.edges[edge.at()].busy = Some(ticket);
+        self.edges[edge.at()].doing().busy = Some(ticket);
         true
     }
 
     fn ask_records(&mut self, edge: EdgeId, seen: usize) {
-        let new: SmallVec<[Key; 2]> = self.edges[edge.at()].keys[seen..].iter().copied().collect();
+        let new: SmallVec<[Key; 2]> = self.edges[edge.at()].keys.since(seen).collect();
         self.edges[edge.at()].keys_asked = u32::try_from(seen + new.len()).unwrap_or(u32::MAX);
         let node = self.edges[edge.at()].node;
         for at in self.sources_of(edge) {
@@ -237,10 +250,8 @@ impl<R: Value> Machine<R> {
             self.edges[edge.at()].asking_here += u32::from(at == LOCAL);
             let work = Work::Records { source, keys, local: at == LOCAL };
             let ticket = self.start(node, None, Task::Records { edge, source: at }, work);
-            if self.is_waited_for(node, at) {
+            if self.awaits(node, at, ticket) {
                 self.edges[edge.at()].asking += 1;
-            } else {
-                self.waive(ticket);
             }
         }
     }
@@ -253,15 +264,18 @@ impl<R: Value> Machine<R> {
         outcome: Result<Vec<Record>, StoreError>,
     ) {
         self.touch(edge);
-        self.edges[edge.at()].asking_here -= u32::from(source == LOCAL);
+        let state = &mut self.edges[edge.at()];
+        state.asking_here -= u32::from(source == LOCAL);
         match outcome {
+            // The job whose source it was may have gone.
+            _ if !self.graph[state.node].sources.contains(&source) => {}
             Ok(records) => {
                 for record in records {
                     let candidate = Candidate { source, record };
                     let state = &mut self.edges[edge.at()];
-                    let known = state.candidates.iter().any(|known| known.is(&candidate));
+                    let known = state.candidates().iter().any(|known| known.is(&candidate));
                     if !known && !state.refuses(&candidate) {
-                        state.candidates.push(candidate);
+                        state.nominate(candidate);
                     }
                 }
             }
@@ -288,7 +302,7 @@ impl<R: Value> Machine<R> {
 
     /// Stops loading what nobody wants loaded any more.
     pub(super) fn stop_load(&mut self, edge: EdgeId, wanted: Level) {
-        let Some(ticket) = self.edges[edge.at()].busy.filter(|_| wanted < Level::Complete) else { return };
+        let Some(ticket) = self.edges[edge.at()].busy().filter(|_| wanted < Level::Complete) else { return };
         let loads = self.tickets.get(&ticket).is_some_and(|ticket| matches!(ticket.task, Task::Load { .. }));
         if loads {
             self.cancel(ticket);
@@ -304,7 +318,7 @@ impl<R: Value> Machine<R> {
         outcome: Result<R, LoadError>,
     ) {
         self.touch(edge);
-        self.edges[edge.at()].busy = None;
+        self.edges[edge.at()].rest();
         let cause = match outcome {
             Ok(result) if candidate.source == LOCAL => {
                 let origin = Origin::Loaded(candidate);
@@ -312,7 +326,7 @@ impl<R: Value> Machine<R> {
             }
             Ok(result) => return self.keep(edge, result, Some(candidate)),
             Err(LoadError::Failed(_)) if cancelled => {
-                self.edges[edge.at()].candidates.push(*candidate);
+                self.edges[edge.at()].nominate(*candidate);
                 return;
             }
             Err(LoadError::Failed(cause)) => cause,
@@ -324,15 +338,29 @@ impl<R: Value> Machine<R> {
         let id = &candidate.record.result.id;
         let node = self.edges[edge.at()].node;
         self.tell_warning(node, format!("cached result {id} cannot be used: {cause}"));
-        self.refuse(edge, candidate.source, candidate.record.result.id);
+        self.in_vain(edge, *candidate, Cause::from(cause));
+    }
+
+    /// Keeps in mind why a record came to nothing, and never uses it for this edge again.
+    pub(super) fn in_vain(&mut self, edge: EdgeId, candidate: Candidate, cause: Cause) {
+        let Candidate { source, record } = candidate;
+        let cache = self.sources.get(source.0 as usize).map_or("", |state| state.source.name()).into();
+        let result = record.result.id.clone();
+        self.edges[edge.at()].rare().tried.push(Tried::Record { cache, result, cause });
+        self.refuse(edge, source, record.result.id);
     }
 
     /// Never uses this record for this edge again.
     pub(super) fn refuse(&mut self, edge: EdgeId, source: SourceIx, id: crate::store::ResultId) {
         let state = &mut self.edges[edge.at()];
         state.rare().refused.push((source, id));
-        let candidates = std::mem::take(&mut state.candidates);
-        state.candidates = candidates.into_iter().filter(|candidate| !state.refuses(candidate)).collect();
+        if state.candidates().is_empty() {
+            return;
+        }
+        let candidates = std::mem::take(&mut state.doing().candidates);
+        let kept = candidates.into_iter().filter(|candidate| !state.refuses(candidate)).collect();
+        state.doing().candidates = kept;
+        state.tidy();
     }
 
     /// Has a source drop a result that is gone.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use petgraph::stable_graph::NodeIndex;
 
-use crate::machine::Machine;
 use crate::machine::edge::{EdgeId, Level, Sums};
 use crate::machine::node::Progress;
 use crate::machine::tickets::Task;
+use crate::machine::{LOCAL, Machine};
 use crate::value::Value;
 
 impl<R: Value> Machine<R> {
@@ -34,8 +34,24 @@ impl<R: Value> Machine<R> {
         for (at, _) in self.edges.iter() {
             self.check_edge(EdgeId(u32::try_from(at).unwrap_or(u32::MAX)), &mut found);
         }
+        for (id, ticket) in &self.tickets {
+            let foreign = match ticket.task {
+                Task::Probe { source, .. } | Task::Records { source, .. } => source != LOCAL,
+                _ => false,
+            };
+            if self.lookups.contains(&(ticket.node, *id)) != (foreign && !ticket.waived) {
+                found.push(format!("{id:?}: listed wrongly among what is waited for"));
+            }
+        }
+        if let Some((_, id)) = self.lookups.iter().find(|(_, id)| !self.tickets.contains_key(id)) {
+            found.push(format!("{id:?}: waited for, and it has ended"));
+        }
         for (id, request) in &self.requests {
-            if !self.edges.get(request.edge.at()).is_some_and(|edge| edge.requests.contains(id)) {
+            if !self
+                .edges
+                .get(request.edge.at())
+                .is_some_and(|edge| edge.requests().any(|known| known == *id))
+            {
                 found.push(format!("{id:?}: its edge does not know it"));
             }
         }
@@ -107,7 +123,7 @@ impl<R: Value> Machine<R> {
         for (_, above) in self.edges.iter() {
             above.deps.iter().filter(|dep| dep.edge == edge).for_each(|dep| count(dep.wanted));
         }
-        state.requests.iter().for_each(|_| count(Level::Complete));
+        state.requests().for_each(|_| count(Level::Complete));
         if wants != state.wants {
             say(format!("wanted by {wants:?}, it counts {:?}", state.wants));
         }
@@ -128,7 +144,7 @@ impl<R: Value> Machine<R> {
                 say(format!("its input {input} does not know it"));
             }
         }
-        if state.merged_into.is_some() && (state.wants != [0; 3] || !state.requests.is_empty()) {
+        if state.merged_into.is_some() && (state.wants != [0; 3] || state.requests().next().is_some()) {
             say("merged away, but wanted".to_owned());
         }
         // Whoever is waited for waits for something: work, an edge below, or its turn.

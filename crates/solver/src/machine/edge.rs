@@ -2,12 +2,12 @@
 
 use smallvec::SmallVec;
 
-use crate::error::Error;
+use crate::error::{Error, Tried};
 use crate::key::KeyId;
+use crate::machine::doing::Doing;
+use crate::machine::keys::Keys;
 use crate::machine::merge::Identity;
 use crate::machine::reached::Reached;
-use crate::machine::requests::RequestId;
-use crate::machine::tickets::TicketId;
 use crate::machine::{LOCAL, SourceIx};
 use crate::store::{Record, StoredResult};
 use petgraph::stable_graph::NodeIndex;
@@ -180,6 +180,8 @@ impl Sums {
 pub(super) struct Rare {
     /// Results, by source, that turned out to be gone or not to be had: not to be used again.
     pub(super) refused: Vec<(SourceIx, crate::store::ResultId)>,
+    /// What it was tried to have its result from, in vain.
+    pub(super) tried: Vec<Tried>,
     /// Edges that were merged into this one.
     pub(super) absorbed: BTreeSet<EdgeId>,
     /// What it failed with, for those who want at least this level.
@@ -213,24 +215,17 @@ pub(super) struct EdgeState<R> {
     /// How many answers of the solver's own cache are outstanding, about keys and records.
     pub(super) asking_here: u32,
     pub(super) sums: Sums,
-    pub(super) keys: SmallVec<[Key; 1]>,
+    pub(super) keys: Keys,
     /// Keys that not all inputs lead to yet.
     pub(super) reached: Option<Box<Reached>>,
-    pub(super) candidates: Vec<Candidate>,
     pub(super) deps: Box<[DepState]>,
     pub(super) changed: SmallVec<[u32; 2]>,
     /// Edges that have it as input, with the position. Some may have gone or have another input there by now.
-    pub(super) consumers: SmallVec<[(EdgeId, u32); 1]>,
+    pub(super) consumers: SmallVec<[(EdgeId, u32); 2]>,
     pub(super) finished: Option<Finished<R>>,
-    /// A result that is being saved.
-    pub(super) pending: Option<R>,
-    /// What is being loaded or saved.
-    pub(super) busy: Option<TicketId>,
-    /// Its keys in the solver's own cache.
-    pub(super) local: SmallVec<[KeyId; 1]>,
+    pub(super) doing: Option<Box<Doing<R>>>,
     pub(super) identities: SmallVec<[Identity; 2]>,
     pub(super) merged_into: Option<EdgeId>,
-    pub(super) requests: BTreeSet<RequestId>,
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -251,19 +246,15 @@ impl<R> EdgeState<R> {
             asking: 0,
             asking_here: 0,
             sums: Sums::default(),
-            keys: SmallVec::new(),
+            keys: Keys::default(),
             reached: None,
-            candidates: Vec::new(),
             deps: Box::default(),
             changed: SmallVec::new(),
             consumers: SmallVec::new(),
             finished: None,
-            pending: None,
-            busy: None,
-            local: SmallVec::new(),
+            doing: None,
             identities: SmallVec::new(),
             merged_into: None,
-            requests: BTreeSet::new(),
             rare: None,
         }
     }
@@ -307,10 +298,20 @@ impl<R> EdgeState<R> {
             .any(|(source, id)| *source == candidate.source && *id == candidate.record.result.id)
     }
 
+    /// Whether anything it has was said by a source.
+    pub(super) fn is_told_by(&self, source: SourceIx) -> bool {
+        let loaded = self.finished.as_ref().map(|finished| &finished.origin);
+        self.keys.iter().any(|key| key.source == source)
+            || self.candidates().iter().any(|candidate| candidate.source == source)
+            || self.reached.as_ref().is_some_and(|reached| reached.names(source))
+            || self.rare.as_ref().is_some_and(|rare| rare.refused.iter().any(|(from, _)| *from == source))
+            || matches!(loaded, Some(Origin::Loaded(candidate)) if candidate.source == source)
+    }
+
     /// Its keys in the solver's own cache: those of its result or, as long as it has none, those it is found by.
     pub(super) fn names(&self) -> impl Iterator<Item = KeyId> + '_ {
-        let found = self.keys_here().filter(|key| self.finished.is_none() && !self.local.contains(key));
-        self.local.iter().copied().chain(found)
+        let found = self.keys_here().filter(|key| self.finished.is_none() && !self.keys.is_name(*key));
+        self.keys.local().into_iter().chain(found)
     }
 
     /// The keys that the solver's own cache has given it.

@@ -198,6 +198,14 @@ impl<R: Value> Machine<R> {
         let has = |(input, edge): (usize, &EdgeId)| {
             self.edges[self.standing_for(*edge).at()].finished.is_some() && state.is_prepared(input)
         };
-        self.is_wanted(node, Level::Complete) && state.inputs.iter().enumerate().all(has)
+        // What was found in a cache meanwhile is loaded, or will be.
+        let runs = |edge: &EdgeId| {
+            let edge = &self.edges[edge.at()];
+            edge.wanted() == Level::Complete
+                && edge.finished.is_none()
+                && edge.busy().is_none()
+                && edge.candidates().is_empty()
+        };
+        state.edges.iter().any(runs) && state.inputs.iter().enumerate().all(has)
     }
 }

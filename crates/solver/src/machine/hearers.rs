@@ -35,6 +35,8 @@ impl<R: Value> Machine<R> {
     pub(super) fn journals(&self, node: NodeIndex) -> SmallVec<[Arc<Journal>; 2]> {
         let mut found: SmallVec<[Arc<Journal>; 2]> = SmallVec::new();
         let mut stack: SmallVec<[NodeIndex; 2]> = SmallVec::from_slice(&[node]);
+        // Several builds within one node lead to it: it is gone over once.
+        let mut seen = std::collections::HashSet::new();
         while let Some(node) = stack.pop() {
             let Some(state) = self.graph.node_weight(node) else { continue };
             for job in state
@@ -48,7 +50,7 @@ impl<R: Value> Machine<R> {
                         found.push(Arc::clone(journal));
                     }
                     Some(_) => {}
-                    None => stack.extend(job.parent),
+                    None => stack.extend(job.parent.filter(|parent| seen.insert(*parent))),
                 }
             }
         }

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::ids::JobId;
 use crate::machine::edge::{EdgeId, Level};
 use crate::machine::node::Holder;
-use crate::machine::{LOCAL, Machine};
+use crate::machine::{LOCAL, Machine, SourceIx};
 use crate::value::Value;
 
 impl<R: Value> Machine<R> {
@@ -49,7 +49,11 @@ impl<R: Value> Machine<R> {
             for source in &of_job.sources {
                 if !state.sources.contains(source) {
                     state.sources.push(*source);
-                    self.sources[source.0 as usize].users += 1;
+                    let former = state.rare.as_mut().map(|rare| &mut rare.former);
+                    match former.and_then(|former| former.extract_if(.., |known| *known == *source).next()) {
+                        Some(_) => {}
+                        None => self.sources[source.0 as usize].users += 1,
+                    }
                 }
             }
             if self.graph[node].sources.len() > known {
@@ -60,6 +64,46 @@ impl<R: Value> Machine<R> {
             }
             stack.extend(self.below(node).into_iter().map(|below| (below, false)));
         }
+    }
+
+    /// Asks sources no more that nobody who has a node brought, and lets go of those that it has nothing of.
+    pub(super) fn leave_sources(&mut self, node: NodeIndex) {
+        let Self { graph, jobs, .. } = self;
+        let state = &mut graph[node];
+        let holders = &state.holders;
+        let brought = |source: &SourceIx| {
+            let uses = |job| jobs.get(&job).is_some_and(|state| state.uses(*source));
+            *source == LOCAL || holders.iter().any(|holder| uses(holder.job))
+        };
+        let (stay, leave): (Vec<_>, Vec<_>) = state.sources.iter().copied().partition(brought);
+        if leave.is_empty() && state.rare.as_ref().is_none_or(|rare| rare.former.is_empty()) {
+            return;
+        }
+        state.sources = stay.into();
+        state.rare().former.extend(&leave);
+        for edge in state.edges.clone() {
+            let state = &mut self.edges[edge.at()];
+            if state.candidates().iter().any(|candidate| leave.contains(&candidate.source)) {
+                state.doing().candidates.retain(|candidate| !leave.contains(&candidate.source));
+                state.tidy();
+                self.touch(edge);
+            }
+        }
+        self.free_sources(node);
+    }
+
+    /// Lets go of the sources of jobs that have gone, as far as a node has nothing of them and asks them nothing.
+    fn free_sources(&mut self, node: NodeIndex) {
+        let Self { graph, edges, .. } = self;
+        let state = &mut graph[node];
+        if state.tickets > 0 {
+            return;
+        }
+        let Some(rare) = &mut state.rare else { return };
+        let is_used = |source: &SourceIx| state.edges.iter().any(|edge| edges[edge.at()].is_told_by(*source));
+        let (used, free): (Vec<_>, Vec<_>) = std::mem::take(&mut rare.former).into_iter().partition(is_used);
+        rare.former = used;
+        free.into_iter().for_each(|source| self.drop_source(source));
     }
 
     /// Forgets what a node failed with: nobody who was told is left.
@@ -109,11 +153,9 @@ impl<R: Value> Machine<R> {
                 found.remove();
             }
             if let Some(state) = self.graph.remove_node(node) {
-                state
-                    .sources
-                    .iter()
-                    .filter(|source| **source != LOCAL)
-                    .for_each(|source| self.drop_source(*source));
+                let former = state.rare.iter().flat_map(|rare| rare.former.iter());
+                let sources = state.sources.iter().filter(|source| **source != LOCAL);
+                sources.chain(former).for_each(|source| self.drop_source(*source));
             }
         }
     }

@@ -10,7 +10,8 @@ use crate::key::KeyId;
 use crate::machine::Machine;
 use crate::machine::action::{Failure, Work};
 use crate::machine::edge::Level;
-use crate::machine::node::Progress;
+use crate::machine::merge::MANY;
+use crate::machine::node::{Prepared, Progress};
 use crate::machine::tickets::Task;
 use crate::value::Value;
 
@@ -67,6 +68,14 @@ impl<R: Value> Machine<R> {
                 self.input_lost(node, input, generation, &cause);
             }
             Err(failure) => self.failed(node, context, Stage::Preprocess, Level::Slow, cancelled, failure),
+        }
+        // It is merged into nothing as long as inputs are being prepared; it may be now.
+        let state = &self.graph[node];
+        let is_running = |input: &Prepared| matches!(input.preprocess, Progress::Running(..));
+        if state.inputs.len() <= MANY && state.exec.is_idle() && !state.prepared.iter().any(is_running) {
+            for edge in state.edges.clone() {
+                self.edges[edge.at()].unsigned = true;
+            }
         }
         self.touch_input(node, input);
     }

@@ -107,8 +107,10 @@ impl<R: Value> Machine<R> {
             }
         }
         for node in state.held.iter().rev().copied() {
-            if self.graph.node_weight(node).is_some_and(|node| node.holders.is_empty()) {
-                self.retire(node);
+            match self.graph.node_weight(node) {
+                Some(left) if left.holders.is_empty() => self.retire(node),
+                Some(_) if !state.sources.is_empty() => self.leave_sources(node),
+                _ => {}
             }
         }
         for node in state.held.iter().rev().copied() {

@@ -2,13 +2,14 @@
 //!
 //! The record is dropped and the edge evaluated without it: by another record, or by its op. Every record is used at most
 //! once by an edge, and an op is run again at most once for that reason, and never if it has no inputs and has just run:
-//! what a source has itself lost, running it again does not bring back. So it ends.
+//! what a source has itself lost, running it again does not bring back. So it ends, with an error that lists everything
+//! that the edge was tried to be had from.
 
 use petgraph::stable_graph::NodeIndex;
 
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Result, Tried};
 use crate::ids::{Edge, JobId};
-use crate::machine::edge::{Candidate, EdgeId, Level, Origin};
+use crate::machine::edge::{EdgeId, Level, Origin, Phase};
 use crate::machine::node::Progress;
 use crate::machine::{LOCAL, Machine};
 use crate::status::What;
@@ -44,14 +45,14 @@ impl<R: Value> Machine<R> {
         let Some(finished) = state.finished.take() else { return Ok(()) };
         state.generation += 1;
         state.level = Level::Slow;
-        state.asked = Level::None;
+        // What it was doing about its inputs is decided anew, whatever is wanted of it by then.
+        (state.asked, state.phase) = (Level::None, Phase::Idle);
         let name = (*self.graph[node].name).clone();
         let mut outcome = Ok(());
         match finished.origin {
             Origin::Loaded(candidate) => {
-                let Candidate { source, record } = *candidate;
-                self.forget(edge, source, record.result.id.clone());
-                self.refuse(edge, source, record.result.id);
+                self.forget(edge, candidate.source, candidate.record.result.id.clone());
+                self.in_vain(edge, *candidate, Cause::clone(cause));
             }
             Origin::Executed => {
                 let again = !self.graph[node].is_root() && self.edges[edge.at()].rare().recomputed == 0;
@@ -61,9 +62,12 @@ impl<R: Value> Machine<R> {
                 if self.graph[node].exec.done().is_some_and(|outputs| !made(outputs)) {
                     self.graph[node].exec = Progress::Idle;
                 }
+                let tried = &mut self.edges[edge.at()].rare().tried;
                 if !again {
-                    outcome = Err(Error::Lost { vertex: name, cause: Cause::clone(cause) });
+                    let tried = tried.as_slice().into();
+                    outcome = Err(Error::Lost { vertex: name, tried, cause: Cause::clone(cause) });
                 }
+                tried.push(Tried::Exec { cause: Cause::clone(cause) });
             }
         }
         if let Some(saved) = finished.saved {

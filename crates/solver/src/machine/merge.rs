@@ -1,7 +1,7 @@
 //! Edges that are the same: vertices of different digests whose ops and inputs have the same keys.
 //!
 //! Edges are the same if they have the same op key and each input is the same edge, or has the same content; if they are
-//! without inputs and share a key; or if a cache gives them the same key. One of them stands for the others. Inputs are
+//! without inputs and share a key; or if they have the same op key and a cache gives them the same key. One of them stands for the others. Inputs are
 //! merged before those that have them, so one look-up finds what is the same: merging is linear.
 //!
 //! The guard against cycles is a rank, greater than that of everything below: an edge is merged only into one that has no
@@ -19,7 +19,7 @@ use crate::machine::{ANY, Machine};
 use crate::value::Value;
 
 /// From how many inputs on an edge waits for all of them to merge.
-const MANY: usize = 64;
+pub(super) const MANY: usize = 64;
 
 /// What two edges have in common if they are the same.
 pub(super) type Identity = [u8; 16];
@@ -30,10 +30,12 @@ impl<R: Value> Machine<R> {
         self.propose(edge, identity(b"root", [key.as_bytes().as_slice()]));
     }
 
-    /// Gives an edge the identity that a cache gives it.
+    /// Gives an edge the identity that a cache gives it. Other ops are not the same, though a cache may say so.
     pub(super) fn identify_stored(&mut self, edge: EdgeId, key: Key) {
+        let Some(op) = self.op_key(edge) else { return };
         let source = key.source.0.to_le_bytes();
-        self.propose(edge, identity(b"stored", [source.as_slice(), key.id.as_bytes()]));
+        let parts = [source.as_slice(), key.id.as_bytes(), op.as_bytes()];
+        self.propose(edge, identity(b"stored", parts));
     }
 
     /// Looks for an edge that is the same by its op and inputs, if something of those is new. True if the edge was merged
@@ -122,7 +124,7 @@ impl<R: Value> Machine<R> {
         // Who was given a result that is gone names it by its number, which would be another's.
         let idle = from.finished.is_none()
             && from.generation == 0
-            && from.busy.is_none()
+            && from.busy().is_none()
             && from.error().is_none()
             && node.exec.is_idle()
             && node.error.is_none()
@@ -170,7 +172,7 @@ impl<R: Value> Machine<R> {
         let state = &mut self.edges[edge.at()];
         state.merged_into = Some(into);
         let consumers = std::mem::take(&mut state.consumers);
-        let requests = std::mem::take(&mut state.requests);
+        let requests = state.take_requests();
         let absorbed = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.absorbed)).unwrap_or_default();
         state.wants = [0; 3];
         for identity in std::mem::take(&mut state.identities) {
@@ -179,13 +181,14 @@ impl<R: Value> Machine<R> {
         }
         // What was merged into it keeps pointing at it; only the list of whose inputs count moves on.
         let rare = self.edges[into.at()].rare();
+        let merged: SmallVec<[EdgeId; 2]> = std::iter::once(edge).chain(absorbed.iter().copied()).collect();
         rare.absorbed.insert(edge);
         rare.absorbed.extend(absorbed);
         for request in requests {
             if let Some(request) = self.requests.get_mut(&request) {
                 request.edge = into;
             }
-            self.edges[into.at()].requests.insert(request);
+            self.edges[into.at()].doing().requests.insert(request);
             self.edges[into.at()].want(Level::Complete, 1);
         }
         for (above, input) in consumers {
@@ -206,6 +209,7 @@ impl<R: Value> Machine<R> {
             self.hold(job.job, target, false);
         }
         self.share_keys(edge, into);
+        merged.into_iter().for_each(|edge| self.add_ways(edge, into));
         self.graph[target].above += 1;
         self.mirror(node, target);
         self.touch(into);
@@ -218,18 +222,16 @@ impl<R: Value> Machine<R> {
     fn share_keys(&mut self, edge: EdgeId, into: EdgeId) {
         let target = &self.graph[self.edges[into.at()].node];
         let here = |key: &Key| key.source == ANY || target.sources.contains(&key.source);
-        let keys: Vec<_> = self.edges[edge.at()].keys.iter().copied().filter(here).collect();
+        let keys: Vec<_> = self.edges[edge.at()].keys.iter().filter(here).collect();
         let ignores = target.options.ignore_cache;
-        let local = self.edges[edge.at()].local.clone();
+        let local = self.edges[edge.at()].keys.local();
         let state = &mut self.edges[into.at()];
         for id in local {
-            if !state.local.contains(&id) {
-                state.local.push(id);
-            }
+            state.keys.name(id);
         }
         let known = state.keys.len();
         for key in keys.into_iter().filter(|_| !ignores) {
-            if !state.keys.contains(&key) {
+            if !state.keys.contains(key) {
                 state.keys.push(key);
             }
         }

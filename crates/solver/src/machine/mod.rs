@@ -32,6 +32,7 @@ mod arena;
 mod cache;
 mod cache_maps;
 mod check;
+mod doing;
 mod edge;
 mod exec;
 mod explain;
@@ -42,6 +43,7 @@ mod hold;
 mod inputs;
 mod intake;
 mod jobs;
+mod keys;
 mod lost;
 mod map_digest;
 mod merge;
@@ -60,7 +62,7 @@ mod trace;
 mod view;
 mod walk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -122,6 +124,8 @@ pub(crate) struct Machine<R: Value> {
     jobs: BTreeMap<JobId, JobState<R>>,
     sources: Slab<SourceState<R>>,
     tickets: HashMap<TicketId, Ticket>,
+    /// Questions to others than the solver's own cache that somebody waits for, by node.
+    lookups: BTreeSet<(NodeIndex, TicketId)>,
     requests: HashMap<RequestId, Request>,
     /// Edges that stand for what has this identity.
     identities: HashMap<merge::Identity, EdgeId>,
@@ -153,6 +157,7 @@ impl<R: Value> Machine<R> {
             jobs: BTreeMap::new(),
             sources,
             tickets: HashMap::new(),
+            lookups: BTreeSet::new(),
             requests: HashMap::new(),
             identities: HashMap::new(),
             dirty: FairQueue::default(),

@@ -104,15 +104,22 @@ pub(super) struct Prepared {
 }
 
 /// When things happened to a vertex.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Times {
     pub(super) started: Option<SystemTime>,
     pub(super) ended: Option<SystemTime>,
-    /// For how many others its outputs are being prepared, and since when for any.
-    preparations: u32,
-    pub(super) preparing_since: Option<SystemTime>,
+    /// If its outputs were ever prepared for anybody: those of most are not.
+    preparing: Option<Box<Preparing>>,
+}
+
+/// When the outputs of a vertex were prepared for others.
+#[derive(Clone, Debug, Default)]
+struct Preparing {
+    /// For how many others they are being prepared, and since when for any.
+    others: u32,
+    since: Option<SystemTime>,
     /// How long they were being prepared for any before.
-    pub(super) preparing: Duration,
+    before: Duration,
 }
 
 impl Times {
@@ -123,21 +130,39 @@ impl Times {
 
     /// One more preparation begins; says whether it is the only one.
     pub(super) fn prepares(&mut self, now: SystemTime) -> bool {
-        self.preparations += 1;
-        if self.preparations == 1 {
-            self.preparing_since = Some(now);
+        let preparing = self.preparing.get_or_insert_default();
+        preparing.others += 1;
+        if preparing.others == 1 {
+            preparing.since = Some(now);
         }
-        self.preparations == 1
+        preparing.others == 1
     }
 
     /// A preparation ended; says whether it was the last one.
     pub(super) fn prepared(&mut self, now: SystemTime) -> bool {
-        self.preparations = self.preparations.saturating_sub(1);
-        let since = if self.preparations == 0 { self.preparing_since.take() } else { None };
-        // A clock that was set back counts for nothing.
-        self.preparing += since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default();
+        let Some(preparing) = &mut self.preparing else { return false };
+        preparing.others = preparing.others.saturating_sub(1);
+        let since = if preparing.others == 0 { preparing.since.take() } else { None };
+        preparing.before += elapsed(since, now);
         since.is_some()
     }
+
+    /// Since when its outputs are being prepared for others, if they are.
+    pub(super) fn preparing_since(&self) -> Option<SystemTime> {
+        self.preparing.as_ref()?.since
+    }
+
+    /// How long its outputs were being prepared for others, until now if they still are.
+    pub(super) fn preparing(&self, now: SystemTime) -> Duration {
+        self.preparing
+            .as_ref()
+            .map_or(Duration::ZERO, |preparing| preparing.before + elapsed(preparing.since, now))
+    }
+}
+
+/// How long it is since something, if there is such a thing. A clock that was set back counts for nothing.
+fn elapsed(since: Option<SystemTime>, now: SystemTime) -> Duration {
+    since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default()
 }
 
 /// A vertex that some job holds.
@@ -184,6 +209,8 @@ pub(super) struct RareNode {
     pub(super) subs: Vec<JobId>,
     /// Nodes of which an edge was merged into one of this node: they are told what happens to it.
     pub(super) mirrors: BTreeSet<NodeIndex>,
+    /// Sources of jobs that do not have it any more, which are asked nothing, but are named by what they have said.
+    pub(super) former: Vec<SourceIx>,
     /// Whether it waits for a place, to be told what was built within it.
     pub(super) resuming: bool,
 }

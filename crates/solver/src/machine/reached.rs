@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
+use crate::machine::SourceIx;
 use crate::machine::edge::Key;
 
 /// Up to how many keys are searched one by one. Most edges have one; an input that many builds share may lead to any number.
 const FEW: usize = 8;
 
-/// Keys, each with the inputs that lead to it.
+/// Keys that not all inputs lead to yet, each with those that do.
 #[derive(Default)]
 pub(super) struct Reached {
     few: Vec<(Key, Inputs)>,
@@ -17,7 +18,7 @@ pub(super) struct Reached {
 }
 
 impl Reached {
-    /// Notes that an input leads to a key. True if that is news, and now all of `inputs` inputs do.
+    /// Notes that an input leads to a key. True if now all of `inputs` inputs do; then it is forgotten.
     pub(super) fn by(&mut self, key: Key, input: usize, inputs: usize) -> bool {
         let known = self.few.iter().position(|(known, _)| *known == key);
         let ways = match known {
@@ -33,7 +34,24 @@ impl Reached {
                 &mut self.few[last].1
             }
         };
-        ways.add(input) && ways.count as usize == inputs
+        let all = ways.add(input) && ways.count as usize == inputs;
+        if all {
+            // It is the edge's now, which knows it if it is led to again.
+            self.few.retain(|(known, _)| *known != key);
+            self.many.remove(&key);
+        }
+        all
+    }
+
+    /// Whether no key is left that not all inputs lead to.
+    pub(super) fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.many.is_empty()
+    }
+
+    /// Whether a source has said any of it.
+    pub(super) fn names(&self, source: SourceIx) -> bool {
+        let few = self.few.iter().map(|(key, _)| key);
+        few.chain(self.many.keys()).any(|key| key.source == source)
     }
 }
 

@@ -60,7 +60,7 @@ impl<R: Value> Machine<R> {
             job.requests.insert(request);
         }
         let state = &mut self.edges[edge.at()];
-        state.requests.insert(request);
+        state.doing().requests.insert(request);
         state.want(Level::Complete, 1);
         self.touch(edge);
     }
@@ -149,14 +149,14 @@ impl<R: Value> Machine<R> {
 
     /// Answers all who asked for an edge, if it has come to an end.
     pub(super) fn answer_requests(&mut self, edge: EdgeId) {
-        if self.edges[edge.at()].requests.is_empty() {
+        if self.edges[edge.at()].requests().next().is_none() {
             return;
         }
         let state = &self.edges[edge.at()];
         if state.finished.is_none() && state.error().is_none() {
             return;
         }
-        let asked: Vec<_> = state.requests.iter().copied().collect();
+        let asked: Vec<_> = state.requests().collect();
         let told: Vec<_> = asked.into_iter().filter(|request| self.may_be_told(*request)).collect();
         if told.is_empty() {
             return;
@@ -186,7 +186,8 @@ impl<R: Value> Machine<R> {
         for (request, answer) in told.into_iter().zip(answers) {
             self.close(request);
             let state = &mut self.edges[edge.at()];
-            state.requests.remove(&request);
+            state.doing().requests.remove(&request);
+            state.tidy();
             state.want(Level::Complete, -1);
             self.answer(request, answer);
         }
@@ -207,7 +208,8 @@ impl<R: Value> Machine<R> {
         let Some(Request { edge, .. }) = self.requests.get(&request).copied() else { return };
         self.close(request);
         let state = &mut self.edges[edge.at()];
-        state.requests.remove(&request);
+        state.doing().requests.remove(&request);
+        state.tidy();
         state.want(Level::Complete, -1);
         self.touch(edge);
         if let Some(error) = error {

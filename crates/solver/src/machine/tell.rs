@@ -158,7 +158,7 @@ impl<R: Value> Machine<R> {
     /// Tells what has happened to a node, under a name of its own or of what was merged into it.
     fn retell(&self, node: NodeIndex, name: &Arc<VertexName>, journal: &Arc<Journal>) {
         let state = &self.graph[node];
-        let times = state.times.as_deref().copied().unwrap_or_default();
+        let times = state.times.as_deref().cloned().unwrap_or_default();
         let tell = |at, what| {
             journal.push(Event { at, vertex: Some(Arc::clone(name)), what });
         };
@@ -167,7 +167,7 @@ impl<R: Value> Machine<R> {
         } else if state.cached {
             tell(self.now, What::Cached);
         }
-        if let Some(since) = times.preparing_since {
+        if let Some(since) = times.preparing_since() {
             tell(since, What::Preparing);
         }
         if let Some(feed) = &state.feed {

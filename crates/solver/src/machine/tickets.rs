@@ -67,7 +67,7 @@ pub(super) struct Ticket {
 }
 
 /// For how many tickets there is always place.
-const KEPT: usize = 1024;
+const KEPT: usize = 64;
 
 impl<R: Value> Machine<R> {
     /// Begins work of a node, in the context of a vertex if it needs one.
@@ -122,6 +122,7 @@ impl<R: Value> Machine<R> {
     pub(crate) fn step(&mut self, ticket: TicketId, done: Done<R>) {
         let Some(Ticket { node, task, cancelled, waived }) = self.tickets.remove(&ticket) else { return };
         self.graph[node].tickets -= 1;
+        self.lookups.remove(&(node, ticket));
         // The map of what is out keeps the place that a large number of tickets took.
         if self.tickets.is_empty() && self.tickets.capacity() > KEPT {
             self.tickets.shrink_to(KEPT);

@@ -118,8 +118,8 @@ impl<R: Value> Machine<R> {
         }
         let mut own = SmallVec::new();
         if let Some(finished) = &state.finished {
-            if let (Some(result), Some(key)) = (&finished.saved, state.local.first()) {
-                own.push((0, Record { key: *key, result: result.clone() }));
+            if let (Some(result), Some(key)) = (&finished.saved, state.keys.first_local()) {
+                own.push((0, Record { key, result: result.clone() }));
             }
             if let Origin::Loaded(loaded) = &finished.origin
                 && let Some(source) = place(loaded.source)

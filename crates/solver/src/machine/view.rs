@@ -60,14 +60,13 @@ impl<R: Value> Machine<R> {
 
     fn vertex_view(&self, node: NodeIndex) -> VertexView {
         let state = &self.graph[node];
-        let times = state.times.as_deref().copied().unwrap_or_default();
+        let times = state.times.as_deref().cloned().unwrap_or_default();
         let mut vertex =
             VertexView::new(Arc::clone(&state.name), state.op.kind(), state.options.ignore_cache);
         vertex.state = self.state_of(node);
         vertex.lost = state.edges.iter().map(|edge| self.edges[edge.at()].generation).sum();
         (vertex.started, vertex.ended) = (times.started, times.ended);
-        let until_now = times.preparing_since.and_then(|since| self.now.duration_since(since).ok());
-        vertex.preparing = times.preparing + until_now.unwrap_or_default();
+        vertex.preparing = times.preparing(self.now);
         vertex.error = self.failure(node).map(ToString::to_string);
         vertex
     }
@@ -90,7 +89,7 @@ impl<R: Value> Machine<R> {
         let edges = || state.edges.iter().map(|edge| &self.edges[edge.at()]);
         let doing = |task: fn(&Task) -> bool| {
             edges()
-                .filter_map(|edge| edge.busy)
+                .filter_map(EdgeState::busy)
                 .any(|ticket| self.tickets.get(&ticket).is_some_and(|ticket| task(&ticket.task)))
         };
         let executed = |edge: &EdgeState<R>| {
@@ -102,7 +101,7 @@ impl<R: Value> Machine<R> {
             VertexState::Merged
         } else if matches!(state.exec, Progress::Running(..)) {
             VertexState::Running
-        } else if state.times.as_ref().is_some_and(|times| times.preparing_since.is_some()) {
+        } else if state.times.as_ref().is_some_and(|times| times.preparing_since().is_some()) {
             VertexState::Preparing
         } else if doing(|task| matches!(task, Task::Save { .. })) {
             VertexState::Saving

@@ -66,7 +66,8 @@ impl LoadCx {
     /// through but not asked, and the walk ends when there is nothing left to be found. What was not found is not in the
     /// answer.
     ///
-    /// The answer is of one moment of the graph; edges that were merged are followed.
+    /// The answer is of one moment of the graph. Vertices that were merged because they are the same count as one: all of
+    /// them are asked before the inputs of any.
     pub async fn find<T: Send + Sync + 'static>(&self, digests: &[Digest]) -> HashMap<Digest, Arc<T>> {
         self.look(digests, true).await
     }

@@ -10,6 +10,7 @@ use crate::ids::VertexName;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Event {
     /// When.
     pub at: SystemTime,

@@ -1,13 +1,9 @@
 //! What everything else stands on: results, caching, sharing.
 
 use lazyblob_solver::testing::{Script, memory_cache};
-use lazyblob_solver::{Graph, JobOptions, Settings, Solver};
+use lazyblob_solver::{Graph, JobOptions, Solver};
 
-fn checked() -> Settings {
-    let mut settings = Settings::default();
-    settings.check = true;
-    settings
-}
+use crate::support::checked;
 
 #[tokio::test]
 async fn a_diamond_is_computed_once_and_then_loaded() {

@@ -15,11 +15,7 @@ use lazyblob_solver::{
 };
 use oci_spec::image::Digest;
 
-fn checked() -> Settings {
-    let mut settings = Settings::default();
-    settings.check = true;
-    settings
-}
+use crate::support::{checked, content, op};
 
 fn mode(mode: ExportMode) -> ExportOptions {
     ExportOptions { mode, ..ExportOptions::default() }
@@ -27,15 +23,6 @@ fn mode(mode: ExportMode) -> ExportOptions {
 
 const MIN: ExportMode = ExportMode::Min;
 const MAX: ExportMode = ExportMode::Max;
-
-/// The key of an op by its name, and that of a content.
-fn op(name: &str) -> KeyId {
-    KeyId::of_output(&digest(&format!("key of {name}")), 0)
-}
-
-fn content(value: i64) -> KeyId {
-    KeyId::of_content(&digest(&format!("content {value}")))
-}
 
 fn selector(part: &str) -> Option<Selector> {
     Some(Selector(digest(part)))

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lazyblob_solver::testing::{Gate, Puppet, Script, memory_cache, random};
-use lazyblob_solver::{Edge, Error, OpError};
+use lazyblob_solver::testing::{Gate, Puppet, Script, digest, memory_cache, random};
+use lazyblob_solver::{Batch, Edge, Error, JobOptions, KeyId, Link, OpError};
 
 use crate::hand::{ask, build, execs, graph, job, of, settle, solver, told, vertices};
 use crate::support::soon;
@@ -351,7 +351,7 @@ async fn a_key_that_is_learned_late_merges() {
     let solver = solver(cache);
     let gate = Gate::closed();
     let (first, second) = twins(&gate);
-    let keys = |own: &str| [own, "shared"].map(lazyblob_solver::testing::digest).to_vec();
+    let keys = |own: &str| [own, "shared"].map(digest).to_vec();
     let (first, second) = (first.keys(keys("a")), second.keys(keys("b")));
     let one = job(&solver, graph(&[&first])).await;
     let other = job(&solver, graph(&[&second])).await;
@@ -405,9 +405,8 @@ async fn no_choice_of_keys_makes_a_cycle() {
         let above = Script::new(&at.to_string(), 0).key("liar").input(&chain[at - 1]).by_content();
         chain.push(above);
     }
-    let lies = chain.iter().map(|script| {
-        Puppet::of(script).digesting(|_, _, _| async { Ok(lazyblob_solver::testing::digest("same")) })
-    });
+    let lies =
+        chain.iter().map(|script| Puppet::of(script).digesting(|_, _, _| async { Ok(digest("same")) }));
     let lies: Vec<_> = lies.collect();
     for seed in 0..20 {
         let open = job(&solver, vertices(lies.iter().map(Puppet::vertex))).await;
@@ -478,4 +477,33 @@ async fn ranks_may_have_two_run() {
         drop((one, other));
         solver.close().await;
     }
+}
+
+/// A cache that leads two ops to one key does not make them the same: both run, and neither is remembered as the other.
+#[tokio::test]
+async fn ops_that_a_cache_gives_one_key_are_not_merged() {
+    let (import, _) = memory_cache("import");
+    let one_key = KeyId::of_content(&digest("anything"));
+    let from = KeyId::of_output(&digest("key of base"), 0);
+    let link = |name: &str| Link {
+        op: KeyId::of_output(&digest(&format!("key of {name}")), 0),
+        input: 0,
+        selector: None,
+    };
+    let links = ["one", "other"].map(|name| (from, link(name), one_key)).to_vec();
+    import.keys().commit(Batch { links, results: Vec::new() }).await.unwrap();
+    let (cache, _) = memory_cache("local");
+    let solver = solver(Arc::clone(&cache));
+    let base = Script::new("base", 1);
+    let (one, other) = (Script::new("one", 10).input(&base), Script::new("other", 20).input(&base));
+    let options = JobOptions { sources: vec![import as _], ..JobOptions::default() };
+    let open = solver.job(options).await.unwrap();
+    open.load(graph(&[&base, &one, &other])).await.unwrap();
+    let (first, second) = futures::join!(build(&open, &one), build(&open, &other));
+    assert_eq!((first.unwrap(), second.unwrap()), (11, 21));
+    assert_eq!(execs([&base, &one, &other]), [1, 1, 1]);
+    for name in ["one", "other"] {
+        assert_eq!(cache.keys().targets(&[from], &link(name)).await.unwrap().len(), 1, "{name}");
+    }
+    solver.close().await;
 }

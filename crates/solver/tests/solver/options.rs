@@ -187,6 +187,35 @@ async fn a_merged_input_is_followed() {
     solver.close().await;
 }
 
+/// BuildKit row 61: vertices that were merged are all asked before what is below any of them, whichever of them is the input
+/// by definition, and whichever is looked from.
+#[tokio::test]
+async fn what_was_merged_is_asked_together() {
+    let (cache, _) = memory_cache("local");
+    let solver = solver(cache);
+    let far = supplying("far", 1, &[1, 2, 3, 4]);
+    let one = supplying("one", 1, &[2, 4]).key("merged").input(&far);
+    let two = supplying("two", 1, &[3, 4]).key("merged").input(&far);
+    let (over_one, seen) = looking(Script::new("over one", 1).input(&one), &[1, 2, 3, 4]);
+    let (over_two, other) = looking(Script::new("over two", 1).input(&two), &[1, 2, 3, 4]);
+    let all = [&far, &one, &two, &over_one, &over_two];
+    let open = job(&solver, graph(&all)).await;
+    for script in [&one, &two, &over_one, &over_two] {
+        build(&open, script).await.unwrap();
+    }
+    assert_eq!(one.counts().execs() + two.counts().execs(), 1, "merged");
+    assert_eq!(found(&seen), names(&["far", "one", "two", "one"]));
+    assert_eq!(found(&other), names(&["far", "one", "two", "two"]));
+    // Whichever of them stands for the other looks at that one, too.
+    for script in [&one, &two] {
+        let built = open.build(&script.edge()).await.unwrap();
+        for (value, name) in [(1, "far"), (2, "one"), (3, "two")] {
+            assert_eq!(supplier(built.cx(), value).await.as_deref(), Some(name));
+        }
+    }
+    solver.close().await;
+}
+
 /// BuildKit row 61: handlers of a vertex whose job has gone are not offered, though the vertex below it is there.
 #[tokio::test]
 async fn what_has_gone_is_not_asked() {

@@ -4,20 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lazyblob_solver::testing::{Script, digest, memory_cache};
-use lazyblob_solver::{Cause, Edge, Error, Graph, Job, JobOptions, OpError, Settings, Solver};
+use lazyblob_solver::{Cause, Edge, Error, Graph, JobOptions, OpError, Solver};
 use tokio::sync::{Notify, Semaphore};
 
-fn checked() -> Settings {
-    let mut settings = Settings::default();
-    settings.check = true;
-    settings
-}
-
-async fn job_of(solver: &Solver<i64>, options: JobOptions<i64>, ops: &[&Script]) -> Job<i64> {
-    let job = solver.job(options).await.unwrap();
-    job.load(Graph::new(ops.iter().map(|op| op.vertex())).unwrap()).await.unwrap();
-    job
-}
+use crate::support::{checked, job_with};
 
 fn output(op: &Script, output: u32) -> Edge {
     Edge { vertex: op.digest(), output }
@@ -36,7 +26,7 @@ async fn two_vertices_do_not_stand_for_each_other() {
         let solver = Solver::new(Arc::clone(&cache), checked());
         let one = Script::new("one", 1).key("same").outputs(2);
         let other = Script::new("other", 1).key("same").outputs(2);
-        let job = job_of(&solver, JobOptions::default(), &[&one, &other]).await;
+        let job = job_with(&solver, JobOptions::default(), &[&one, &other]).await;
         assert_eq!(job.build(&output(&one, 0)).await.unwrap().result, 1);
         if round == 0 {
             assert_eq!(job.build(&output(&one, 1)).await.unwrap().result, 2);
@@ -59,7 +49,7 @@ async fn a_missing_output_fails_only_who_asked_for_it() {
     let (cache, _) = memory_cache("local");
     let solver = Solver::new(cache, checked());
     let op = Script::new("op", 7);
-    let job = job_of(&solver, JobOptions::default(), &[&op]).await;
+    let job = job_with(&solver, JobOptions::default(), &[&op]).await;
     let (there, other) = (output(&op, 0), output(&op, 5));
     let (built, refused) = tokio::join!(job.build(&there), job.build(&other));
     assert_eq!(built.unwrap().result, 7);
@@ -75,16 +65,16 @@ async fn a_cache_that_came_later_makes_a_loss_good() {
     for cache in [&import, &local] {
         let solver = Solver::new(Arc::clone(cache), checked());
         let op = Script::new("op", 7);
-        let job = job_of(&solver, JobOptions::default(), &[&op]).await;
+        let job = job_with(&solver, JobOptions::default(), &[&op]).await;
         job.build(&op.edge()).await.unwrap();
     }
     let solver = Solver::new(local, checked());
     let op = Script::new("op", 7);
-    let first = job_of(&solver, JobOptions::default(), &[&op]).await;
+    let first = job_with(&solver, JobOptions::default(), &[&op]).await;
     let built = first.build(&op.edge()).await.unwrap();
     assert_eq!((shelf.loads(), imported.loads()), (1, 0));
     let options = JobOptions { sources: vec![import], ..JobOptions::default() };
-    let second = job_of(&solver, options, &[&op]).await;
+    let second = job_with(&solver, options, &[&op]).await;
     first.lost(&built, gone()).await.unwrap();
     let again = second.build(&op.edge()).await.unwrap();
     assert_eq!((again.result, again.cached), (7, true));
@@ -103,7 +93,7 @@ async fn what_was_merged_is_remembered_under_the_keys_of_both() {
         let one = Script::new("one", 1).keys(keys("of one"));
         let other = Script::new("other", 1).keys(keys("of other"));
         let top = Script::new("top", 10).input(&other);
-        let job = job_of(&solver, JobOptions::default(), &[&one, &other, &top]).await;
+        let job = job_with(&solver, JobOptions::default(), &[&one, &other, &top]).await;
         if round == 0 {
             job.build(&one.edge()).await.unwrap();
         }
@@ -140,7 +130,7 @@ async fn a_second_loss_does_not_run_an_op_beside_itself() {
             }
         })
     };
-    let job = job_of(&solver, JobOptions::default(), &[&base, &op]).await;
+    let job = job_with(&solver, JobOptions::default(), &[&base, &op]).await;
     let (first, second) = (output(&op, 0), output(&op, 1));
     let built = tokio::try_join!(job.build(&first), job.build(&second)).unwrap();
     begun.notified().await;
@@ -179,7 +169,7 @@ async fn nothing_is_built_within_what_nobody_has() {
             }
         })
     };
-    let job = job_of(&solver, JobOptions::default(), &[&op]).await;
+    let job = job_with(&solver, JobOptions::default(), &[&op]).await;
     let edge = op.edge();
     tokio::select! {
         _ = job.build(&edge) => panic!("it does not end by itself"),
@@ -212,7 +202,7 @@ async fn what_has_the_same_content_runs_once() {
     };
     // Its input is looked at, then it is merged: it may let the first go on only then.
     let second = Script::new("second", 10).key("op").input(&other).by_content();
-    let job = job_of(&solver, JobOptions::default(), &[&one, &other, &first, &second]).await;
+    let job = job_with(&solver, JobOptions::default(), &[&one, &other, &first, &second]).await;
     let (first_edge, second_edge) = (first.edge(), second.edge());
     let rest = async {
         begun.notified().await;
@@ -228,4 +218,31 @@ async fn what_has_the_same_content_runs_once() {
     assert_eq!((one.result, other.result), (17, 17));
     assert_eq!((first.counts().execs(), second.counts().execs(), shelf.loads()), (1, 0, 0));
     assert_eq!(other.vertex.digest, first.digest());
+}
+
+/// A result was remembered before another edge turned out to be the same by the content of its input. It is found by the
+/// definition of that, too, when all have gone.
+#[tokio::test]
+async fn what_is_merged_into_a_result_is_remembered_with_it() {
+    let (cache, shelf) = memory_cache("local");
+    let (one, other) = (Script::new("one", 7), Script::new("other", 7));
+    let first = Script::new("first", 10).key("op").input(&one).by_content();
+    let second = Script::new("second", 10).key("op").input(&other).by_content();
+    for round in 0..2 {
+        let solver = Solver::new(Arc::clone(&cache), checked());
+        let mut ops = vec![&other, &second];
+        if round == 0 {
+            ops.extend([&one, &first]);
+        }
+        let job = job_with(&solver, JobOptions::default(), &ops).await;
+        if round == 0 {
+            job.build(&first.edge()).await.unwrap();
+        }
+        let built = job.build(&second.edge()).await.unwrap();
+        assert_eq!((built.result, built.cached), (17, round == 1));
+        job.discard();
+        solver.close().await;
+    }
+    assert_eq!((first.counts().execs(), second.counts().execs(), shelf.loads()), (1, 0, 1));
+    assert_eq!((other.counts().execs(), second.counts().digests()), (1, 1), "the definition was enough");
 }

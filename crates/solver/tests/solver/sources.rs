@@ -8,7 +8,7 @@ use lazyblob_solver::testing::{Gate, Import, Ledger, Script, Shelf, digest, memo
 use lazyblob_solver::{CacheIndex, CacheSource, Error, JobOptions, KeyId, Solver, What};
 use tokio::time::Instant;
 
-use crate::support::{asked, checked, job, job_with, once, soon, warnings};
+use crate::support::{asked, checked, job, job_with, noted, once, soon, warnings};
 
 fn importing(sources: &[&Arc<Import>]) -> JobOptions<i64> {
     let sources = sources.iter().map(|source| Arc::clone(source) as Arc<dyn CacheSource<i64>>).collect();
@@ -305,4 +305,128 @@ async fn closing_does_not_wait_for_a_source() {
     let (built, ()) = soon(async { tokio::join!(job.build(&edge), closes) }).await;
     assert!(matches!(built, Err(Error::Cancelled { .. })));
     assert_eq!((begun.elapsed(), ops[2].counts().execs()), (Duration::ZERO, 0));
+}
+
+/// BuildKit row 67: what an import has a key for by its definition is not looked into for the sake of the solver's own
+/// cache, which has none: looking would have a source run.
+#[tokio::test(start_paused = true)]
+async fn a_key_of_an_import_is_enough_not_to_look_into_inputs() {
+    let ops = || {
+        let source = Script::new("source", 1);
+        let middle = Script::new("middle", 10).input(&source).by_content();
+        let top = Script::new("top", 100).input(&middle);
+        [source, middle, top]
+    };
+    let [source, middle, _] = ops();
+    let (away, _) = filled("away", &[&source, &middle]).await;
+    let (cache, shelf) = memory_cache("local");
+    let solver = Solver::new(cache, checked());
+    let import = Arc::new(Import::of(&away));
+    let ops = ops();
+    let job = job_with(&solver, importing(&[&import]), &ops.each_ref()).await;
+    let built = soon(job.build(&ops[2].edge())).await.unwrap();
+    assert_eq!((built.result, built.cached), (111, false));
+    assert_eq!(asked(ops.each_ref()), [(1, 0), (1, 0), (1, 1)]);
+    assert_eq!((ops[1].counts().digests(), import.loads(), shelf.loads()), (0, 1, 0), "the middle alone");
+    job.discard();
+    solver.close().await;
+}
+
+/// An op that waits for its turn is not run if a cache that nobody waits for has it before that comes.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_counts_while_the_op_waits_for_its_turn() {
+    let (away, _) = filled("away", &[&Script::new("op", 7)]).await;
+    let (cache, shelf) = memory_cache("local");
+    let mut settings = checked();
+    settings.parallelism = [("script".to_owned(), 1)].into();
+    let solver = Solver::new(cache, settings);
+    let (answers, runs) = (Gate::closed(), Gate::closed());
+    let import = Arc::new(Import::of(&away).waiting_at(&answers));
+    let (before, op) = (Script::new("before", 1).running_at(&runs), Script::new("op", 7));
+    let first = job(&solver, &[&before, &op]).await;
+    let second = job_with(&solver, importing(&[&import]), &[&op]).await;
+    let (before_edge, edge) = (before.edge(), op.edge());
+    let driver = async {
+        runs.reached(1).await;
+        let late = async {
+            answers.reached(1).await;
+            answers.open();
+            soon(second.build(&edge)).await.unwrap()
+        };
+        let built = tokio::join!(soon(first.build(&edge)), late);
+        runs.open();
+        built
+    };
+    let (ran, (built, late)) = tokio::join!(soon(first.build(&before_edge)), driver);
+    assert_eq!((ran.unwrap().result, late.result), (1, 7));
+    let built = built.unwrap();
+    assert_eq!((built.result, built.cached), (7, true));
+    assert_eq!((op.counts().execs(), import.loads(), shelf.loads()), (0, 1, 0));
+    solver.close().await;
+}
+
+/// BuildKit row 78: a source goes with the job that brought it, though others have its vertices: it is not asked for them,
+/// nor kept, but for what it has given.
+#[tokio::test(start_paused = true)]
+async fn a_source_goes_with_its_job() {
+    let (solver, _) = crate::support::solver();
+    let ops = chain(100);
+    let (away, _) = filled("away", &ops.each_ref()).await;
+    let import = Arc::new(Import::of(&away));
+    let ops = chain(100);
+    let one = job_with(&solver, importing(&[&import]), &ops.each_ref()).await;
+    let two = job(&solver, &ops.each_ref()).await;
+    // What it gave is used by the other.
+    assert_eq!(soon(one.build(&ops[0].edge())).await.unwrap().result, 1);
+    let (lookups, loads) = (import.lookups(), import.loads());
+    drop(one);
+    noted(&solver).await;
+    assert_eq!(soon(two.build(&ops[2].edge())).await.unwrap().result, 111);
+    assert_eq!((import.lookups(), import.loads()), (lookups, loads));
+    assert_eq!(asked(ops.each_ref()), [(1, 0), (1, 1), (1, 1)]);
+    // Others come and go, of which it has nothing.
+    for _ in 0..3 {
+        let (empty, _) = memory_cache("empty");
+        let other = Arc::new(Import::of(&empty));
+        let three = job_with(&solver, importing(&[&other]), &ops.each_ref()).await;
+        assert_eq!(soon(three.build(&ops[2].edge())).await.unwrap().result, 111);
+        drop(three);
+        noted(&solver).await;
+        assert_eq!((Arc::strong_count(&other), other.lookups()), (1, 0));
+    }
+    drop(two);
+    noted(&solver).await;
+    assert_eq!(Arc::strong_count(&import), 1);
+    solver.close().await;
+}
+
+/// BuildKit row 78: what a source says when its job has gone counts for nothing, and it is kept no longer than it is asked.
+#[tokio::test(start_paused = true)]
+async fn what_a_source_says_after_its_job_has_gone_counts_for_nothing() {
+    let (solver, _) = crate::support::solver();
+    let op = Script::new("op", 1);
+    let (away, there) = filled("away", &[&op.clone()]).await;
+    let (gate, held) = (Gate::closed(), Gate::closed());
+    let import = Arc::new(Import::of(&away).waiting_at(&gate));
+    let op = Script::new("op", 1).running_at(&held);
+    let one = job_with(&solver, importing(&[&import]), &[&op]).await;
+    let two = job(&solver, &[&op]).await;
+    let edge = op.edge();
+    let built = two.build(&edge);
+    let meanwhile = async {
+        soon(gate.reached(1)).await;
+        soon(held.reached(1)).await;
+        drop(one);
+        noted(&solver).await;
+        gate.open();
+        noted(&solver).await;
+        held.open();
+    };
+    let (built, ()) = futures::join!(soon(built), meanwhile);
+    assert_eq!((built.unwrap().cached, op.counts().execs()), (false, 1));
+    assert_eq!((import.loads(), there.loads()), (0, 0));
+    drop(two);
+    noted(&solver).await;
+    assert_eq!(Arc::strong_count(&import), 1);
+    solver.close().await;
 }

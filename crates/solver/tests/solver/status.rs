@@ -6,24 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use lazyblob_solver::testing::{Script, disorder, memory_cache, told};
-use lazyblob_solver::{Error, Event, Graph, Job, JobOptions, Log, OpError, Progress, Settings, Solver, What};
+use lazyblob_solver::{Error, Event, Job, Log, OpError, Progress, Settings, Solver, What};
 use tokio::sync::Notify;
 
-fn checked() -> Settings {
-    let mut settings = Settings::default();
-    settings.check = true;
-    settings
-}
+use crate::support::{checked, job as open};
 
 fn solver(settings: Settings) -> Solver<i64> {
     Solver::new(memory_cache("local").0, settings)
-}
-
-async fn open(solver: &Solver<i64>, vertices: &[&Script]) -> Job<i64> {
-    let job = solver.job(JobOptions::default()).await.unwrap();
-    let graph = Graph::new(vertices.iter().map(|script| script.vertex())).unwrap();
-    job.load(graph).await.unwrap();
-    job
 }
 
 /// All that a job told: its stream ends when it does.

@@ -91,6 +91,39 @@ async fn it_shares_what_is_active() {
     solver.close().await;
 }
 
+/// Several builds at once within each of many that are within each other cost what they are, and not what the ways through
+/// them are: of these there are 8 to the power of 24.
+#[tokio::test]
+async fn builds_at_once_within_each_other_are_gone_over_once() {
+    const DEEP: usize = 24;
+    let (cache, _) = memory_cache("local");
+    let solver = solver(cache);
+    let gate = Gate::closed();
+    let mut all = vec![Script::new("0", 1).running_at(&gate)];
+    for at in 1..=DEEP {
+        let inner = all[at - 1].clone();
+        all.push(Script::new(&at.to_string(), 1).running(move |cx, _, _| {
+            let inner = inner.clone();
+            async move {
+                let edge = inner.edge();
+                let built = (0..8).map(|_| cx.solve(graph(&[&inner]), &edge));
+                let built = futures::future::try_join_all(built).await.map_err(OpError::failed)?;
+                Ok(vec![built.iter().map(|built| built.result).sum::<i64>() / 8 + 1])
+            }
+        }));
+    }
+    let open = Arc::new(job(&solver, graph(&[&all[DEEP]])).await);
+    let asked = ask(&open, all[DEEP].edge()).await;
+    assert_eq!(gate.came(), 1);
+    gate.open();
+    assert_eq!(asked.await.unwrap().result, 25);
+    assert!(all.iter().all(|script| script.counts().execs() == 1));
+    // What happens within is told once.
+    let Some(open) = Arc::into_inner(open) else { panic!("somebody has the job") };
+    assert_eq!(of(&told(open).await, &all[0]), ["started", "completed"]);
+    solver.close().await;
+}
+
 /// BuildKit row 74: the outer fails, and says which vertex within has failed.
 #[tokio::test]
 async fn a_failure_within_names_both() {

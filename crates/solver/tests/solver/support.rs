@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use lazyblob_solver::testing::{Script, Shelf, memory_cache};
-use lazyblob_solver::{Built, Edge, Event, Graph, Job, JobOptions, Settings, Solver, What};
+use lazyblob_solver::testing::{Script, Shelf, digest, memory_cache};
+use lazyblob_solver::{Built, Edge, Event, Graph, Job, JobOptions, KeyId, Settings, Solver, What};
 
 /// Settings with the checks of the state machine on.
 pub(crate) fn checked() -> Settings {
@@ -87,4 +87,14 @@ pub(crate) fn warnings(job: &Job<i64>) -> Vec<String> {
         _ => None,
     };
     told(job).into_iter().filter_map(warning).collect()
+}
+
+/// The op part of the key of a script of this name.
+pub(crate) fn op(name: &str) -> KeyId {
+    KeyId::of_output(&digest(&format!("key of {name}")), 0)
+}
+
+/// The key of the content of an input that came to this.
+pub(crate) fn content(value: i64) -> KeyId {
+    KeyId::of_content(&digest(&format!("content {value}")))
 }

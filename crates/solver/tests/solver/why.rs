@@ -8,6 +8,8 @@ use lazyblob_solver::{
     CacheIndex, Graph, JobOptions, KeyId, KeyStore, Miss, OpError, ResultId, Selector, Settings, Solver, Why,
 };
 
+use crate::support::{content, op};
+
 struct Bench {
     solver: Solver<i64>,
     keys: Arc<Ledger>,
@@ -34,15 +36,6 @@ impl Bench {
         job.build(&ops.last().unwrap().edge()).await.unwrap();
         job.why().await.unwrap()
     }
-}
-
-/// The key of an op by its name, and that of a content.
-fn op(name: &str) -> KeyId {
-    KeyId::of_output(&digest(&format!("key of {name}")), 0)
-}
-
-fn content(value: i64) -> KeyId {
-    KeyId::of_content(&digest(&format!("content {value}")))
 }
 
 /// The key of an op over one input that is read as a whole.

@@ -122,6 +122,10 @@ impl Life<'_> {
                 self.laws.spoiled.insert(record.result.id.clone());
                 Done::Load(Err(cause))
             }
+            (Work::Save { result: Some(_), .. }, done) => {
+                self.laws.remembered(self.setting.world.specs[out.vertex].same);
+                done
+            }
             (_, done) => done,
         }
     }

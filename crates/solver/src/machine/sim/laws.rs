@@ -12,6 +12,7 @@ use super::world::World;
 use crate::error::{Error, Stage};
 use crate::key::{KeyId, Link, Selector};
 use crate::machine::edge::{EdgeId, EdgeState, Level, Origin, Phase};
+use crate::machine::node::{Node, Progress};
 use crate::machine::tickets::Task;
 use crate::machine::{ANY, Failure, LOCAL, Machine, SourceIx, TicketId};
 use crate::store::{MemoryKeys, ResultId};
@@ -44,8 +45,12 @@ pub(super) struct Laws {
     /// Something was asked for that was never answered before.
     pub(super) news: bool,
     pub(super) answered: HashSet<(usize, u32)>,
-    /// Which of those vertices that are the same have run.
-    ran: HashSet<usize>,
+    /// Which of those vertices that are the same have run, with the moment from which on the cache has what came of it.
+    ran: HashMap<usize, Option<u64>>,
+    /// When the cache was first asked for a vertex.
+    asked: HashMap<u64, u64>,
+    /// How much has begun.
+    pub(super) now: u64,
 }
 
 impl Laws {
@@ -62,7 +67,9 @@ impl Laws {
             last_lost: 0,
             news: false,
             answered: HashSet::new(),
-            ran: HashSet::new(),
+            ran: HashMap::new(),
+            asked: HashMap::new(),
+            now: 0,
         }
     }
 
@@ -165,11 +172,41 @@ impl Laws {
         }
         let cached = |edge: &EdgeId| self.is_cached(machine, setting, *edge);
         assert!(!wanted.iter().all(cached), "v{vertex} runs though it is cached");
-        let calm = setting.shape.is_calm() && !setting.answered.is_empty();
+        // What was made of a source is remembered under the keys it had then, not under those that it shares with another
+        // later.
+        let by_other_key = setting.shape.maps > 0.0;
+        let calm = setting.shape.is_calm() && !setting.answered.is_empty() && !by_other_key;
         assert!(!calm || self.news, "v{vertex} runs though all that was asked for was answered before");
         wanted.into_iter().for_each(|edge| self.needs(machine, setting, edge));
-        let alone = setting.shape.is_calm() && setting.shape.subs == 0.0 && spec.outputs == 1;
-        assert!(!alone || self.ran.insert(spec.same), "v{vertex} runs though its like has run");
+        // Outputs of two vertices may stand for each other one way only, so not all that is the same is found to be.
+        let mut below = setting.world.specs.iter().filter(|below| spec.needs.contains(&below.class));
+        let single = below.all(|below| below.outputs == 1);
+        let alone = setting.shape.is_calm() && setting.shape.subs == 0.0 && single;
+        if !alone {
+            return;
+        }
+        // What it asked before the other was remembered was answered with nothing; that may have gone since.
+        let asked = self.asked.get(&state.serial).copied().unwrap_or(self.now);
+        let remembered = self.ran.insert(spec.same, None).is_some_and(|at| at.is_some_and(|at| at < asked));
+        let is_like = |other: &Node<i64>| {
+            let like = setting.world.at(&other.name.digest);
+            let works = matches!(other.exec, Progress::Running(..));
+            let has = |edge: &EdgeId| works || machine.edges[edge.at()].finished.is_some();
+            like != vertex && setting.world.specs[like].same == spec.same && other.edges.iter().any(has)
+        };
+        let like = remembered || machine.graph.iter().any(is_like);
+        assert!(!like, "v{vertex} runs though its like has run");
+    }
+
+    /// The cache is asked for a vertex.
+    pub(super) fn asks(&mut self, serial: u64) {
+        self.asked.entry(serial).or_insert(self.now);
+    }
+
+    /// The cache has what a vertex, or its like, has come to.
+    pub(super) fn remembered(&mut self, same: usize) {
+        let now = self.now;
+        self.ran.entry(same).and_modify(|at| *at = Some(now));
     }
 
     /// What begins is wanted.
@@ -235,7 +272,7 @@ impl Laws {
             above.deps.get(*input as usize).is_some_and(|dep| dep.edge == edge) && above.phase == Phase::Run
         });
         let name = &machine.graph[state.node].name.name;
-        assert!(needed || !state.requests.is_empty(), "{name} is completed, and nobody asked for it");
+        assert!(needed || state.requests().next().is_some(), "{name} is completed, and nobody asked for it");
     }
 
     /// Whether an answer that is an error is one that the seed brought about.

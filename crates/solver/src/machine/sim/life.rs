@@ -136,6 +136,10 @@ impl<'a> Life<'a> {
             self.expect_a_place(vertex);
             sub = self.choose_sub(vertex);
         }
+        self.laws.now += 1;
+        if let Task::Probe { .. } | Task::Records { .. } = &task {
+            self.laws.asks(self.machine.graph[node].serial);
+        }
         if let Task::Load { edge, .. } = &task {
             self.laws.needs(&self.machine, &self.setting, *edge);
         }
