@@ -77,10 +77,6 @@ impl<R: Value> Machine<R> {
             }
             Err(failure) => self.failed(node, node, stage, Level::Complete, cancelled, failure),
         }
-        // What it came to although it was told to stop may never be asked for.
-        if cancelled && !self.is_wanted(node, Level::Complete) {
-            self.graph[node].exec = Progress::Idle;
-        }
         if !matches!(self.graph[node].exec, Progress::Done(_)) {
             self.stopped(node);
         }
