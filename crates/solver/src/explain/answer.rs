@@ -79,7 +79,12 @@ impl Search<'_> {
             self.compare(op, key, &mut before).await?;
         }
         let before = before.into_iter().enumerate().filter_map(|(at, before)| Some((at, before?)));
-        Ok(before.flat_map(|(at, before)| told(at, &inputs[at], before)).collect())
+        let misses: Vec<_> = before.flat_map(|(at, before)| told(at, &inputs[at], before)).collect();
+        if misses.is_empty() {
+            // It was not known when the op was to run, and is now.
+            return Ok(vec![Miss::Unknown { cause: "what its inputs lead to is known by now".to_owned() }]);
+        }
+        Ok(misses)
     }
 
     /// Why something without inputs was not found.
@@ -142,14 +147,21 @@ impl Search<'_> {
         let links = self.keys.links_to(key).await?;
         for (at, (input, before)) in self.question.inputs.iter().zip(before).enumerate() {
             let led: Vec<_> = links.iter().filter(|(_, link)| link.op == op && is_at(link, at)).collect();
-            let leads =
-                led.iter().any(|(from, link)| ways(input).any(|way| way == (link.selector.as_ref(), *from)));
+            let leads = led.iter().any(|(from, link)| {
+                let mut ways =
+                    ways(input).filter(|(_, key)| !input.is_by_content() || Some(*key) == input.content);
+                ways.any(|way| way == (link.selector.as_ref(), *from))
+            });
             if leads {
                 continue;
             }
             let before = before.get_or_insert_default();
             for (from, link) in led {
                 if input.keys.contains(from) {
+                    // Of what was run again the definition is not the way.
+                    if input.is_by_content() {
+                        continue;
+                    }
                     before.selectors.insert(link.selector.clone());
                 } else if link.selector.is_none() && input.content.is_some() && self.is_content(*from).await?
                 {

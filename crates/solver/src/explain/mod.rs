@@ -51,6 +51,13 @@ pub(crate) struct Asked {
     pub(crate) looks_at: Option<Words>,
 }
 
+impl Asked {
+    /// Whether only its content can lead anywhere: it ran though its definition was known.
+    pub(crate) fn is_by_content(&self) -> bool {
+        self.again && self.content.is_some()
+    }
+}
+
 /// What an op says in words. It is asked where its work is done: it may panic.
 #[derive(Clone)]
 pub(crate) struct Words(pub(crate) Arc<dyn Fn() -> String + Send + Sync>);

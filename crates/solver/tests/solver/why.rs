@@ -217,6 +217,27 @@ async fn a_changed_content_is_told_with_what_is_looked_at() {
     bench.solver.close().await;
 }
 
+/// An input that is run whatever the cache has, and comes out differently: its definition is known, what it contains is not.
+#[tokio::test]
+async fn a_content_that_changed_under_one_definition_is_told() {
+    let bench = Bench::new();
+    let top = |base: &Script| Script::new("top", 10).input(base).by_content();
+    let base = Script::new("base", 3);
+    bench.build(&[&base, &top(&base)]).await;
+    let base = Script::new("base", 4).ignoring_cache();
+    let top = top(&base);
+    let miss = Miss::Content {
+        input: 0,
+        vertex: base.vertex().name,
+        looks_at: "the integer".to_owned(),
+        now: content(4),
+        before: vec![content(3)],
+    };
+    let whys = bench.build(&[&base, &top]).await;
+    assert_eq!(whys, [why(&base, vec![Miss::Ignored]), why(&top, vec![miss])]);
+    bench.solver.close().await;
+}
+
 #[tokio::test]
 async fn a_result_that_is_gone_is_told_with_its_key() {
     let bench = Bench::new();
