@@ -180,10 +180,8 @@ impl<R: Value> Machine<R> {
             matched: dep.matched,
             ready: below.finished.is_some() && prepared && asked,
         };
-        let level = below.level;
         let state = &mut self.edges[edge.at()];
         let dep = &mut state.deps[input];
-        dep.level = level;
         state.sums.take(dep.flags);
         dep.flags = flags;
         state.sums.add(flags);

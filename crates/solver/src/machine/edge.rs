@@ -101,8 +101,6 @@ pub(super) struct DepState {
     pub(super) probing: u32,
     /// What this edge wants of it.
     pub(super) wanted: Level,
-    /// What was known of it when it was last looked at.
-    pub(super) level: Level,
     /// Whether any key of it leads to a key of this edge.
     pub(super) matched: bool,
     /// Whether its content key was asked about.
@@ -119,7 +117,6 @@ impl DepState {
             keys_seen: 0,
             probing: 0,
             wanted: Level::None,
-            level: Level::None,
             matched: false,
             slow_probed: false,
             changed: false,
