@@ -1,8 +1,13 @@
 //! What can go wrong, as outcomes a caller handles differently.
 
-use lazyblob_solver::VertexName;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use lazyblob_remote::What;
+use lazyblob_solver::{OpError, VertexName};
 
 use crate::llb::Fault;
+use crate::session::Entitlement;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -56,4 +61,79 @@ pub enum Error {
         /// What is not done, in the plural.
         what: String,
     },
+    /// An op failed at what it does: the command, the files, the network. The cause says which.
+    #[error("{what}: {reason}")]
+    Failed {
+        /// Operation and object.
+        what: What,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Commands cannot be run here: the runtime is missing, died, or may not do what it needs.
+    #[error("{what}: {reason}")]
+    Executor {
+        /// Operation and object.
+        what: What,
+        /// What is missing, and what to do about it.
+        reason: String,
+    },
+    /// A build asks for something that its session does not allow. Allow it, or do not build it.
+    #[error("{vertex}: {entitlement} is not allowed: add `--allow {entitlement}`")]
+    NotAllowed {
+        /// The vertex.
+        vertex: VertexName,
+        /// What it asks for.
+        entitlement: Entitlement,
+    },
+    /// The caller withdrew.
+    #[error("{what}: cancelled")]
+    Cancelled {
+        /// Operation and object.
+        what: What,
+    },
+    /// The file system said no.
+    #[error("{what}: {}: {source}", path.display())]
+    Io {
+        /// Operation and object.
+        what: What,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// In the cache.
+    #[error(transparent)]
+    Cache(#[from] lazyblob_cache::Error),
+    /// On the way to another place.
+    #[error(transparent)]
+    Remote(#[from] lazyblob_remote::Error),
+    /// While the graph was solved.
+    #[error(transparent)]
+    Solver(#[from] lazyblob_solver::Error),
+}
+
+impl Error {
+    /// Something that went wrong, in words.
+    pub fn failed(operation: &'static str, object: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self::Failed { what: What::new(operation, object), reason: reason.to_string() }
+    }
+
+    /// A file system that said no to `operation`.
+    pub fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { what: What::new(operation, path.display()), path: path.to_owned(), source }
+    }
+}
+
+/// What an op says of an error of the cache about its input: bytes that nobody can bring any more are lost, and the solver
+/// makes them again; anything else is a failure.
+pub(crate) fn gone(input: usize, error: lazyblob_cache::Error) -> OpError {
+    use lazyblob_cache::Error as Cache;
+    match error.root() {
+        Cache::Cancelled { .. } => OpError::Cancelled,
+        Cache::NeedsRemoteProviders { .. } | Cache::Lost { .. } | Cache::Integrity { .. } => {
+            OpError::lost(input, error)
+        }
+        _ if error.is_not_found() => OpError::lost(input, error),
+        _ => OpError::failed(error),
+    }
 }

@@ -4,7 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod executor;
 pub mod keys;
 pub mod llb;
+pub mod ops;
+mod result;
+pub mod session;
+mod worker;
 
 pub use error::{Error, Result};
+pub use result::WorkerRef;
+pub use worker::{Components, Worker};
