@@ -5,6 +5,7 @@
 
 mod error;
 pub mod executor;
+mod index;
 pub mod keys;
 pub mod llb;
 pub mod ops;
@@ -13,5 +14,6 @@ pub mod session;
 mod worker;
 
 pub use error::{Error, Result};
+pub use index::DiskKeys;
 pub use result::WorkerRef;
 pub use worker::{Components, Worker};
