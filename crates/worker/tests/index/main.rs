@@ -1,4 +1,5 @@
 //! The solver's keys in the cache's database.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
 use std::time::SystemTime;
