@@ -6,19 +6,22 @@
 
 mod extract;
 mod graft;
+mod image;
 mod naming;
 
 use std::sync::Arc;
 
+use lazyblob_cache::image::Resolutions;
 use lazyblob_solver::{CacheMap, Dep, Edge, Graph, Vertex as Node, VertexOptions};
 
 pub(crate) use extract::Extract;
+use image::{ImageOp, Place};
 use naming::Naming;
 
 use crate::error::{Error, Result};
 use crate::keys::OpKeys;
 use crate::llb::pb::Platform;
-use crate::llb::{self, Definition, Op};
+use crate::llb::{self, Definition, Op, Source};
 use crate::result::WorkerRef;
 use crate::worker::Worker;
 
@@ -70,11 +73,21 @@ impl Made {
 pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) -> Result<Graph<WorkerRef>> {
     let platform = options.platform(worker);
     let naming = Naming::new(platform, worker.platform());
+    let resolutions = Resolutions::default();
     let mut nodes = Vec::with_capacity(definition.vertices().len());
     for vertex in definition.vertices() {
         let op: Arc<dyn lazyblob_solver::Op<WorkerRef>> = match (&vertex.op, keys(platform, vertex)?) {
             (Op::Merge(_), Some(keys)) => Arc::new(graft::Merge(made(worker, vertex, keys))),
             (Op::Diff(diff), Some(keys)) => Arc::new(graft::Diff::new(made(worker, vertex, keys), diff)),
+            (Op::Source { identifier, source: Source::Image(image) }, _) => {
+                let platform = on(platform, vertex)?;
+                Arc::new(ImageOp::new(worker, identifier, image, platform, &resolutions))
+            }
+            (Op::Source { identifier, source: Source::OciLayout(image) }, _) => {
+                let platform = on(platform, vertex)?;
+                let place = Place::of_layout(identifier, image);
+                Arc::new(ImageOp::new(worker, identifier, image, platform, &resolutions).at(place))
+            }
             _ => {
                 let what = "such ops".to_owned();
                 return Err(Error::Unsupported { vertex: vertex.name.clone(), what });
@@ -100,6 +113,11 @@ pub fn result(worker: &Worker, definition: &Definition, options: &LoadOptions) -
 fn keys(platform: &Platform, vertex: &llb::Vertex) -> Result<Option<OpKeys>> {
     OpKeys::of(vertex, platform)
         .map_err(|bad| Error::Invalid { vertex: vertex.name.clone(), fault: bad.into() })
+}
+
+/// The platform of a vertex.
+fn on(default: &Platform, vertex: &llb::Vertex) -> Result<Platform> {
+    vertex.platform(default).map_err(|bad| Error::Invalid { vertex: vertex.name.clone(), fault: bad.into() })
 }
 
 fn made(worker: &Worker, vertex: &llb::Vertex, keys: OpKeys) -> Made {
