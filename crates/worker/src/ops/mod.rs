@@ -4,6 +4,7 @@
 //! looked at for a key of its content is [`ContentDigest`]; before an op reads an input, [`Extract`] makes its tree, told to
 //! the input's own vertex and with its sessions' credentials.
 
+mod exec;
 mod extract;
 mod graft;
 mod image;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use lazyblob_cache::image::Resolutions;
 use lazyblob_solver::{CacheMap, Dep, Edge, Graph, Vertex as Node, VertexOptions};
 
+pub(crate) use exec::CacheMounts;
+pub use exec::{check_entitlements, entitlements};
 pub(crate) use extract::Extract;
 use image::{ImageOp, Place};
 use naming::Naming;
@@ -77,6 +80,7 @@ pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) ->
     let mut nodes = Vec::with_capacity(definition.vertices().len());
     for vertex in definition.vertices() {
         let op: Arc<dyn lazyblob_solver::Op<WorkerRef>> = match (&vertex.op, keys(platform, vertex)?) {
+            (Op::Exec(exec), Some(keys)) => Arc::new(exec::Exec::new(made(worker, vertex, keys), exec)),
             (Op::Merge(_), Some(keys)) => Arc::new(graft::Merge(made(worker, vertex, keys))),
             (Op::Diff(diff), Some(keys)) => Arc::new(graft::Diff::new(made(worker, vertex, keys), diff)),
             (Op::Source { identifier, source: Source::Image(image) }, _) => {
