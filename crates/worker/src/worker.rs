@@ -9,6 +9,7 @@ use lazyblob_solver::LoadCx;
 
 use crate::executor::Executor;
 use crate::llb::pb::Platform;
+use crate::ops::Tables;
 use crate::session::Sessions;
 
 /// What a worker stands on.
@@ -31,13 +32,14 @@ pub struct Worker(Arc<Inner>);
 struct Inner {
     components: Components,
     sessions: Sessions,
+    tables: Tables,
 }
 
 impl Worker {
     /// A worker on `components`, without sessions yet.
     #[must_use]
     pub fn new(components: Components) -> Self {
-        Self(Arc::new(Inner { components, sessions: Sessions::default() }))
+        Self(Arc::new(Inner { components, sessions: Sessions::default(), tables: Tables::default() }))
     }
 
     /// Where trees and blobs are kept.
@@ -68,6 +70,11 @@ impl Worker {
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.0.sessions
+    }
+
+    /// What is known of trees.
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.0.tables
     }
 
     /// Access on behalf of whoever wants the vertex of `cx`.
