@@ -12,8 +12,10 @@
 
 mod count;
 mod layers;
+mod merge;
 mod mounted;
 mod place;
+mod tar;
 mod tree;
 
 use std::path::Path;
@@ -22,6 +24,7 @@ use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
 pub use self::mounted::MountOptions;
+pub use self::tar::TarTree;
 use self::place::Staging;
 use self::tree::Making;
 use crate::blocking::blocking;
