@@ -5,11 +5,13 @@
 
 mod error;
 pub mod executor;
+pub mod export;
 pub mod keys;
 pub mod llb;
 pub mod ops;
 mod result;
 pub mod session;
+pub mod spec;
 mod worker;
 
 pub use error::{Error, Result};

@@ -24,8 +24,8 @@ use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
 pub use self::mounted::MountOptions;
-pub use self::tar::TarTree;
 use self::place::Staging;
+pub use self::tar::TarTree;
 use self::tree::Making;
 use crate::blocking::blocking;
 use crate::error::{Result, What};

@@ -55,7 +55,8 @@ impl Manager {
         let (manager, access) = (self.clone(), access.clone());
         let work = move |cancel: CancellationToken| async move {
             let name = format!("tar-{}", nonce());
-            let claim = manager.root().staging_locks().claim(&name, access.progress.as_ref(), &cancel).await?;
+            let claim =
+                manager.root().staging_locks().claim(&name, access.progress.as_ref(), &cancel).await?;
             let place = manager.root().staging().join(&name);
             let what = What::new(OPERATION, place.display());
             let made = manager.trees(trees, &place, latest, &access, &cancel).await;

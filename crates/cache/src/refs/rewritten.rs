@@ -95,13 +95,7 @@ impl Manager {
                 move || {
                     let out =
                         Compressor::new(scratch_file(Path::new(&scratch))?, kind, compression, threads)?;
-                    layer::retimed(
-                        store.open_file(&of.descriptor)?,
-                        &of.diff_id,
-                        latest,
-                        out,
-                        &cancel,
-                    )
+                    layer::retimed(store.open_file(&of.descriptor)?, &of.diff_id, latest, out, &cancel)
                 },
             )
         };
