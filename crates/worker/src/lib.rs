@@ -6,14 +6,20 @@
 mod error;
 pub mod executor;
 pub mod export;
+mod image;
+mod index;
 pub mod keys;
 pub mod llb;
 pub mod ops;
 mod result;
+mod results;
 pub mod session;
 pub mod spec;
 mod worker;
 
 pub use error::{Error, Result};
+pub use image::BaseImage;
+pub use index::DiskKeys;
 pub use result::WorkerRef;
+pub use results::Results;
 pub use worker::{Components, Worker};

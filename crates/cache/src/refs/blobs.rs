@@ -46,7 +46,11 @@ impl ImmutableRef {
         let mut pins = Vec::new();
         for layer in self.layers() {
             if layer.blob().is_none() {
-                self.extract(access).await?;
+                // Its own tree is enough: what it stands on, or beside, may stay lazy.
+                if !self.manager().has_snapshot(&layer.record()).await? {
+                    let (live, handlers) = (Arc::clone(layer.live()), layer.handlers().clone());
+                    Self::open(self.manager(), live, handlers, false).extract(access).await?;
+                }
                 pins.push(self.manager().make_blob(&layer, options).await?);
             }
         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lazyblob_remote::{Descriptor, Digest, Manifest, Reference};
+use lazyblob_remote::Descriptor;
 
 use crate::error::Result;
+use crate::image::BaseImage;
 use crate::llb::pb::Platform;
 use crate::result::WorkerRef;
 
@@ -32,19 +33,6 @@ impl Part {
     pub fn new(platform: Platform, result: WorkerRef) -> Self {
         Self { platform, result, config: None, base: None, inline_cache: None }
     }
-}
-
-/// The image that a result began with.
-#[derive(Clone, Debug)]
-pub struct BaseImage {
-    /// What it is called.
-    pub reference: Reference,
-    /// The manifest of the part's platform.
-    pub manifest: Manifest,
-    /// Its config, to the byte.
-    pub config: Bytes,
-    /// What its layers uncompress to, the bottom one first.
-    pub diff_ids: Vec<Digest>,
 }
 
 /// A cache that is kept in an image's own config. It is asked when the layers of the image are known: they are its blobs.

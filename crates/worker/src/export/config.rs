@@ -19,7 +19,7 @@ const COMMENT: &str = "lazyblob";
 pub(super) struct ConfigOf<'a> {
     /// The config to begin with, as it was given.
     pub(super) given: Option<&'a [u8]>,
-    /// How many of the layers its history knows of, if it is not to be believed about that.
+    /// Its history is of so many of the layers; where nothing is said it is believed.
     pub(super) known: Option<usize>,
     pub(super) platform: &'a Platform,
     /// What each layer uncompresses to, and what made it, the bottom one first.
@@ -45,8 +45,8 @@ impl ConfigOf<'_> {
             Some(Value::Array(entries)) => entries,
             Some(_) => return Err(invalid("its history is not a list".to_owned())),
         };
-        if self.known == Some(0) {
-            history.clear();
+        if let Some(known) = self.known {
+            cut(&mut history, known);
         }
         self.complete(&mut history)
             .ok_or_else(|| invalid("an entry of its history is not one".to_owned()))?;
@@ -91,8 +91,7 @@ impl ConfigOf<'_> {
         let mut layers = 0;
         for entry in history.iter_mut() {
             let entry = entry.as_object_mut()?;
-            let is_empty = entry.get("empty_layer").and_then(Value::as_bool).unwrap_or_default();
-            if is_empty {
+            if is_empty(entry) {
                 continue;
             }
             if layers == self.layers.len() {
@@ -106,6 +105,22 @@ impl ConfigOf<'_> {
         }
         Some(())
     }
+}
+
+/// Leaves of a history what is of the lowest `layers` layers, and what stands between them.
+fn cut(history: &mut Vec<Value>, layers: usize) {
+    let mut left = layers;
+    let end = history.iter().position(|entry| {
+        let has_layer = entry.as_object().is_some_and(|entry| !is_empty(entry));
+        let is_over = left == 0 && (has_layer || layers == 0);
+        left -= usize::from(has_layer && left > 0);
+        is_over
+    });
+    history.truncate(end.unwrap_or(history.len()));
+}
+
+fn is_empty(entry: &Map<String, Value>) -> bool {
+    entry.get("empty_layer").and_then(Value::as_bool).unwrap_or_default()
 }
 
 /// Gives an entry of the history no later time than `epoch`.
@@ -184,6 +199,17 @@ mod tests {
             .map(|entry| entry["created"].as_str().unwrap())
             .collect();
         assert_eq!(times, ["2019-01-01T00:00:00Z", "2019-12-22T07:33:20Z", "2019-12-22T07:33:20Z"]);
+    }
+
+    #[test]
+    fn a_history_is_cut_where_its_layers_end() {
+        let entry = |by: &str, is_empty: bool| json!({ "created_by": by, "empty_layer": is_empty });
+        let all = [entry("e0", true), entry("a", false), entry("e1", true), entry("b", false), entry("e2", true)];
+        for (layers, left) in [(0, 0), (1, 3), (2, 5), (3, 5)] {
+            let mut history = all.to_vec();
+            cut(&mut history, layers);
+            assert_eq!(history, all[..left], "{layers}");
+        }
     }
 
     #[test]

@@ -9,12 +9,13 @@ use lazyblob_cache::unlazy::LazyProvider;
 use lazyblob_remote::{Access, Descriptor, Digest, Manifest, media};
 use serde_json::{Value, json};
 
-use super::base::{BaseImage, Part};
+use super::base::Part;
 use super::config::ConfigOf;
 use super::layers::{Layers, described, layers, shown};
 use super::manifest::{annotations, index, manifest};
 use super::options::{ImageOptions, Place};
 use crate::error::{Error, Result};
+use crate::image::BaseImage;
 use crate::llb::pb::Platform;
 use crate::worker::Worker;
 
@@ -97,13 +98,13 @@ impl Made {
         if let Some(base) = unchanged(part, options, &layers)
             && cache.is_none()
             && said.is_empty()
-            && let Some(config) = base.manifest.config()
+            && let Some(config) = base.manifest().config()
         {
             return Ok(Self {
                 platform,
-                manifest: base.manifest.clone(),
+                manifest: base.manifest().clone(),
                 config: config.clone(),
-                config_bytes: base.config.clone(),
+                config_bytes: base.config().clone(),
                 layers: provider,
                 tree: layers.tree,
             });
@@ -113,8 +114,8 @@ impl Made {
             (Some(config), _) => (Some(config), None),
             // Where the result has other layers, the base's history is of another image.
             (None, Some(base)) => {
-                let is_below = layers.of_base == base.diff_ids.len();
-                (Some(&base.config), (!is_below).then_some(0))
+                let below = base.layers().len();
+                (Some(base.config()), Some(if layers.of_base == below { below } else { 0 }))
             }
             (None, None) => (None, None),
         };
@@ -139,7 +140,7 @@ impl Made {
 /// The base of a result that is that image still, if nothing is said that would make it another.
 fn unchanged<'a>(part: &'a Part, options: &ImageOptions, layers: &Layers) -> Option<&'a BaseImage> {
     let base = part.base.as_ref()?;
-    let family = match media::bare(base.manifest.media_type()) {
+    let family = match media::bare(base.manifest().media_type()) {
         media::OCI_MANIFEST => Family::Oci,
         media::DOCKER_MANIFEST => Family::Docker,
         _ => return None,
@@ -148,9 +149,9 @@ fn unchanged<'a>(part: &'a Part, options: &ImageOptions, layers: &Layers) -> Opt
         |layers: &[Descriptor]| layers.iter().map(|layer| layer.digest().clone()).collect::<Vec<_>>();
     let stays = options.epoch.is_none()
         && options.family.is_none_or(|wanted| wanted == family)
-        && part.config.as_ref().is_none_or(|config| *config == base.config)
-        && digests(&layers.blobs) == digests(base.manifest.layers())
-        && (options.prefer_nondist_layers || !has_foreign(&base.manifest));
+        && part.config.as_ref().is_none_or(|config| config == base.config())
+        && digests(&layers.blobs) == digests(base.manifest().layers())
+        && (options.prefer_nondist_layers || !has_foreign(base.manifest()));
     stays.then_some(base)
 }
 

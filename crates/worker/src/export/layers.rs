@@ -7,9 +7,10 @@ use lazyblob_cache::layer::{Family, LayerType};
 use lazyblob_cache::refs::BlobOptions;
 use lazyblob_remote::{Access, Descriptor, Digest};
 
-use super::base::{BaseImage, Part};
+use super::base::Part;
 use super::options::ImageOptions;
 use crate::error::{Error, Result};
+use crate::image::BaseImage;
 use crate::worker::Worker;
 
 /// Annotations that builders use among themselves (BuildKit row 107).
@@ -80,8 +81,8 @@ fn listed(tree: &ImmutableRef) -> Result<Listed> {
 
 /// How many layers a stack has in common with its base, from the bottom up.
 fn shared(diff_ids: &[(Digest, String)], base: Option<&BaseImage>) -> usize {
-    let below = base.map(|base| base.diff_ids.as_slice()).unwrap_or_default();
-    diff_ids.iter().zip(below).take_while(|((own, _), below)| own == *below).count()
+    let below = base.map(BaseImage::layers).unwrap_or_default();
+    diff_ids.iter().zip(below).take_while(|((own, _), below)| *own == below.diff_id).count()
 }
 
 /// What a manifest says of a layer: its type under the names of `family`, to be distributed unless it must not and

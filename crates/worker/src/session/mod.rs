@@ -6,6 +6,7 @@
 mod entitlement;
 mod keychain;
 mod progress;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use lazyblob_solver::{LoadCx, SessionGroup, SessionId};
 pub use entitlement::Entitlement;
 use keychain::OfSessions;
 use progress::OfVertex;
+pub(crate) use routes::{Routed, Routes};
 
 /// What a session brings to a build. Everything is optional.
 #[derive(Clone, Debug)]
@@ -52,7 +54,10 @@ impl Default for Session {
 
 /// The sessions that are open. Cheap to clone; clones are the same.
 #[derive(Clone, Default)]
-pub struct Sessions(Arc<Mutex<Table>>);
+pub struct Sessions {
+    table: Arc<Mutex<Table>>,
+    routes: Routes,
+}
 
 #[derive(Default)]
 struct Table {
@@ -82,15 +87,21 @@ impl Sessions {
         ids.iter().filter_map(|id| self.get(id)).collect()
     }
 
-    /// Access on behalf of whoever wants the vertex of `cx` when credentials are used; what moves is told to that vertex.
+    /// Access on behalf of whoever wants the vertex of `cx` when credentials are used; what moves is told to that
+    /// vertex, or to that of the image whose layer it is.
     #[must_use]
     pub fn access(&self, cx: &LoadCx) -> Access {
         Access::new(Arc::new(OfSessions::new(self.clone(), cx.sessions())))
-            .watched_by(Arc::new(OfVertex::new(cx.clone())))
+            .watched_by(Arc::new(OfVertex::new(cx.clone(), self.routes.clone())))
+    }
+
+    /// Whose work blobs are.
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
