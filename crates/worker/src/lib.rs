@@ -6,6 +6,7 @@
 pub mod cache_io;
 mod error;
 pub mod executor;
+pub mod export;
 mod image;
 mod index;
 pub mod keys;
@@ -14,6 +15,7 @@ pub mod ops;
 mod result;
 mod results;
 pub mod session;
+pub mod spec;
 mod worker;
 
 pub use error::{Error, Result};
