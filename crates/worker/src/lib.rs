@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache_io;
+pub mod engine;
 mod error;
 pub mod executor;
 pub mod export;
@@ -18,6 +19,7 @@ pub mod session;
 pub mod spec;
 mod worker;
 
+pub use engine::Engine;
 pub use error::{Error, Result};
 pub use image::BaseImage;
 pub use index::DiskKeys;

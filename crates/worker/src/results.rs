@@ -100,7 +100,7 @@ impl ResultStore<WorkerRef> for Results {
         }
         let access = self.0.access(cx);
         let making = tree.make_blobs(&BLOBS, &access);
-        let made = cx.cancellation().run_until_cancelled(making).await;
+        let made = cx.cancellation().run_until_cancelled(Box::pin(making)).await;
         made.unwrap_or_else(|| Err(cancelled(id))).map_err(unloaded)?;
         Ok(vec![tree.clone()])
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lazyblob_remote::Descriptor;
+use lazyblob_cache::record::LayerBlob;
 
 use crate::error::Result;
 use crate::image::BaseImage;
@@ -38,9 +38,10 @@ impl Part {
 /// A cache that is kept in an image's own config. It is asked when the layers of the image are known: they are its blobs.
 #[async_trait]
 pub trait InlineCache: Send + Sync + fmt::Debug {
-    /// The cache config of an image of `layers`, the bottom one first; nothing where there is nothing to keep.
+    /// What the field of the config has for an image of `layers`, the bottom one first; nothing where there is nothing to
+    /// keep.
     ///
     /// # Errors
     /// What the image cannot be made with.
-    async fn of_layers(&self, layers: &[Descriptor]) -> Result<Option<Bytes>>;
+    async fn of_layers(&self, layers: &[LayerBlob]) -> Result<Option<String>>;
 }

@@ -86,7 +86,7 @@ impl Made {
     async fn of(worker: &Worker, part: &Part, options: &ImageOptions, access: &Access) -> Result<Self> {
         let layers = layers(worker, part, options, access).await?;
         let cache = match &part.inline_cache {
-            Some(cache) => cache.of_layers(&layers.blobs).await?,
+            Some(cache) => cache.of_layers(&layers.named()).await?,
             None => None,
         };
         let provider = match &layers.tree {
