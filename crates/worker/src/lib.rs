@@ -10,6 +10,8 @@ pub mod llb;
 pub mod ops;
 mod result;
 pub mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod worker;
 
 pub use error::{Error, Result};

@@ -13,6 +13,7 @@ use super::failed;
 use super::private::Private;
 use super::{secret, select};
 use super::blocking::blocking;
+use crate::error::Error;
 use crate::executor::{MountSource, Mounted};
 use crate::llb::pb::{ExecOp, Meta, Mount, MountType, SecretOpt, SshOpt};
 use crate::llb::{Vertex, paths};
@@ -96,7 +97,7 @@ impl Mounts<'_> {
     fn cache(&self, mount: &Mount) -> Result<PathBuf, OpError> {
         let key = cache::key(mount, self.input(mount));
         let lease = self.held.caches.get(&key).map(|lease| lease.directory().to_owned());
-        lease.ok_or(OpError::Cancelled)
+        lease.ok_or_else(|| failed::op(Error::failed("mount cache at", &mount.dest, "it was not taken")))
     }
 
     async fn secret(&mut self, number: usize, opt: SecretOpt) -> Result<Option<PathBuf>, OpError> {
