@@ -39,7 +39,11 @@ impl Worker {
     /// A worker on `components`, without sessions yet.
     #[must_use]
     pub fn new(components: Components) -> Self {
-        Self(Arc::new(Inner { components, sessions: Sessions::default(), cache_mounts: CacheMounts::default() }))
+        Self(Arc::new(Inner {
+            components,
+            sessions: Sessions::default(),
+            cache_mounts: CacheMounts::default(),
+        }))
     }
 
     /// Where trees and blobs are kept.

@@ -1,4 +1,5 @@
 //! Commands, run through a solver and a cache, with an executor that only plays them.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that panics says where")]
 
 mod caches;
 mod ends;

@@ -27,7 +27,8 @@ async fn each_output_is_what_became_of_its_mount() {
         let world = World::new(kind).await;
         let base = run(&llb::scratch(), &["write /who base"]).root();
         let other = run(&llb::scratch(), &["write /who other", "write /part/x y"]).root();
-        let script = ["write /in root", "write /a/in a", "write /b/in b", "write /thrown/in t", "cat /ro/who"];
+        let script =
+            ["write /in root", "write /a/in a", "write /b/in b", "write /thrown/in t", "cat /ro/who"];
         let ran = run(&base, &script)
             .mount("/b", Mount::bind(&other))
             .mount("/a", Mount::bind(&llb::scratch()))
@@ -49,7 +50,8 @@ async fn each_output_is_what_became_of_its_mount() {
         assert_eq!(world.executor.runs(), 3);
         assert_eq!(logs(&ended(job).await), b"other");
         let process = world.theatre.process("write /in root");
-        let read_only = |dest: &str| process.mounts.iter().find(|mount| mount.dest == dest).unwrap().read_only;
+        let read_only =
+            |dest: &str| process.mounts.iter().find(|mount| mount.dest == dest).unwrap().read_only;
         assert_eq!(["/a", "/b", "/thrown", "/ro", "/part"].map(read_only), [false, false, false, true, true]);
         assert!(bound(&process, "/part").ends_with("part"));
         world.assert_clean().await;

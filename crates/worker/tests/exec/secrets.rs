@@ -154,7 +154,8 @@ async fn an_agent_is_reached_through_a_socket_of_the_commands_own() {
         stream.read_exact(&mut asked).unwrap();
         stream.write_all(&asked.map(|byte| byte + 1)).unwrap();
     });
-    let session = Session { ssh: BTreeMap::from([("default".to_owned(), socket.clone())]), ..Session::default() };
+    let session =
+        Session { ssh: BTreeMap::from([("default".to_owned(), socket.clone())]), ..Session::default() };
     let seen = Arc::new(Mutex::new(None));
     let found = Arc::clone(&seen);
     let executor = FakeExecutor::new(move |stage| {
