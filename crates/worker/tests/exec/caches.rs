@@ -2,25 +2,18 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::join;
-use lazyblob_cache::manager::NewLayer;
 use lazyblob_cache::prune::PruneOptions;
-use lazyblob_cache::record::{LayerBlob, Source};
 use lazyblob_cache::snapshot::Wanted;
-use lazyblob_cache::testing::Tar;
-use lazyblob_cache::testing::images::{Packed, pack};
-use lazyblob_cache::{DescHandler, DescHandlers, GetOptions, Remotes as _};
-use lazyblob_remote::provider::Origin;
-use lazyblob_remote::{Access, Descriptor, digest};
 use lazyblob_solver::What;
 use lazyblob_worker::WorkerRef;
 use lazyblob_worker::llb::{self, CacheSharing, Mount, State};
 use tokio_util::sync::CancellationToken;
 
+use crate::base::Base;
 use crate::support::{World, bound, kinds, run};
 
 fn with(sharing: CacheSharing, script: &[&str]) -> State {
@@ -255,38 +248,6 @@ async fn a_cache_begins_as_a_tree_and_goes_its_own_way() {
     }
 }
 
-/// One layer in a registry.
-struct Base {
-    bytes: bytes::Bytes,
-    layer: NewLayer,
-    handlers: DescHandlers,
-}
-
-impl Base {
-    fn new(world: &World) -> Self {
-        let tar = Tar::new().dir("d", 0o755).file("d/who", "lazy").end();
-        let (media_type, bytes) = pack(&tar, Packed::Gzip);
-        let descriptor = Descriptor::new(media_type.into(), bytes.len() as u64, digest::sha256(&bytes));
-        let origin = Origin { host: "registry.test".to_owned(), repository: "app".to_owned() };
-        let (client, from) = (world.client.clone(), origin.clone());
-        let source = move |access: &Access| client.provider(&from, access).unwrap();
-        let handler = Arc::new(DescHandler::new(source).at(origin.clone()));
-        let handlers = [(descriptor.digest().clone(), handler)].into_iter().collect();
-        let blob = LayerBlob { descriptor, diff_id: digest::sha256(&tar) };
-        Self { bytes, layer: NewLayer { blob, sources: vec![Source::from(origin)] }, handlers }
-    }
-
-    async fn upload(&self, world: &World) {
-        world.registry.seed_blob("app", self.bytes.clone()).await;
-    }
-
-    /// A handle on it that has not been pulled for.
-    async fn import(&self, world: &World) -> WorkerRef {
-        let options = GetOptions { handlers: self.handlers.clone(), ..GetOptions::default() };
-        WorkerRef::new(world.manager.import(vec![self.layer.clone()], None, options).await.unwrap())
-    }
-}
-
 /// A cache whose base is lazy: dagger/dagger#8884 and #5560 of BuildKit's users. The base is pulled once, when the cache is
 /// made; the cache is there the next time, and nothing is pulled for it.
 #[tokio::test]
@@ -295,7 +256,7 @@ async fn a_cache_on_a_lazy_base_is_kept_and_the_base_stays_lazy() {
         let world = World::new(kind).await;
         let base = Base::new(&world);
         base.upload(&world).await;
-        let gets = || world.registry.log().iter().filter(|entry| entry.method.as_str() == "GET").count();
+        let gets = || base.gets(&world);
         // What stands for an image that was found in the cache.
         let seed = run(&llb::scratch(), &["say seed"]).root();
         let made = world.build(&seed).await.result;

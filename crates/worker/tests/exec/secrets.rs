@@ -185,3 +185,31 @@ async fn an_agent_is_reached_through_a_socket_of_the_commands_own() {
     agent.join().unwrap();
     world.close().await;
 }
+
+/// BuildKit row 72: whoever wants the command may have what it needs; who has gone takes it along.
+#[tokio::test]
+async fn a_secret_is_that_of_any_build_that_wants_the_command() {
+    let world = World::new(Wanted::Plain).await;
+    let state = |script: &[&str]| {
+        let base = run(&llb::scratch(), &["gate base", script[0]]).root();
+        run(&base, script).secret("/s", Secret::new("token")).root()
+    };
+    let gate = world.theatre.gate("base");
+    let (both, gone) = (state(&["cat /s"]), state(&["cat /s", "say again"]));
+    let (poor, edge) = world.job(&both).await;
+    let none =
+        std::mem::replace(&mut *world.session.lock().unwrap(), world.worker.sessions().open(session()));
+    let (rich, _) = world.job(&both).await;
+    let open = async {
+        gate.reached(1).await;
+        gate.open();
+    };
+    let (built, (), _) = futures::future::join3(poor.build(&edge), open, rich.build(&edge)).await;
+    built.unwrap();
+    let said = logs(&ended(rich).await);
+    assert!(said.ends_with(SECRET.as_bytes()), "{}", String::from_utf8_lossy(&said));
+    *world.session.lock().unwrap() = none;
+    let error = world.try_build(&gone).await.map(drop).unwrap_err().to_string();
+    assert!(error.contains("--secret id=token"), "{error}");
+    world.close().await;
+}
