@@ -17,6 +17,8 @@ mod result;
 mod results;
 pub mod session;
 pub mod spec;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod worker;
 
 pub use engine::Engine;

@@ -1,7 +1,7 @@
 //! The ops of a definition, as the solver runs them.
 //!
-//! An op has what it is made of ([`Made`]): the worker, the vertex it is of, and its [keys](OpKeys). What of an input is
-//! looked at for a key of its content is [`ContentDigest`]; before an op reads an input, [`Extract`] makes its tree, told to
+//! An op has what it is made of (`Made`): the worker, the vertex it is of, and its [keys](OpKeys). What of an input is
+//! looked at for a key of its content is `ContentDigest`; before an op reads an input, `Extract` makes its tree, told to
 //! the input's own vertex and with its sessions' credentials.
 
 mod content;
