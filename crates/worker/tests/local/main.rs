@@ -4,5 +4,6 @@
 mod again;
 mod changing;
 mod choosing;
+mod contents;
 mod kinds;
 mod support;

@@ -65,7 +65,6 @@ pub(crate) fn kinds() -> Vec<Wanted> {
 pub(crate) struct Bench {
     pub(crate) root: Arc<TempDir>,
     pub(crate) registry: Arc<TestRegistry>,
-    pub(crate) client: Registry,
     pub(crate) worker: Worker,
     pub(crate) solver: Solver<WorkerRef>,
 }
@@ -96,14 +95,14 @@ impl Bench {
         let manager = Manager::open(opened, components, Settings::default()).await.unwrap();
         let worker = Worker::new(lazyblob_worker::Components {
             manager,
-            registry: client.clone(),
+            registry: client,
             executor: Arc::new(Nothing),
             platform: "linux/amd64".parse().unwrap(),
         });
         let results = Arc::new(Results::new(&worker));
         let index = CacheIndex::new("local", Arc::new(MemoryKeys::new()), results);
         let solver = Solver::new(Arc::new(index), lazyblob_solver::Settings::default());
-        Self { root, registry, client, worker, solver }
+        Self { root, registry, worker, solver }
     }
 
     pub(crate) async fn close(self) {
