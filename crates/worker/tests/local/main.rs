@@ -5,5 +5,6 @@ mod again;
 mod changing;
 mod choosing;
 mod contents;
+mod killed;
 mod kinds;
 mod support;

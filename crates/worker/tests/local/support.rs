@@ -63,7 +63,7 @@ pub(crate) fn kinds() -> Vec<Wanted> {
 
 /// A root, and what works in it as one process.
 pub(crate) struct Bench {
-    pub(crate) root: Arc<TempDir>,
+    root: Option<Arc<TempDir>>,
     pub(crate) registry: Arc<TestRegistry>,
     pub(crate) worker: Worker,
     pub(crate) solver: Solver<WorkerRef>,
@@ -77,15 +77,20 @@ impl Bench {
 
     /// Another process with the same root, which this one has left.
     pub(crate) async fn again(self, wanted: Wanted) -> Self {
-        let (root, registry) = (Arc::clone(&self.root), Arc::clone(&self.registry));
+        let (root, registry) = (self.root.clone().unwrap(), Arc::clone(&self.registry));
         self.close().await;
         Self::on(root, registry, wanted).await
     }
 
-    pub(crate) async fn on(root: Arc<TempDir>, registry: Arc<TestRegistry>, wanted: Wanted) -> Self {
+    async fn on(root: Arc<TempDir>, registry: Arc<TestRegistry>, wanted: Wanted) -> Self {
+        Self { root: Some(Arc::clone(&root)), ..Self::at(root.path(), registry, wanted).await }
+    }
+
+    /// A process in a root that somebody else keeps.
+    pub(crate) async fn at(root: &Path, registry: Arc<TestRegistry>, wanted: Wanted) -> Self {
         let client =
             Registry::new(Arc::new(registry.transport()), Hosts::default(), ClientSettings::default());
-        let opened = Root::open(root.path(), RootSettings::default()).await.unwrap();
+        let opened = Root::open(root, RootSettings::default()).await.unwrap();
         let components = Components {
             transfers: client.transfers().clone(),
             remotes: Arc::new(client.clone()),
@@ -102,7 +107,7 @@ impl Bench {
         let results = Arc::new(Results::new(&worker));
         let index = CacheIndex::new("local", Arc::new(MemoryKeys::new()), results);
         let solver = Solver::new(Arc::new(index), lazyblob_solver::Settings::default());
-        Self { root, registry, worker, solver }
+        Self { root: None, registry, worker, solver }
     }
 
     pub(crate) async fn close(self) {
