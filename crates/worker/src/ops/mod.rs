@@ -5,6 +5,7 @@
 //! the input's own vertex and with its sessions' credentials.
 
 mod content;
+mod exec;
 mod extract;
 mod graft;
 mod image;
@@ -18,6 +19,8 @@ use lazyblob_solver::{CacheMap, Dep, Edge, Graph, Vertex as Node, VertexOptions}
 
 pub use content::ContentDigest;
 pub(crate) use content::{Tables, beside};
+pub(crate) use exec::CacheMounts;
+pub use exec::{check_entitlements, entitlements};
 pub(crate) use extract::Extract;
 use image::{ImageOp, Place};
 use naming::Naming;
@@ -84,6 +87,7 @@ pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) ->
     let mut nodes = Vec::with_capacity(definition.vertices().len());
     for vertex in definition.vertices() {
         let op: Arc<dyn lazyblob_solver::Op<WorkerRef>> = match (&vertex.op, keys(platform, vertex)?) {
+            (Op::Exec(exec), Some(keys)) => Arc::new(exec::Exec::new(made(worker, vertex, keys), exec)),
             (Op::Merge(_), Some(keys)) => Arc::new(graft::Merge(made(worker, vertex, keys))),
             (Op::Diff(diff), Some(keys)) => Arc::new(graft::Diff::new(made(worker, vertex, keys), diff)),
             (Op::Source { source: Source::Local(local), .. }, _) => {
