@@ -46,11 +46,11 @@ pub(crate) const CACHES: [&str; 5] =
     ["cache-min-true", "cache-max-true", "cache-min-false", "cache-max-false", "cache-branch-b"];
 
 /// The config and the layers of a cache in either form.
-pub(crate) fn parts(
-    cache: &Manifest,
-) -> (lazyblob_remote::Descriptor, Vec<lazyblob_remote::Descriptor>) {
-    let all: Vec<_> = cache.config().into_iter().chain(cache.layers()).chain(cache.entries()).cloned().collect();
-    let is_config = |child: &lazyblob_remote::Descriptor| child.media_type().as_ref() == media::BUILDKIT_CACHE;
+pub(crate) fn parts(cache: &Manifest) -> (lazyblob_remote::Descriptor, Vec<lazyblob_remote::Descriptor>) {
+    let all: Vec<_> =
+        cache.config().into_iter().chain(cache.layers()).chain(cache.entries()).cloned().collect();
+    let is_config =
+        |child: &lazyblob_remote::Descriptor| child.media_type().as_ref() == media::BUILDKIT_CACHE;
     let config = all.iter().find(|child| is_config(child)).unwrap().clone();
     (config, all.into_iter().filter(|child| !is_config(child)).collect())
 }
@@ -117,7 +117,8 @@ fn an_image_s_own_cache_is_read_and_written_the_same() {
 /// BuildKit §3.10: an absent parent is the first layer, and -1 is none.
 #[test]
 fn an_absent_parent_is_the_first_layer() {
-    let layer = |fill: char, rest: &str| format!(r#"{{"blob":"sha256:{}"{rest}}}"#, fill.to_string().repeat(64));
+    let layer =
+        |fill: char, rest: &str| format!(r#"{{"blob":"sha256:{}"{rest}}}"#, fill.to_string().repeat(64));
     let text = format!(r#"{{"layers":[{},{}]}}"#, layer('a', r#","parent":-1"#), layer('b', ""));
     let config = Config::parse(text.as_bytes(), "test").unwrap();
     assert_eq!(config.layers.iter().map(|layer| layer.parent).collect::<Vec<_>>(), [None, Some(0)]);

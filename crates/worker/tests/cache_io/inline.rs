@@ -15,7 +15,13 @@ use crate::ops::{Does, Made, Step};
 use crate::support::{Bench, MIN, blobs, learned, registry};
 
 /// Puts an image of these layers with this config into a repository, and says what it is.
-async fn seed(registry: &TestRegistry, repository: &str, name: &str, layers: &[LayerBlob], config: Value) -> Manifest {
+async fn seed(
+    registry: &TestRegistry,
+    repository: &str,
+    name: &str,
+    layers: &[LayerBlob],
+    config: Value,
+) -> Manifest {
     let stored = registry.seed_blob(repository, Bytes::from(config.to_string())).await;
     let config = Descriptor::new(media::OCI_CONFIG.into(), stored.size(), stored.digest().clone());
     let layers: Vec<&Descriptor> = layers.iter().map(|layer| &layer.descriptor).collect();
@@ -23,7 +29,9 @@ async fn seed(registry: &TestRegistry, repository: &str, name: &str, layers: &[L
         "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": config, "layers": layers,
     });
     let manifest = Manifest::parse(Bytes::from(manifest.to_string()), None, None, "test").unwrap();
-    registry.seed_manifest(repository, if name.is_empty() { manifest.digest().as_ref() } else { name }, &manifest).await;
+    registry
+        .seed_manifest(repository, if name.is_empty() { manifest.digest().as_ref() } else { name }, &manifest)
+        .await;
     manifest
 }
 
@@ -83,7 +91,8 @@ async fn an_image_brings_its_own_cache() {
         let again = ops(&fresh);
         let (job, result) = fresh.build(&[import], &[&again.base, &again.run, &again.top]).await;
         assert_eq!([&again.base, &again.run, &again.top].map(Step::execs), [0, 0, 0], "{tag}");
-        let layers: Vec<Digest> = built.layers.iter().map(|layer| layer.descriptor.digest().clone()).collect();
+        let layers: Vec<Digest> =
+            built.layers.iter().map(|layer| layer.descriptor.digest().clone()).collect();
         assert_eq!(blobs(&result), layers);
         assert_eq!(registry.counter().total(), requests, "{tag}: {:?}", registry.lines());
         let read = registry.requests(Kind::BlobGet);

@@ -10,9 +10,7 @@ use lazyblob_cache::testing::Tar;
 use lazyblob_cache::testing::images::{Packed, pack};
 use lazyblob_cache::{DescHandler, GetOptions};
 use lazyblob_remote::{Access, Descriptor, Digest, digest};
-use lazyblob_solver::{
-    CacheMap, Dep, Edge, LoadCx, Op, OpCx, OpError, Preprocess, SlowDigest, Vertex,
-};
+use lazyblob_solver::{CacheMap, Dep, Edge, LoadCx, Op, OpCx, OpError, Preprocess, SlowDigest, Vertex};
 use lazyblob_worker::{Worker, WorkerRef};
 
 use crate::support::InMemory;
@@ -161,10 +159,13 @@ impl Op<WorkerRef> for Step {
             Does::Scratch => return Ok(vec![WorkerRef::scratch()]),
             Does::Reads(_) => return Ok(vec![inputs[0].clone()]),
             Does::Image(worker, repository, layers) => {
-                let (client, origin) = (worker.registry().clone(), lazyblob_remote::provider::Origin {
-                    host: crate::support::HOST.to_owned(),
-                    repository: repository.clone(),
-                });
+                let (client, origin) = (
+                    worker.registry().clone(),
+                    lazyblob_remote::provider::Origin {
+                        host: crate::support::HOST.to_owned(),
+                        repository: repository.clone(),
+                    },
+                );
                 let asked = origin.clone();
                 let open = move |access: &Access| {
                     lazyblob_cache::Remotes::provider(&client, &asked, access).unwrap()

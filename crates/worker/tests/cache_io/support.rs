@@ -70,7 +70,17 @@ impl Bench {
         Self::over(client_over(Arc::new(registry.transport()), Hosts::default())).await
     }
 
+    /// One that gives an import so much time for an answer.
+    pub(crate) async fn patient(registry: &TestRegistry, patience: Duration) -> Self {
+        let client = client_over(Arc::new(registry.transport()), Hosts::default());
+        Self::made(client, patience).await
+    }
+
     pub(crate) async fn over(registry: Registry) -> Self {
+        Self::made(registry, Duration::from_secs(30)).await
+    }
+
+    async fn made(registry: Registry, patience: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path(), RootSettings::default()).await.unwrap();
         let snapshots = snapshot::open(Places::below(root.path()), Wanted::Plain).unwrap();
@@ -90,6 +100,7 @@ impl Bench {
         let cache = CacheIndex::new("local", Arc::new(MemoryKeys::new()), Arc::new(Held::default()));
         let mut settings = lazyblob_solver::Settings::default();
         settings.check = true;
+        settings.source_deadline = patience;
         Self { worker, solver: Solver::new(Arc::new(cache), settings), _dir: dir }
     }
 
@@ -117,7 +128,11 @@ impl Bench {
     }
 
     /// Builds the last op.
-    pub(crate) async fn build(&self, imports: &[Arc<Imported>], ops: &[&Step]) -> (Job<WorkerRef>, WorkerRef) {
+    pub(crate) async fn build(
+        &self,
+        imports: &[Arc<Imported>],
+        ops: &[&Step],
+    ) -> (Job<WorkerRef>, WorkerRef) {
         let job = self.job(None, imports, ops).await;
         let built = job.build(&ops.last().unwrap().edge()).await.unwrap();
         (job, built.result)
@@ -220,7 +235,12 @@ impl Executor for NoExecutor {
         Ok(())
     }
 
-    async fn run(&self, process: Process, _: &dyn Output, _: &CancellationToken) -> lazyblob_worker::Result<Exit> {
+    async fn run(
+        &self,
+        process: Process,
+        _: &dyn Output,
+        _: &CancellationToken,
+    ) -> lazyblob_worker::Result<Exit> {
         panic!("{} is run", process.id);
     }
 }
