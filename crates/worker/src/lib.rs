@@ -3,6 +3,7 @@
 //! It is the only crate that knows both what a vertex is and what a blob is.
 #![forbid(unsafe_code)]
 
+pub mod cache_io;
 mod error;
 pub mod executor;
 pub mod export;

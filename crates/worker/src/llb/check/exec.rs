@@ -80,7 +80,8 @@ fn mount(mount: &Mount, inputs: usize) -> Result<(), Fault> {
             let cache = mount.cache_opt.as_ref().ok_or(Fault::Missing("settings of the cache mount"))?;
             super::known::<CacheSharingOpt>("sharing of the cache", cache.sharing)?;
             if mount.output != -1 {
-                let reason = format!("the cache at {} is output {}: caches are none", mount.dest, mount.output);
+                let reason =
+                    format!("the cache at {} is output {}: caches are none", mount.dest, mount.output);
                 return Err(Fault::Conflict(reason));
             }
         }

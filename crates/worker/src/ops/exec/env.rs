@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn secrets_take_the_place_of_variables_and_are_in_no_error() {
-        let meta = Meta { env: ["PATH=/bin", "T=old", "TT=x"].map(str::to_owned).to_vec(), ..Meta::default() };
+        let meta =
+            Meta { env: ["PATH=/bin", "T=old", "TT=x"].map(str::to_owned).to_vec(), ..Meta::default() };
         let wanted = vec![secret("token", "T", false), secret("none", "N", true)];
         assert_eq!(env(meta.clone(), wanted).unwrap(), ["PATH=/bin", "TT=x", "T=hunter2"]);
         let missing = env(meta.clone(), vec![secret("none", "N", false)]).unwrap_err().to_string();

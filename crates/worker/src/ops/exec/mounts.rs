@@ -7,12 +7,12 @@ use lazyblob_cache::ImmutableRef;
 use lazyblob_solver::{OpCx, OpError};
 
 use super::agents::{self, Agents};
+use super::blocking::blocking;
 use super::cache;
 use super::cleanup::Held;
 use super::failed;
 use super::private::Private;
 use super::{secret, select};
-use super::blocking::blocking;
 use crate::executor::{MountSource, Mounted};
 use crate::llb::pb::{ExecOp, Meta, Mount, MountType, SecretOpt, SshOpt};
 use crate::llb::{Vertex, paths};

@@ -30,7 +30,9 @@ pub(super) async fn find(manager: &Manager, keys: &[String]) -> Result<Vec<Row>>
             for key in &keys {
                 let prefix = format!("{key}/");
                 for (row, state) in rows.scan_prefix(&CACHES, prefix.as_bytes(), usize::MAX)? {
-                    let id = RecordId::parse(&String::from_utf8_lossy(row.get(prefix.len()..).unwrap_or_default()))?;
+                    let id = RecordId::parse(&String::from_utf8_lossy(
+                        row.get(prefix.len()..).unwrap_or_default(),
+                    ))?;
                     let (times, is_ready) = found.entry(id).or_default();
                     *times += 1;
                     *is_ready |= state == READY;

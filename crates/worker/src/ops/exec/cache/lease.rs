@@ -62,7 +62,8 @@ impl Lease {
                 }
             });
             let locked = locked.map_err(|error| Error::io("lock cache mount", above, error))?;
-            Ok(locked.map_or(Taken::Busy, |lock| Taken::Ours(Self { directory, lock, released, _pin: pinned })))
+            Ok(locked
+                .map_or(Taken::Busy, |lock| Taken::Ours(Self { directory, lock, released, _pin: pinned })))
         };
         blocking("lock cache mount", take).await
     }
