@@ -9,7 +9,7 @@ use lazyblob_remote::buildcache::{Form, Names};
 use lazyblob_remote::{Digest, Reference};
 use lazyblob_solver::ExportMode;
 
-use super::csv;
+use crate::spec::csv;
 
 /// The tag a cache has in a layout where nothing else is said.
 const LATEST: &str = "latest";
@@ -284,7 +284,9 @@ mod tests {
         assert_eq!((spec.mode, spec.form, spec.names), (ExportMode::Max, Form::Manifest, Names::Oci));
         assert!(spec.ignore_error && !spec.force_compression && spec.compression.is_none());
 
-        let spec = export(r#"type=local,"dest=a,b",tag=x,reset=1,image-manifest=false,compression=zstd,force-compression=t"#);
+        let spec = export(
+            r#"type=local,"dest=a,b",tag=x,reset=1,image-manifest=false,compression=zstd,force-compression=t"#,
+        );
         let spec = spec.unwrap();
         let dest = PathBuf::from("a,b");
         assert_eq!(spec.target, ExportTarget::Local { dest, tag: "x".to_owned(), reset: true });

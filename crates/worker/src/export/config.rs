@@ -1,17 +1,14 @@
 //! The config of an image (image-spec config.md): what is given, with diffIDs and history made to fit the layers.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lazyblob_remote::Digest;
 use serde_json::{Map, Value, json};
 
 use super::time;
+use crate::cache_io::INLINE_FIELD;
 use crate::error::{Error, Result};
 use crate::llb::pb::Platform;
 
-/// Where BuildKit keeps an inline cache.
-const INLINE_CACHE: &str = "moby.buildkit.cache.v0";
 /// What says of a history entry that it is ours.
 const COMMENT: &str = "lazyblob";
 
@@ -25,7 +22,7 @@ pub(super) struct ConfigOf<'a> {
     /// What each layer uncompresses to, and what made it, the bottom one first.
     pub(super) layers: &'a [(Digest, String)],
     pub(super) epoch: Option<u64>,
-    pub(super) inline_cache: Option<&'a [u8]>,
+    pub(super) inline_cache: Option<&'a str>,
 }
 
 impl ConfigOf<'_> {
@@ -60,9 +57,9 @@ impl ConfigOf<'_> {
             config.insert("history".to_owned(), Value::Array(history));
         }
         // That of the base is of the base.
-        config.remove(INLINE_CACHE);
+        config.remove(INLINE_FIELD);
         if let Some(cache) = self.inline_cache {
-            config.insert(INLINE_CACHE.to_owned(), json!(STANDARD.encode(cache)));
+            config.insert(INLINE_FIELD.to_owned(), json!(cache));
         }
         let bytes = serde_json::to_vec(&config).map_err(|error| invalid(error.to_string()))?;
         Ok(bytes.into())
@@ -204,7 +201,8 @@ mod tests {
     #[test]
     fn a_history_is_cut_where_its_layers_end() {
         let entry = |by: &str, is_empty: bool| json!({ "created_by": by, "empty_layer": is_empty });
-        let all = [entry("e0", true), entry("a", false), entry("e1", true), entry("b", false), entry("e2", true)];
+        let all =
+            [entry("e0", true), entry("a", false), entry("e1", true), entry("b", false), entry("e2", true)];
         for (layers, left) in [(0, 0), (1, 3), (2, 5), (3, 5)] {
             let mut history = all.to_vec();
             cut(&mut history, layers);

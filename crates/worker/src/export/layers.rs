@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use lazyblob_cache::ImmutableRef;
 use lazyblob_cache::layer::{Family, LayerType};
+use lazyblob_cache::record::LayerBlob;
 use lazyblob_cache::refs::BlobOptions;
 use lazyblob_remote::{Access, Descriptor, Digest};
 
@@ -27,6 +28,19 @@ pub(super) struct Layers {
     pub(super) diff_ids: Vec<(Digest, String)>,
     /// How many of the lowest ones are the base's.
     pub(super) of_base: usize,
+}
+
+impl Layers {
+    /// Blobs, and what they uncompress to.
+    pub(super) fn all(&self) -> Vec<LayerBlob> {
+        let pairs = self.blobs.iter().zip(&self.diff_ids);
+        pairs
+            .map(|(descriptor, (diff_id, _))| LayerBlob {
+                descriptor: descriptor.clone(),
+                diff_id: diff_id.clone(),
+            })
+            .collect()
+    }
 }
 
 /// Makes blobs where there are none, and others where `options` want them. What need not be read stays lazy.
