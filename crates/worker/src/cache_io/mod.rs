@@ -10,7 +10,6 @@
 //! reads it. One that fails is a cache with nothing in it, and a warning. An export moves only what the target neither has nor
 //! can mount; what turns out to be gone leaves its record without a result.
 
-mod csv;
 mod export;
 mod import;
 mod index;

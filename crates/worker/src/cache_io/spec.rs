@@ -9,7 +9,7 @@ use lazyblob_remote::buildcache::{Form, Names};
 use lazyblob_remote::{Digest, Reference};
 use lazyblob_solver::ExportMode;
 
-use super::csv;
+use crate::spec::csv;
 
 /// The tag a cache has in a layout where nothing else is said.
 const LATEST: &str = "latest";

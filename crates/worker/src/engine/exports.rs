@@ -3,16 +3,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use lazyblob_cache::ImmutableRef;
-use lazyblob_cache::record::LayerBlob;
 use lazyblob_remote::{Access, Digest, digest};
-use lazyblob_solver::{Built, Cause, Edge, ExportMode, ExportOptions, Job};
+use lazyblob_solver::{Built, Cause, ExportMode, ExportOptions};
 
 use super::Build;
-use crate::cache_io;
 use crate::error::{Error, Result};
-use crate::export::{self, Exported, InlineCache, Part};
+use crate::export::{self, Exported, Part};
 use crate::image::BaseImage;
 use crate::result::WorkerRef;
 use crate::spec::OutputSpec;
@@ -40,8 +37,9 @@ impl Build {
                 let mut part = Part::new(output.platform.clone(), built.result.clone());
                 part.base = base(built).await;
                 if inline {
-                    let (job, edge) = (Arc::clone(&self.job), output.edge.clone());
-                    part.inline_cache = Some(Arc::new(Inline { job, edge }));
+                    // Of an image's own cache only what its layers are made of is of use.
+                    let options = ExportOptions { mode: ExportMode::Min, ..ExportOptions::default() };
+                    part.inline_cache = Some(Arc::new(self.job.export_learned(&output.edge, options).await?));
                 }
                 parts.push(part);
             }
@@ -114,25 +112,4 @@ async fn lacks(tree: &ImmutableRef, said: &str) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// The cache of one edge of a build, for the config of its image.
-struct Inline {
-    job: Arc<Job<WorkerRef>>,
-    edge: Edge,
-}
-
-#[async_trait]
-impl InlineCache for Inline {
-    async fn of_layers(&self, layers: &[LayerBlob]) -> Result<Option<String>> {
-        let options = ExportOptions { mode: ExportMode::Min, ..ExportOptions::default() };
-        let exported = self.job.export_learned(&self.edge, options).await?;
-        cache_io::inline(&exported, layers)
-    }
-}
-
-impl std::fmt::Debug for Inline {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inline").field("edge", &self.edge).finish_non_exhaustive()
-    }
 }

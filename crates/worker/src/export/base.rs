@@ -3,17 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use lazyblob_cache::record::LayerBlob;
+use lazyblob_solver::Exported;
 
-use crate::error::Result;
 use crate::image::BaseImage;
 use crate::llb::pb::Platform;
 use crate::result::WorkerRef;
 
 /// The result of a build for one platform.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Part {
     /// The platform.
     pub platform: Platform,
@@ -23,8 +21,8 @@ pub struct Part {
     pub config: Option<Bytes>,
     /// The image it began with.
     pub base: Option<BaseImage>,
-    /// Says what goes into the config of the cache that made it.
-    pub inline_cache: Option<Arc<dyn InlineCache>>,
+    /// The cache that made it, if the image is to have it in its config ([`inline`](crate::cache_io::inline)).
+    pub inline_cache: Option<Arc<Exported<WorkerRef>>>,
 }
 
 impl Part {
@@ -35,13 +33,12 @@ impl Part {
     }
 }
 
-/// A cache that is kept in an image's own config. It is asked when the layers of the image are known: they are its blobs.
-#[async_trait]
-pub trait InlineCache: Send + Sync + fmt::Debug {
-    /// What the field of the config has for an image of `layers`, the bottom one first; nothing where there is nothing to
-    /// keep.
-    ///
-    /// # Errors
-    /// What the image cannot be made with.
-    async fn of_layers(&self, layers: &[LayerBlob]) -> Result<Option<String>>;
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part")
+            .field("platform", &self.platform)
+            .field("result", &self.result)
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
 }

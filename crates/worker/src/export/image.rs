@@ -14,6 +14,7 @@ use super::config::ConfigOf;
 use super::layers::{Layers, described, layers, shown};
 use super::manifest::{annotations, index, manifest};
 use super::options::{ImageOptions, Place};
+use crate::cache_io;
 use crate::error::{Error, Result};
 use crate::image::BaseImage;
 use crate::llb::pb::Platform;
@@ -86,7 +87,7 @@ impl Made {
     async fn of(worker: &Worker, part: &Part, options: &ImageOptions, access: &Access) -> Result<Self> {
         let layers = layers(worker, part, options, access).await?;
         let cache = match &part.inline_cache {
-            Some(cache) => cache.of_layers(&layers.named()).await?,
+            Some(cache) => cache_io::inline(cache, &layers.all())?,
             None => None,
         };
         let provider = match &layers.tree {

@@ -31,10 +31,10 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Their blobs, each with what it uncompresses to.
-    pub(super) fn named(&self) -> Vec<LayerBlob> {
-        let layers = self.blobs.iter().zip(&self.diff_ids);
-        layers
+    /// Blobs, and what they uncompress to.
+    pub(super) fn all(&self) -> Vec<LayerBlob> {
+        let pairs = self.blobs.iter().zip(&self.diff_ids);
+        pairs
             .map(|(descriptor, (diff_id, _))| LayerBlob {
                 descriptor: descriptor.clone(),
                 diff_id: diff_id.clone(),

@@ -25,7 +25,7 @@ mod source;
 mod store;
 mod time;
 
-pub use base::{InlineCache, Part};
+pub use base::Part;
 pub use files::{directory, tar};
 pub use image::{ImageExport, image};
 pub use options::{Annotation, ImageOptions, Place};

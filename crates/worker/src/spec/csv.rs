@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 pub fn attributes(what: &'static str, text: &str) -> Result<Vec<(String, String)>> {
     let invalid = |reason: String| Error::Spec { what, spec: text.to_owned(), reason };
     let mut found: Vec<(String, String)> = Vec::new();
-    for field in fields(text).map_err(invalid)? {
+    let line = text.trim_end_matches(['\n', '\r']);
+    for field in fields(line).map_err(|reason| invalid(reason.to_owned()))? {
         let (key, value) = field.split_once('=').ok_or_else(|| invalid(format!("`{field}` has no `=`")))?;
         let (head, tail) = key.trim().split_at(key.trim().find('.').unwrap_or(key.trim().len()));
         let key = format!("{}{tail}", head.to_ascii_lowercase());
@@ -26,54 +27,52 @@ pub fn attributes(what: &'static str, text: &str) -> Result<Vec<(String, String)
     Ok(found)
 }
 
-fn fields(text: &str) -> Result<Vec<String>, String> {
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
+/// The fields of `line`.
+///
+/// # Errors
+/// What is wrong, in words: a quote in a field that does not begin with one, something after the closing one, a second
+/// line.
+pub(crate) fn fields(line: &str) -> Result<Vec<String>, &'static str> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {
         let (field, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_field(quoted)?,
-            None => plain_field(rest)?,
+            Some(quoted) => unquote(quoted)?,
+            None => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                let (field, after) = rest.split_at(end);
+                if field.contains('"') {
+                    return Err("a quote in a field that does not begin with one: quote it as a whole");
+                }
+                if field.contains(['\n', '\r']) {
+                    return Err("it has more than one line");
+                }
+                (field.to_owned(), after)
+            }
         };
         fields.push(field);
-        match after {
-            Some(after) => rest = after,
+        match after.strip_prefix(',') {
+            Some(next) => rest = next,
             None => return Ok(fields),
         }
     }
 }
 
-/// A field up to the next comma, and what is behind it.
-fn plain_field(text: &str) -> Result<(String, Option<&str>), String> {
-    let (field, after) = match text.split_once(',') {
-        Some((field, after)) => (field, Some(after)),
-        None => (text, None),
-    };
-    if field.contains('"') {
-        return Err(format!("a quote within `{field}`: quote the whole field, `\"key=value\"`"));
-    }
-    if field.contains(['\n', '\r']) {
-        return Err("it has more than one line".to_owned());
-    }
-    Ok((field.to_owned(), after))
-}
-
-/// The rest of a field whose first quote has been read, and what is behind its comma.
-fn quoted_field(text: &str) -> Result<(String, Option<&str>), String> {
+/// What is between quotes, of which two stand for one, and what follows.
+fn unquote(text: &str) -> Result<(String, &str), &'static str> {
     let mut field = String::new();
     let mut rest = text;
     loop {
-        let (part, after) = rest.split_once('"').ok_or("a quote is not closed")?;
-        field.push_str(part);
-        rest = match after.chars().next() {
-            Some('"') => {
-                field.push('"');
-                after.get(1..).unwrap_or_default()
-            }
-            Some(',') => return Ok((field, after.get(1..))),
-            None => return Ok((field, None)),
-            Some(_) => return Err(format!("something follows the quotes of `{field}`")),
+        let end = rest.find('"').ok_or("a quote is not closed")?;
+        field.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        if let Some(more) = rest.strip_prefix('"') {
+            field.push('"');
+            rest = more;
+        } else if rest.is_empty() || rest.starts_with(',') {
+            return Ok((field, rest));
+        } else {
+            return Err("something between a closing quote and the next comma");
         }
     }
 }
@@ -99,6 +98,16 @@ mod tests {
     }
 
     #[test]
+    fn quotes_are_go_s() {
+        assert_eq!(fields("type=local,src=a b").unwrap(), ["type=local", "src=a b"]);
+        assert_eq!(fields(r#"type=local,"src=a,""b"""#).unwrap(), ["type=local", r#"src=a,"b""#]);
+        assert_eq!(fields("a,,").unwrap(), ["a", "", ""]);
+        for bad in [r#"a"b"#, r#""a"#, r#""a"b,c"#] {
+            assert!(fields(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn faults_are_named() {
         for (text, reason) in [
             ("type", "`type` has no `=`"),
@@ -106,9 +115,9 @@ mod tests {
             ("type=a,", "`` has no `=`"),
             ("=a", "has no key"),
             ("a=1,A=2", "`a` is there twice"),
-            ("name=\"a,b\"", "quote the whole field"),
+            ("name=\"a,b\"", "quote it as a whole"),
             ("\"a=1", "not closed"),
-            ("\"a=1\"x,b=2", "something follows"),
+            ("\"a=1\"x,b=2", "something between"),
             ("a=1\nb=2", "more than one line"),
         ] {
             let said = shown(text);

@@ -1,7 +1,7 @@
 //! What users write to say where results and caches go: `type=…,key=value,…`, as buildctl takes it.
 
 mod attrs;
-mod csv;
+pub(crate) mod csv;
 mod output;
 
 pub use csv::attributes;
