@@ -34,6 +34,7 @@ mod directory;
 mod glob;
 mod header;
 mod path;
+pub mod pattern;
 mod patterns;
 mod reading;
 mod regex;

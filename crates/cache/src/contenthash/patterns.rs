@@ -9,7 +9,7 @@ use super::regex::{BadRegex, Regex};
 
 /// A list of patterns.
 #[derive(Clone, Debug)]
-pub(super) struct Patterns(Vec<Pattern>);
+pub struct Patterns(Vec<Pattern>);
 
 #[derive(Clone, Debug)]
 struct Pattern {
@@ -29,11 +29,14 @@ enum Test {
 
 /// Which patterns matched a path: what is known of a directory when its children are looked at. Without any, all
 /// directories a path is in are tried by their names.
-pub(super) type Matched = Vec<bool>;
+pub type Matched = Vec<bool>;
 
 impl Patterns {
-    /// Says of a list that is not well formed which pattern it is.
-    pub(super) fn new(list: &[String]) -> Result<Self, String> {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// Which pattern is not well formed.
+    pub fn new(list: &[String]) -> Result<Self, String> {
         let mut patterns = Vec::new();
         for given in list {
             let trimmed = given.trim();
@@ -55,8 +58,19 @@ impl Patterns {
         Ok(Self(patterns))
     }
 
-    /// Whether `path` matches, and which patterns did. Where a pattern that decides makes no sense, says which.
-    pub(super) fn matches(&self, path: &[u8], parent: &Matched) -> Result<(bool, Matched), String> {
+    /// Whether one of them takes back what others matched: only then may something match no more that is in a directory
+    /// that does.
+    #[must_use]
+    pub fn takes_back(&self) -> bool {
+        self.0.iter().any(|pattern| pattern.takes_back)
+    }
+
+    /// Whether `path`, which is relative, matches, and which patterns did; `parent` is what they said of the directory it
+    /// is in.
+    ///
+    /// # Errors
+    /// Which pattern decides and makes no sense.
+    pub fn matches(&self, path: &[u8], parent: &Matched) -> Result<(bool, Matched), String> {
         let mut is_matched = false;
         let mut found = vec![false; self.0.len()];
         for (index, (pattern, slot)) in self.0.iter().zip(&mut found).enumerate() {
