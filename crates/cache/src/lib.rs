@@ -25,6 +25,7 @@ pub mod root;
 pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tree;
 pub mod unlazy;
 pub mod verify;
 
@@ -37,3 +38,4 @@ pub use record::{Record, RecordId};
 pub use refs::{ImmutableRef, MutableRef};
 pub use remotes::Remotes;
 pub use root::Root;
+pub use tree::Tree;

@@ -9,6 +9,7 @@ use dashmap::mapref::entry::Entry;
 use crate::handler::DescHandlers;
 use crate::record::{Record, RecordId};
 use crate::root::Pinned;
+use crate::tree::Slot;
 
 /// A record in use, and what it stands on. As long as it lives, neither it nor its bytes are pruned, in any process.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Live {
     /// What it stands on, in the order of [`Kind::parents`](crate::record::Kind::parents).
     parents: Vec<Arc<Live>>,
     uses: Mutex<Uses>,
+    slot: Slot,
     /// What every process sees of it.
     _pin: Pinned,
     table: Weak<Table>,
@@ -74,6 +76,11 @@ impl Live {
     /// The one among its parents that is called `id`.
     pub(crate) fn parent(&self, id: &RecordId) -> Option<&Arc<Self>> {
         self.parents.iter().find(|parent| parent.record().id == *id)
+    }
+
+    /// Where its tree is shown.
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
     }
 
     /// Handles on it.
@@ -157,6 +164,13 @@ impl Table {
 
 impl Live {
     fn new(record: Record, parents: Vec<Arc<Self>>, pin: Pinned, table: Weak<Table>) -> Self {
-        Self { record: RwLock::new(Arc::new(record)), parents, uses: Mutex::default(), _pin: pin, table }
+        Self {
+            record: RwLock::new(Arc::new(record)),
+            parents,
+            uses: Mutex::default(),
+            slot: Slot::default(),
+            _pin: pin,
+            table,
+        }
     }
 }

@@ -51,6 +51,7 @@ use crate::record::{RecordId, Rows, now};
 use crate::remotes::Remotes;
 use crate::root::{Dir, Root};
 use crate::snapshot::{self, Places, SnapshotKey, Snapshotter, Wanted};
+use crate::tree::Trees;
 use crate::unlazy::{Cores, Step, Syncs, Unpacked};
 
 /// What a manager stands on.
@@ -93,6 +94,8 @@ pub(crate) struct Inner {
     pub(crate) remotes: Arc<dyn Remotes>,
     pub(crate) snapshots: Arc<dyn Snapshotter>,
     mounter: Arc<Mounter>,
+    /// Where this process shows trees.
+    trees: Arc<Trees>,
     pub(crate) settings: Settings,
     pub(crate) table: Arc<Table>,
     /// Snapshots being made.
@@ -123,6 +126,7 @@ impl Manager {
             remotes,
             snapshots,
             mounter,
+            trees: Arc::new(Trees::new(root.mounts(), root.dir(Dir::Trash))),
             table: Arc::default(),
             unpacks: Group::new(),
             syncs: Syncs::default(),
@@ -150,13 +154,14 @@ impl Manager {
     /// Puts away what dead makers have left, and begins to delete, slowly, what was put away.
     async fn clear(&self) -> Result<()> {
         let (locks, trash) = (self.0.root.staging_locks().clone(), self.0.root.trash().clone());
-        let mounter = Arc::clone(&self.0.mounter);
+        let (mounter, trees) = (Arc::clone(&self.0.mounter), Arc::clone(&self.0.trees));
         let what = || What::new("clear staging", self.0.root.path().display());
         let is_empty = blocking(what, {
             let trash = trash.clone();
             move || {
                 locks.sweep(&trash)?;
                 mounter.recover()?;
+                trees.recover()?;
                 trash.is_empty()
             }
         })
@@ -202,6 +207,20 @@ impl Manager {
         &self.0.mounter
     }
 
+    /// Where this process shows trees.
+    pub(crate) fn trees(&self) -> &Arc<Trees> {
+        &self.0.trees
+    }
+
+    /// Runs `work` to its end on `runtime`; [`close`](Self::close) waits for it.
+    pub(crate) fn spawn_on(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+        runtime: &tokio::runtime::Handle,
+    ) {
+        self.0.tasks.spawn_on(work, runtime);
+    }
+
     /// Snapshots that are mounted somewhere.
     pub(crate) async fn mounted(&self) -> Result<HashSet<SnapshotKey>> {
         let mounter = Arc::clone(&self.0.mounter);
@@ -224,7 +243,7 @@ impl Manager {
         &self.0.settings
     }
 
-    /// Waits for snapshots being made, writes what dropped handles have left to write, and lets the database go. Handles
+    /// Waits for snapshots being made and for trees being unmounted, writes what dropped handles have left to write, and lets the database go. Handles
     /// that are dropped later leave nothing that the next process would miss but the time of their use.
     ///
     /// # Errors
@@ -234,6 +253,12 @@ impl Manager {
         self.0.closing.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        let trees = Arc::clone(&self.0.trees);
+        let close = move || {
+            trees.close();
+            Ok(())
+        };
+        blocking(|| What::new("close", self.0.root.path().display()), close).await?;
         let written = self.write(|_| Ok(())).await;
         self.0.db.close().await;
         written

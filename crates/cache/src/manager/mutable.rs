@@ -184,11 +184,13 @@ impl MutableRef {
     /// ref is [finalized](ImmutableRef::finalize): until then a power cut may take of it what the kernel had not written.
     ///
     /// # Errors
-    /// [`Error::Metadata`], [`Error::Io`].
+    /// [`Error::Locked`] where somebody has its [tree](Self::tree) open: this handle is gone then, and with it what was
+    /// not to be retained. [`Error::Metadata`], [`Error::Io`].
     pub async fn commit(self) -> Result<ImmutableRef> {
         let (manager, live, handlers) =
             (self.manager().clone(), Arc::clone(self.live()), self.handlers().clone());
         let mutable = live.record();
+        live.slot().close(&mutable.id, manager.trees()).await?;
         let mut record = Record::new(mutable.kind.clone());
         record.snapshot = Some(SnapshotKey::record(record.id.as_str())?);
         record.twin = Some(mutable.id.clone());

@@ -18,7 +18,7 @@ pub(super) fn move_to(tree: &OwnedFd, target: &Path) -> io::Result<()> {
 }
 
 /// Shows a directory at another place.
-pub(super) fn bind(from: &Path, target: &Path, is_read_only: bool, trusts: Trusts) -> io::Result<()> {
+pub(crate) fn bind(from: &Path, target: &Path, is_read_only: bool, trusts: Trusts) -> io::Result<()> {
     rustix::mount::mount_bind(from, target)?;
     let mut flags = MountFlags::BIND;
     flags.set(MountFlags::RDONLY, is_read_only);
@@ -33,7 +33,7 @@ pub(super) fn bind(from: &Path, target: &Path, is_read_only: bool, trusts: Trust
 }
 
 /// Takes the top mount off a directory: at once, or, if `lazy`, as soon as nobody uses it.
-pub(super) fn detach(target: &Path, lazy: bool) -> io::Result<()> {
+pub(crate) fn detach(target: &Path, lazy: bool) -> io::Result<()> {
     let mut flags = UnmountFlags::NOFOLLOW;
     flags.set(UnmountFlags::DETACH, lazy);
     Ok(rustix::mount::unmount(target, flags)?)

@@ -12,7 +12,7 @@
 //! unmounted. Snapshots of mounts that live are [pinned](Mounter::pinned). `mounts/`
 //! itself is flocked from the look at what is mounted until the record is written.
 
-mod attach;
+pub(crate) mod attach;
 mod mounter;
 mod mountinfo;
 mod namespaces;

@@ -199,7 +199,8 @@ impl Mounter {
                 }
                 let upper = upper.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
                 let source = format!("lazyblob-{}", record.id);
-                Overlayfs { source: &source, lower: &lower, upper, trusts }.attach(&record.dir)
+                Overlayfs { source: &source, lower: &lower, upper, trusts, volatile: false }
+                    .attach(&record.dir)
             }
             Mounts::Copy { stack } => {
                 let tree = new("tree".to_owned())?;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_string, fsmount,
-    fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
 };
 
 /// The kernel's own limit (`OVL_MAX_STACK`).
@@ -31,6 +31,8 @@ pub(crate) struct Overlayfs<'a> {
     pub(crate) upper: Option<(&'a Path, &'a Path)>,
     /// Set-user-ID programs and devices work.
     pub(crate) trusts: Trusts,
+    /// What is written is not made durable by unmounting, nor by `fsync` (kernels from 5.10 on): somebody else sees to that.
+    pub(crate) volatile: bool,
 }
 
 /// What of an image works once it is mounted.
@@ -83,6 +85,9 @@ fn joined(paths: &[Reachable]) -> OsString {
 impl Overlayfs<'_> {
     /// Mounts it on `target`.
     pub(crate) fn attach(&self, target: &Path) -> io::Result<()> {
+        if let Some((_, work)) = self.upper {
+            forget_volatile(work)?;
+        }
         match self.detached() {
             // Since Linux 6.5 layers are named one by one.
             Ok(None) => self.attach_by_options(target),
@@ -110,6 +115,12 @@ impl Overlayfs<'_> {
         if let Some((upper, work)) = &upper {
             fsconfig_set_string(context.as_fd(), "upperdir", &upper.path)?;
             fsconfig_set_string(context.as_fd(), "workdir", &work.path)?;
+        }
+        if self.volatile && upper.is_some() {
+            match fsconfig_set_flag(context.as_fd(), "volatile") {
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         for (name, value) in PARAMETERS {
             // A kernel built without it has nothing to switch off.
@@ -159,6 +170,15 @@ impl Overlayfs<'_> {
     }
 }
 
+/// The kernel marks the work directory of a volatile mount for good, and mounts it never again: for whoever does not know
+/// what may be missing after a crash. Ours do: what is not finalized is not durable.
+fn forget_volatile(work: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(work.join("work/incompat")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// What is in an upper directory is to be a layer like any other: no references from one to another.
 const PARAMETERS: &[(&str, &str)] = &[("index", "off"), ("redirect_dir", "off"), ("metacopy", "off")];
 
@@ -193,8 +213,13 @@ mod tests {
             fs::create_dir(path).unwrap();
         }
         for upper in [None, Some((upper.as_path(), work.as_path()))] {
-            let mount =
-                Overlayfs { source: "lazyblob-test", lower: &lower, upper, trusts: Trusts::default() };
+            let mount = Overlayfs {
+                source: "lazyblob-test",
+                lower: &lower,
+                upper,
+                trusts: Trusts::default(),
+                volatile: false,
+            };
             for attach in [Overlayfs::attach, Overlayfs::attach_by_options] {
                 attach(&mount, &at).unwrap();
                 let seen = fs::read_to_string(at.join("f"));
@@ -212,7 +237,8 @@ mod tests {
             }
         }
         let many = vec![lower[0].clone(); 300];
-        let mount = Overlayfs { source: "x", lower: &many, upper: None, trusts: Trusts::default() };
+        let mount =
+            Overlayfs { source: "x", lower: &many, upper: None, trusts: Trusts::default(), volatile: false };
         let error = mount.attach_by_options(&at).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::TOOBIG.raw_os_error()));
     }

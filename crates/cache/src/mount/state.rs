@@ -129,6 +129,8 @@ impl Mounter {
         for path in self.entries()? {
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
             let is_left = match name.strip_prefix('.') {
+                // Trees of processes: see crate::tree.
+                _ if name.starts_with(crate::tree::PREFIX) => false,
                 // Its maker has made it and not locked it yet, if it is new.
                 Some(_) => is_old(&path) && !record::is_held(&path)?,
                 None => path.is_dir() && !self.path().join(record::file_name(name)).exists(),

@@ -6,6 +6,7 @@ use lazyblob_cache::layer::{Algorithm, Compression, Family, LayerType};
 use lazyblob_cache::manager::NewLayer;
 use lazyblob_cache::metadata::Space;
 use lazyblob_cache::prune::PruneOptions;
+use lazyblob_cache::record::Retention;
 use lazyblob_cache::refs::BlobOptions;
 use lazyblob_cache::snapshot::Keep;
 use lazyblob_cache::{GetOptions, ImmutableRef, Manager};
@@ -55,6 +56,7 @@ fn child() {
             Role::Extract { repository, blobs, to } => {
                 extract(&task, &manager, &client, &repository, blobs, to.as_deref()).await;
             }
+            Role::Show { repository } => show(&task, &manager, &client, &repository).await,
             Role::Busy => busy(&manager).await,
         }
     });
@@ -92,6 +94,20 @@ async fn extract(
     manager.snapshots().assemble(&keys(top), to, Keep::as_able(), &CancellationToken::new()).unwrap();
     drop(image);
     manager.close().await.unwrap();
+}
+
+/// Until it is killed.
+async fn show(task: &Task, manager: &Manager, client: &Registry, repository: &str) {
+    let (access, options) = (Access::anonymous(), GetOptions::default());
+    let top = pull(manager, client, &task.host, repository, "1", None).await.image.top.unwrap();
+    let seen = top.view(&access).await.unwrap();
+    let options = GetOptions { retention: Retention::Retain, ..options };
+    let mutable = manager.new_mutable(Some(&top), &access, options).await.unwrap();
+    let tree = mutable.tree().await.unwrap();
+    std::fs::write(tree.path().join("made"), "made").unwrap();
+    done();
+    std::future::pending::<()>().await;
+    drop((seen, tree));
 }
 
 /// Eight at once, a hundred entries each.

@@ -13,4 +13,5 @@ mod oracle;
 mod other;
 mod powercut;
 mod processes;
+mod shown;
 mod support;

@@ -37,6 +37,8 @@ pub(crate) enum Role {
     /// Pulls an image, and says so; unpacks it unless there is nothing but blobs wanted, and says so; then puts its tree
     /// into a directory and ends, or stays and has it.
     Extract { repository: String, blobs: bool, to: Option<PathBuf> },
+    /// Pulls an image, has its tree open, and one on top of it that it has written the file `made` to, which it says.
+    Show { repository: String },
     /// Writes to the database all the time.
     Busy,
 }

@@ -18,4 +18,5 @@ mod pruning_told;
 mod resuming;
 mod support;
 mod told;
+mod trees;
 mod unpacking;
