@@ -5,6 +5,7 @@
 //! the input's own vertex and with its sessions' credentials.
 
 mod extract;
+mod file;
 mod graft;
 
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) ->
     let mut nodes = Vec::with_capacity(definition.vertices().len());
     for vertex in definition.vertices() {
         let op: Arc<dyn lazyblob_solver::Op<WorkerRef>> = match (&vertex.op, keys(worker, vertex)?) {
+            (Op::File(_), Some(keys)) => Arc::new(file::File::new(made(worker, vertex, keys))),
             (Op::Merge(_), Some(keys)) => Arc::new(graft::Merge(made(worker, vertex, keys))),
             (Op::Diff(diff), Some(keys)) => Arc::new(graft::Diff::new(made(worker, vertex, keys), diff)),
             _ => {

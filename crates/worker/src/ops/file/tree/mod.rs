@@ -11,7 +11,7 @@ mod remove;
 mod root;
 
 pub(super) use climb::{KEPT, LIST, up};
-pub(super) use facts::Facts;
+pub(super) use facts::{Facts, Id};
 pub(super) use list::list;
 pub(super) use make::{Look, make_all};
 pub(super) use remove::remove;
