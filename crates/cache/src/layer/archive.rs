@@ -27,7 +27,8 @@ pub fn is_archive(blob: impl Read) -> bool {
             Ok(read) => filled += read,
         }
     }
-    looks_like_tar(&head)
+    // Zeros are the end of one.
+    head.iter().any(|byte| *byte != 0) && looks_like_tar(&head)
 }
 
 /// Unpacks an archive into `dir`, which exists. Blocks; decompression has a thread of its own. There is no diffID to

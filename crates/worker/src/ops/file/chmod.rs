@@ -171,7 +171,12 @@ mod tests {
             ("u=,u+r", 0o777, false, 0o477),
             ("u+", 0o751, false, 0o751),
         ] {
-            assert_eq!(changed(text, mode, is_dir), wanted, "{text} of {mode:o}: {:o}", changed(text, mode, is_dir));
+            assert_eq!(
+                changed(text, mode, is_dir),
+                wanted,
+                "{text} of {mode:o}: {:o}",
+                changed(text, mode, is_dir)
+            );
         }
         for bad in ["", "u", "x", "8", "0o7", "77777", "u+q", "u+x,", ",u+x", "u x", "+x;rm"] {
             assert_eq!(Change::parse(bad), None, "{bad}");

@@ -164,10 +164,17 @@ fn ends(file: &FileOp, wanted: &[Wanted], action: &impl Fn(i64) -> Option<usize>
     let is_end = |at: usize| wanted.get(at).is_some_and(|wanted| wanted.is_needed && !wanted.is_passed_on());
     let mut is_done = vec![false; file.actions.len()];
     let mut ends = Vec::new();
-    let mut waiting: Vec<usize> = (0..file.actions.len()).rev().filter(|at| wanted.get(*at).is_some_and(|wanted| wanted.as_output)).collect();
+    let mut waiting: Vec<usize> = (0..file.actions.len())
+        .rev()
+        .filter(|at| wanted.get(*at).is_some_and(|wanted| wanted.as_output))
+        .collect();
     while let Some(at) = waiting.last().copied() {
         let needs = file.actions.get(at).map(|needs| [needs.input, needs.secondary_input]);
-        let open = needs.into_iter().flatten().filter_map(action).find(|need| !is_done.get(*need).copied().unwrap_or(true));
+        let open = needs
+            .into_iter()
+            .flatten()
+            .filter_map(action)
+            .find(|need| !is_done.get(*need).copied().unwrap_or(true));
         if let Some(open) = open {
             waiting.push(open);
             continue;
@@ -221,7 +228,10 @@ mod tests {
         let plan = Plan::new(&file(&[(-1, -1, -1), (0, -1, 1), (0, -1, 0)]), 0);
         let nothing = From::Nothing;
         assert_eq!(plan.runs[0], run(nothing, &[(0, nothing)], true));
-        assert_eq!(plan.runs[1..], [run(From::Run(0), &[(1, nothing)], true), run(From::Run(0), &[(2, nothing)], true)]);
+        assert_eq!(
+            plan.runs[1..],
+            [run(From::Run(0), &[(1, nothing)], true), run(From::Run(0), &[(2, nothing)], true)]
+        );
         assert_eq!(plan.outputs, [2, 1]);
         // An output that is gone on from.
         let plan = Plan::new(&file(&[(0, -1, 0), (1, -1, 1)]), 1);

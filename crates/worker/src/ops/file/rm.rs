@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 use super::fault::{At as _, Done, Fault};
 use super::tree::{Root, remove};
 use super::wildcard;
-use crate::llb::pb::FileActionRm;
 use crate::llb::paths;
+use crate::llb::pb::FileActionRm;
 
 /// Removes what is at a path, or at all that a pattern finds, with all below. A link at the end is removed itself.
 pub(super) fn rm(root: &Root, action: &FileActionRm, cancel: &CancellationToken) -> Done<()> {

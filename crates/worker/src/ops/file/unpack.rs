@@ -42,12 +42,12 @@ pub(super) fn unpack(
     let dir = to.find(dest, true).and_then(|place| make_all(&place, 0o755, look)).at(dest)?;
     let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
     let is_root = rustix::process::geteuid().is_root();
-    let options =
-        if is_root { Options::privileged(Form::Tree) } else { Options::unprivileged(Form::Tree) };
+    let options = if is_root { Options::privileged(Form::Tree) } else { Options::unprivileged(Form::Tree) };
     let options = Options { whiteouts: false, owner: look.owner, ..options };
     file.rewind().map_err(errno).at(source)?;
     let Some(program) = program else {
-        layer::unpack_archive(&file, Path::new(OsStr::new(&path)), &options, cancel).map_err(Fault::Archive)?;
+        layer::unpack_archive(&file, Path::new(OsStr::new(&path)), &options, cancel)
+            .map_err(Fault::Archive)?;
         return Ok(true);
     };
     let mut running = Running::new(program, &file, source)?;
@@ -88,7 +88,10 @@ impl Running {
         let mut command = Command::new(program);
         command.args(["-d", "-c", "-q"]).stdin(input).stdout(Stdio::piped()).stderr(Stdio::null());
         let missing = |error| {
-            Fault::wrong(source, format_args!("it is compressed with {program}, a program that cannot be run: {error}"))
+            Fault::wrong(
+                source,
+                format_args!("it is compressed with {program}, a program that cannot be run: {error}"),
+            )
         };
         command.spawn().map(Self).map_err(missing)
     }

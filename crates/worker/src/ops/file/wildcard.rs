@@ -21,7 +21,10 @@ pub(super) fn expand(root: &Root, path: &[u8], follow: bool) -> Done<Vec<Vec<u8>
     let first = parts.iter().position(|part| has_wildcards(part)).unwrap_or(parts.len());
     let (fixed, patterns) = parts.split_at(first);
     let fixed = fixed.iter().fold(Vec::new(), |path, part| join(&path, part));
-    let base = root.find(&fixed, follow).at(&fixed)?;
+    let base = match root.find(&fixed, follow) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+        found => found.at(&fixed)?,
+    };
     if !base.facts().at(&fixed)?.is_some_and(|facts| facts.is_dir()) {
         return Ok(Vec::new());
     }

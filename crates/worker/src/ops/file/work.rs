@@ -45,9 +45,8 @@ pub(super) fn work(
     for (from, path) in sources {
         roots.insert(*from, open(path)?);
     }
-    let actions = || {
-        run.steps.iter().filter_map(|step| Some((step, file.actions.get(step.action)?.action.as_ref()?)))
-    };
+    let actions =
+        || run.steps.iter().filter_map(|step| Some((step, file.actions.get(step.action)?.action.as_ref()?)));
     let mut warnings = Vec::new();
     let mut owners = Vec::with_capacity(run.steps.len());
     for (_, action) in actions() {
@@ -92,7 +91,9 @@ fn ids<'r>(
         Some((_, Some(User::ById(id)))) => gid = *id,
         Some((who, Some(User::ByName(named)))) => match group(looked_up(who, &named.name)?, &named.name)? {
             Some(found) => gid = found,
-            None => warnings.push(format!("the group {:?} is not in /etc/group: root's is taken", named.name)),
+            None => {
+                warnings.push(format!("the group {:?} is not in /etc/group: root's is taken", named.name))
+            }
         },
         Some((_, None)) | None => {}
     }

@@ -2,8 +2,8 @@
 
 use lazyblob_cache::contenthash::pattern::{Matched, Patterns};
 
-use crate::llb::pb::FileActionCopy;
 use crate::llb::paths;
+use crate::llb::pb::FileActionCopy;
 use crate::ops::file::fault::{Done, Fault};
 
 /// What of a directory is copied, by paths relative to it: all that the patterns include, or everything where there are

@@ -110,11 +110,13 @@ impl Data {
         self.buffer.resize(1 << 18, 0);
         let length = most.min(self.buffer.len());
         let buffer = self.buffer.get_mut(..length).unwrap_or_default();
-        let read = rustix::io::retry_on_intr(|| rustix::io::pread(from, &mut *buffer, at)).map_err(Stopped::From)?;
+        let read =
+            rustix::io::retry_on_intr(|| rustix::io::pread(from, &mut *buffer, at)).map_err(Stopped::From)?;
         let mut data = self.buffer.get(..read).unwrap_or_default();
         let mut offset = at;
         while !data.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(to, data, offset)).map_err(Stopped::To)?;
+            let written =
+                rustix::io::retry_on_intr(|| rustix::io::pwrite(to, data, offset)).map_err(Stopped::To)?;
             if written == 0 {
                 return Err(Stopped::To(Errno::IO));
             }

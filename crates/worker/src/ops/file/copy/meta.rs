@@ -30,12 +30,7 @@ impl<'a> Named<'a> {
 
 impl Copier<'_> {
     /// Gives a copy all that is said of what it is a copy of, or of all copies.
-    pub(super) fn dress(
-        &self,
-        from: Named<'_>,
-        facts: &Facts,
-        to: Named<'_>,
-    ) -> Result<(), Errno> {
+    pub(super) fn dress(&self, from: Named<'_>, facts: &Facts, to: Named<'_>) -> Result<(), Errno> {
         match self.look.owner {
             Some(_) => self.look.own(to.dir, to.name)?,
             // Nobody else may give files away.
@@ -48,7 +43,8 @@ impl Copier<'_> {
         }
         self.xattrs(from, to)?;
         if facts.kind() != FileType::Symlink {
-            let mode = self.mode.as_ref().map_or(facts.mode(), |mode| mode.apply(facts.mode(), facts.is_dir()));
+            let mode =
+                self.mode.as_ref().map_or(facts.mode(), |mode| mode.apply(facts.mode(), facts.is_dir()));
             fs::chmodat(to.dir, to.name, Mode::from_raw_mode(mode), AtFlags::empty())?;
         }
         self.date(facts, to)

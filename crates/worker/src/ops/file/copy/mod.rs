@@ -22,8 +22,8 @@ use super::chmod::Change;
 use super::fault::{At as _, Done, Fault};
 use super::tree::{Look, Root};
 use super::{unpack, wildcard};
-use crate::llb::pb::FileActionCopy;
 use crate::llb::paths;
+use crate::llb::pb::FileActionCopy;
 
 /// One copy action at work.
 pub(super) struct Copier<'a> {

@@ -49,9 +49,7 @@ impl Copier<'_> {
                     return Err(Fault::wrong(called().0, reason));
                 }
                 let mode = Mode::RUSR | Mode::WUSR;
-                self.place(to, called, |to| {
-                    fs::mknodat(to.dir, to.name, kind, mode, makedev(major, minor))
-                })?;
+                self.place(to, called, |to| fs::mknodat(to.dir, to.name, kind, mode, makedev(major, minor)))?;
             }
         }
         self.dress(from, facts, to).at(called().1)?;
@@ -61,12 +59,7 @@ impl Copier<'_> {
         Ok(())
     }
 
-    fn file(
-        &mut self,
-        from: Named<'_>,
-        to: Named<'_>,
-        called: Called<'_>,
-    ) -> Done<()> {
+    fn file(&mut self, from: Named<'_>, to: Named<'_>, called: Called<'_>) -> Done<()> {
         let source = fs::openat(from.dir, from.name, READ, Mode::empty()).at(called().0)?;
         let facts = Facts::open(&source).at(called().0)?;
         if facts.kind() != FileType::RegularFile {

@@ -48,7 +48,13 @@ impl Target {
         let there = place.facts().at(dest)?;
         let contents = copier.action.dir_copy_contents && source_is_dir;
         let is_into = match there {
-            Some(there) => if source_is_dir { !contents } else { there.is_dir() },
+            Some(there) => {
+                if source_is_dir {
+                    !contents
+                } else {
+                    there.is_dir()
+                }
+            }
             None => false,
         };
         if is_into {
@@ -56,8 +62,13 @@ impl Target {
             let name = match paths::base(&base) {
                 "/" | "." => b".".to_vec(),
                 // Of a pattern it may be any bytes.
-                _ => source.strip_suffix(b"/").unwrap_or(source).rsplit(|byte| *byte == b'/').next()
-                    .unwrap_or_default().to_vec(),
+                _ => source
+                    .strip_suffix(b"/")
+                    .unwrap_or(source)
+                    .rsplit(|byte| *byte == b'/')
+                    .next()
+                    .unwrap_or_default()
+                    .to_vec(),
             };
             let path = [dest.trim_end_matches(['/', '.']).as_bytes(), b"/", &name].concat();
             return Ok(Self { dir: place.enter().at(dest)?, name, path });
@@ -71,7 +82,8 @@ impl Target {
     }
 
     fn at(place: &Place<'_>, path: Vec<u8>) -> Done<Self> {
-        let name = if place.is_within() { b".".as_slice() } else { place.name().ok_or(Errno::NOENT).at(&path)? };
+        let name =
+            if place.is_within() { b".".as_slice() } else { place.name().ok_or(Errno::NOENT).at(&path)? };
         let dir = fs::openat(place.dir(), ".", SEARCH, Mode::empty()).at(&path)?;
         Ok(Self { dir, name: name.to_vec(), path })
     }

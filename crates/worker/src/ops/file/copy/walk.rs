@@ -210,7 +210,8 @@ impl Way<'_> {
             open.source = None;
         }
         let last = self.open.iter().rposition(|open| open.target.is_some()).unwrap_or(0);
-        if let Some(made) = far.min(last).checked_sub(1).and_then(|at| self.open.get_mut(at)?.target.as_mut()) {
+        if let Some(made) = far.min(last).checked_sub(1).and_then(|at| self.open.get_mut(at)?.target.as_mut())
+        {
             made.dir = None;
         }
     }
@@ -224,7 +225,8 @@ impl Way<'_> {
     fn called(&self, name: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let below = join(&self.path, name);
         let below = below.strip_suffix(b"/").unwrap_or(&below);
-        let whole = |of: &[u8]| join(of.strip_suffix(b"/").unwrap_or(of), below.strip_prefix(b"/").unwrap_or(below));
+        let whole =
+            |of: &[u8]| join(of.strip_suffix(b"/").unwrap_or(of), below.strip_prefix(b"/").unwrap_or(below));
         let whole = |of: &[u8]| if below.is_empty() { of.to_vec() } else { whole(of) };
         (whole(self.source), whole(&self.target.path))
     }
@@ -232,7 +234,8 @@ impl Way<'_> {
     /// What a directory of the target is called.
     fn target_at(&self, at: usize) -> Vec<u8> {
         let names = self.open.iter().take(at + 1).skip(1).map(|open| open.name.as_slice());
-        names.fold(self.target.path.clone(), |path, name| join(path.strip_suffix(b"/").unwrap_or(&path), name))
+        names
+            .fold(self.target.path.clone(), |path, name| join(path.strip_suffix(b"/").unwrap_or(&path), name))
     }
 }
 

@@ -52,10 +52,20 @@ fn directories_go_where_buildkit_puts_them() {
         (&["d/f=x"], &["e/"], copied("/d/", "/e"), &["e/", "e/d/", "e/d/f=x"]),
         (&["f=x", "d/"], &["e/"], copied("/", "/e"), &["e/", "e/d/", "e/f=x"]),
         (&["f=x", "d/"], &["g=y"], copied("/", "/"), &["d/", "f=x", "g=y"]),
-        (&["d/s/f=x"], &["e/d/s/g=y"], copied("/d", "/e"), &["e/", "e/d/", "e/d/s/", "e/d/s/f=x", "e/d/s/g=y"]),
+        (
+            &["d/s/f=x"],
+            &["e/d/s/g=y"],
+            copied("/d", "/e"),
+            &["e/", "e/d/", "e/d/s/", "e/d/s/f=x", "e/d/s/g=y"],
+        ),
         (&["d/f=new"], &["e/d/f=old"], copied("/d", "/e"), &["e/", "e/d/", "e/d/f=new"]),
         (&["d/l->nowhere"], &[], copied("/d", "/e"), &["e/", "e/l->nowhere"]),
-        (&["d/l->nowhere"], &["e/l->../kept", "kept=k"], dockerfile("/d", "/e"), &["e/", "e/l->nowhere", "kept=k"]),
+        (
+            &["d/l->nowhere"],
+            &["e/l->../kept", "kept=k"],
+            dockerfile("/d", "/e"),
+            &["e/", "e/l->nowhere", "kept=k"],
+        ),
         (&["l->d", "d/f=x"], &[], dockerfile("/l", "/e"), &["e/", "e/f=x"]),
         (&["l->d", "d/f=x"], &[], copied("/l", "/e"), &["e->d"]),
         (&["d/empty/", "d/f="], &[], copied("/d", "/e"), &["e/", "e/empty/", "e/f="]),
@@ -69,7 +79,12 @@ fn what_is_in_the_way_is_replaced_if_that_is_asked_for() {
     check(&[
         (&["f=x"], &["d/f/deep=y"], replacing(copied("/f", "/d")), &["d/", "d/f=x"]),
         (&["d/s/f=x"], &["e/s=y"], replacing(dockerfile("/d", "/e")), &["e/", "e/s/", "e/s/f=x"]),
-        (&["d/s/f=x"], &["e/s->../k", "k/y=y"], replacing(dockerfile("/d", "/e")), &["e/", "e/s/", "e/s/f=x", "k/", "k/y=y"]),
+        (
+            &["d/s/f=x"],
+            &["e/s->../k", "k/y=y"],
+            replacing(dockerfile("/d", "/e")),
+            &["e/", "e/s/", "e/s/f=x", "k/", "k/y=y"],
+        ),
         (&["d/f=x"], &["e/f/y=y", "e/g=z"], replacing(dockerfile("/d", "/e")), &["e/", "e/f=x", "e/g=z"]),
     ]);
     for (from, to, copy, said) in [
@@ -108,7 +123,12 @@ fn directories_above_are_made_only_if_that_is_asked_for() {
     check(&[
         (&["f=x"], &[], made("/f", "/a/b/"), &["a/", "a/b/", "a/b/f=x"]),
         (&["d/f=x"], &[], made("/d", "/a/b"), &["a/", "a/b/", "a/b/f=x"]),
-        (&["f=x"], &["l->gone/deep"], made("/f", "/l/g"), &["gone/", "gone/deep/", "gone/deep/g=x", "l->gone/deep"]),
+        (
+            &["f=x"],
+            &["l->gone/deep"],
+            made("/f", "/l/g"),
+            &["gone/", "gone/deep/", "gone/deep/g=x", "l->gone/deep"],
+        ),
     ]);
     let trees = Trees::new(&["f=x"], &[]);
     trees.act(made("/f", "/a/b/c"), None).unwrap();

@@ -42,7 +42,8 @@ fn a_deep_tree_is_copied_and_removed() {
     trees.act(copied("/d", "/e"), None).unwrap();
     let (made, end) = depth(&trees.to().join("e"));
     assert_eq!(made, DEEP);
-    let [one, other] = ["end", "again"].map(|name| rustix::fs::statat(&end, name, rustix::fs::AtFlags::empty()).unwrap());
+    let [one, other] =
+        ["end", "again"].map(|name| rustix::fs::statat(&end, name, rustix::fs::AtFlags::empty()).unwrap());
     assert_eq!((one.st_ino, one.st_size), (other.st_ino, 7));
     remove(&trees);
     // As a source it is removed likewise, since a test's own clean-up would use the stack.
@@ -56,7 +57,10 @@ fn a_deep_tree_is_copied_and_removed() {
 fn a_deep_tree_of_which_only_the_end_is_chosen() {
     let trees = Trees::new(&["d/"], &[]);
     dig(&trees.from().join("d"), 600);
-    let chosen = |pattern: &str| FileActionCopy { include_patterns: vec![pattern.to_owned()], ..dockerfile("/d", "/e") };
+    let chosen = |pattern: &str| FileActionCopy {
+        include_patterns: vec![pattern.to_owned()],
+        ..dockerfile("/d", "/e")
+    };
     trees.act(chosen("**/none"), None).unwrap();
     assert_eq!(super::listed(&trees.to()), ["e/"]);
     trees.act(chosen("**/end"), None).unwrap();

@@ -94,7 +94,10 @@ fn whiteouts_are_not_copied_as_devices() {
 #[test]
 fn names_of_owners_are_those_of_the_tree() {
     let passwd = "etc/passwd=# root:x:1:1\nroot:x:0:0:::\nbad:x:no:1::\nann:x:1000:1001:Ann:/home/ann:/bin/sh\n\n:x:5:5\nbob:x:7\n";
-    let trees = Trees::new(&[passwd, "etc/group=wheel:x:10:ann,bob\nann:x:1001:\n"], &["etc/passwd->../../outside/secret", "etc/group/"]);
+    let trees = Trees::new(
+        &[passwd, "etc/group=wheel:x:10:ann,bob\nann:x:1001:\n"],
+        &["etc/passwd->../../outside/secret", "etc/group/"],
+    );
     let root = Root::open(&trees.from()).unwrap();
     assert_eq!(user(&root, "ann").unwrap(), Some((1000, 1001)));
     assert_eq!(user(&root, "root").unwrap(), Some((0, 0)));
@@ -114,7 +117,11 @@ fn work_that_nobody_wants_ends() {
     let [from, to] = [trees.from(), trees.to()].map(|path| Root::open(&path).unwrap());
     let cancel = CancellationToken::new();
     cancel.cancel();
-    for action in [super::Action::from(copied("/d", "/e")), rm("/g", false, false).into(), mkfile("/f", 0o644, "").into()] {
+    for action in [
+        super::Action::from(copied("/d", "/e")),
+        rm("/g", false, false).into(),
+        mkfile("/f", 0o644, "").into(),
+    ] {
         let done = act(&action, Some(&from), &to, None, &cancel);
         assert!(matches!(done, Err(Error::Cancelled { .. })), "{done:?}");
     }

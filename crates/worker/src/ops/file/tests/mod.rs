@@ -32,7 +32,8 @@ impl Trees {
     /// Trees with these files in them: `d/` a directory, `f=text` a file, `l->target` a link.
     fn new(from: &[&str], to: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for (name, files) in [("from", from), ("to", to), ("outside", &["secret=secret", "kept/inner=kept"])] {
+        for (name, files) in [("from", from), ("to", to), ("outside", &["secret=secret", "kept/inner=kept"])]
+        {
             let root = dir.path().join(name);
             fs::create_dir(&root).unwrap();
             fill(&root, files);

@@ -9,7 +9,8 @@ fn chosen(copy: FileActionCopy, include: &[&str], exclude: &[&str]) -> FileActio
 
 #[test]
 fn wildcards_find_what_go_finds() {
-    let from = &["a.txt=a", "b.txt=b", "c.md=c", "d/e.txt=e", "d/f/g.txt=g", "x*y=star", "l->d", "[z=bracket"];
+    let from =
+        &["a.txt=a", "b.txt=b", "c.md=c", "d/e.txt=e", "d/f/g.txt=g", "x*y=star", "l->d", "[z=bracket"];
     for (src, wanted) in [
         ("/*.txt", &["a.txt=a", "b.txt=b"][..]),
         ("*.txt", &["a.txt=a", "b.txt=b"]),
@@ -25,7 +26,9 @@ fn wildcards_find_what_go_finds() {
         ("/*.txt/", &["a.txt=a", "b.txt=b"]),
     ] {
         let trees = Trees::new(from, &[]);
-        let wanted: Vec<String> = [&["to/".to_owned()][..], &wanted.iter().map(|file| format!("to/{file}")).collect::<Vec<_>>()].concat();
+        let wanted: Vec<String> =
+            [&["to/".to_owned()][..], &wanted.iter().map(|file| format!("to/{file}")).collect::<Vec<_>>()]
+                .concat();
         assert_eq!(trees.after(dockerfile(src, "/to/")), wanted, "{src}");
     }
     // Not followed without being told, and never behind the first wildcard.
@@ -93,7 +96,9 @@ fn required_paths_must_be_among_what_is_chosen() {
         required_paths: paths.iter().map(|&path| path.to_owned()).collect(),
         ..chosen(dockerfile("/d", "/e"), include, &[])
     };
-    for (paths, include) in [(&["a"][..], &["a"][..]), (&["/a", "s/b"], &["**"]), (&["s"], &["s/*"]), (&["/d/s"], &["s"])] {
+    for (paths, include) in
+        [(&["a"][..], &["a"][..]), (&["/a", "s/b"], &["**"]), (&["s"], &["s/*"]), (&["/d/s"], &["s"])]
+    {
         Trees::new(from, &[]).act(required(paths, include), None).unwrap();
     }
     for (paths, include, missing) in [(&["a", "no"][..], &["**"][..], "/no"), (&["s/b"], &["a"], "/s/b")] {

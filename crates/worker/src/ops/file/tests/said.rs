@@ -62,9 +62,11 @@ fn a_copy_is_what_cp_makes() {
     let trees = everything();
     trees.act(copied("/d", "/e"), None).unwrap();
     let peer = trees.dir.path().join("peer");
-    let status = Command::new("cp").args(["-a", "--sparse=auto"]).arg(trees.from().join("d")).arg(&peer).status();
+    let status =
+        Command::new("cp").args(["-a", "--sparse=auto"]).arg(trees.from().join("d")).arg(&peer).status();
     assert!(status.unwrap().success());
-    let [own, peers, source] = [&trees.to().join("e"), &peer, &trees.from().join("d")].map(|path| Tree::of(path).unwrap());
+    let [own, peers, source] =
+        [&trees.to().join("e"), &peer, &trees.from().join("d")].map(|path| Tree::of(path).unwrap());
     own.clone().without(Part::Holes).assert_equals(&peers.without(Part::Holes));
     own.assert_equals(&source);
 }
@@ -118,7 +120,7 @@ fn modes_of_copies_are_those_that_are_said() {
         let (trees, mode_str) = (trees(), mode_str.to_owned());
         trees.act(FileActionCopy { mode, mode_str: mode_str.clone(), ..copied("/d", "/e") }, None).unwrap();
         let made = ["e/x", "e/s", "e/s/y"].map(|name| trees.mode(name));
-        assert_eq!(made, wanted, "{mode:o} {mode_str}: {made:o?}");
+        assert_eq!(made, wanted, "{mode:o} {mode_str}");
         assert_eq!(trees.mode("e/l"), 0o777);
         assert_eq!(trees.mode("e"), if mode == -1 && mode_str.is_empty() { 0o755 } else { trees.mode("e") });
     }

@@ -13,12 +13,7 @@ fn add(src: &str, dest: &str) -> FileActionCopy {
 }
 
 fn tar() -> Vec<u8> {
-    Tar::new()
-        .dir("d", 0o755)
-        .file("d/f", "x")
-        .symlink("d/l", "f")
-        .whiteout("d/", "gone")
-        .end()
+    Tar::new().dir("d", 0o755).file("d/f", "x").symlink("d/l", "f").whiteout("d/", "gone").end()
 }
 
 /// What `tar` compresses by calling a program.
@@ -74,7 +69,8 @@ fn archives_that_are_cut_short_are_errors() {
     fs::write(trees.from().join("file"), &whole[..100_000]).unwrap();
     trees.act(add("/file", "/to"), None).unwrap_err();
     for program in ["gzip", "xz"] {
-        let noise: Vec<u8> = (0..200_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> =
+            (0..200_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let Some(bytes) = compressed(program, &Tar::new().file("f", noise).end()) else { continue };
         fs::write(trees.from().join("file"), &bytes[..bytes.len() / 2]).unwrap();
         trees.act(add("/file", "/to"), None).unwrap_err();
