@@ -3,15 +3,24 @@
 //! It is the only crate that knows both what a vertex is and what a blob is.
 #![forbid(unsafe_code)]
 
+pub mod cache_io;
 mod error;
 pub mod executor;
+pub mod export;
+mod image;
+mod index;
 pub mod keys;
 pub mod llb;
 pub mod ops;
 mod result;
+mod results;
 pub mod session;
+pub mod spec;
 mod worker;
 
 pub use error::{Error, Result};
+pub use image::BaseImage;
+pub use index::DiskKeys;
 pub use result::WorkerRef;
+pub use results::Results;
 pub use worker::{Components, Worker};

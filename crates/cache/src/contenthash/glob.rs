@@ -7,7 +7,8 @@
 use super::rune;
 
 /// A pattern that is not well formed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pattern is not well formed")]
 pub struct BadPattern;
 
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ impl Glob {
         Ok(Self(chunks))
     }
 
-    /// Whether all of `path` matches.
+    /// Whether the whole of `path` matches.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> bool {
         let mut rest = path;

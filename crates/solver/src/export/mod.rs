@@ -152,6 +152,16 @@ impl<R: Value> Job<R> {
     /// fails.
     pub async fn export_cache(&self, edge: &Edge, options: ExportOptions) -> Result<Exported<R>> {
         self.build(edge).await?;
+        self.export_learned(edge, options).await
+    }
+
+    /// What was learned of an edge so far, also by a build that failed: as [`export_cache`](Self::export_cache), but nothing
+    /// is run. What was not computed has no result in it, and what was not looked at no record.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for an edge that was never asked for;
+    /// [`Error::Store`](crate::Error::Store) if the solver's own cache fails.
+    pub async fn export_learned(&self, edge: &Edge, options: ExportOptions) -> Result<Exported<R>> {
         let (job, edge) = (self.id, edge.clone());
         let look = |reply: oneshot::Sender<_>| {
             Message::Look(Box::new(move |machine| {

@@ -1,14 +1,16 @@
 //! What runs the command of an exec op.
 //!
 //! An [`Executor`] is given a root and what is mounted in it, and leaves the root as the command left it: what it had to
-//! make there to run it (mount points, `resolv.conf`, `hosts`, the working directory's parents) is gone again.
+//! make there to run it (mount points, `resolv.conf`, `hosts`) is gone again. A working directory that was not there stays.
 
+mod oci;
 mod process;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+pub use oci::{OciRuntime, Settings};
 pub use process::{MountSource, Mounted, Network, Process, Security, Ulimit};
 
 use crate::error::Result;

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use lazyblob_cache::contenthash::pattern::{Glob, has_wildcards};
+use lazyblob_cache::contenthash::{Glob, has_wildcards};
 use rustix::fs::{self, Mode};
 use rustix::io::Errno;
 

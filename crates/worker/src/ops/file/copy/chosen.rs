@@ -1,6 +1,6 @@
 //! What of a directory is copied.
 
-use lazyblob_cache::contenthash::pattern::{Matched, Patterns};
+use lazyblob_cache::contenthash::{Matched, Patterns};
 
 use crate::llb::paths;
 use crate::llb::pb::FileActionCopy;
