@@ -59,7 +59,7 @@ impl Manager {
                 manager.root().staging_locks().claim(&name, access.progress.as_ref(), &cancel).await?;
             let place = manager.root().staging().join(&name);
             let what = What::new(OPERATION, place.display());
-            let made = manager.trees(trees, &place, latest, &access, &cancel).await;
+            let made = manager.tar_trees(trees, &place, latest, &access, &cancel).await;
             blocking(
                 || what,
                 move || {
@@ -78,7 +78,7 @@ impl Manager {
     }
 
     /// Makes the trees side by side. Returns where.
-    async fn trees(
+    async fn tar_trees(
         &self,
         trees: Vec<TarTree>,
         place: &Path,

@@ -10,9 +10,7 @@ use lazyblob_remote::endpoint::Name;
 use lazyblob_remote::layout::Layout;
 use lazyblob_remote::provider::Origin;
 use lazyblob_remote::registry::RegistryTarget;
-use lazyblob_remote::{
-    Access, Descriptor, Digest, Manifest, RepositoryName, Scopes, Target, digest, media,
-};
+use lazyblob_remote::{Access, Descriptor, Digest, Manifest, RepositoryName, Scopes, Target, digest, media};
 use lazyblob_solver::{Exported, KeyId};
 
 use super::push::{self, Layer};
@@ -115,7 +113,12 @@ struct To {
 
 impl To {
     /// Nothing where the cache goes into an image.
-    async fn open(worker: &Worker, spec: &ExportSpec, stacks: &Stacks, access: &Access) -> Result<Option<Self>> {
+    async fn open(
+        worker: &Worker,
+        spec: &ExportSpec,
+        stacks: &Stacks,
+        access: &Access,
+    ) -> Result<Option<Self>> {
         Ok(match &spec.target {
             ExportTarget::Registry { reference } => {
                 let repository = reference.repository();
@@ -141,7 +144,8 @@ impl To {
     /// Whether the target says that it does not have what a manifest names.
     fn denies(&self, error: &lazyblob_remote::Error) -> bool {
         let is_manifest = error.what().to_string().contains("manifest");
-        let is_denial = matches!(error.root(), lazyblob_remote::Error::Rejected { .. }) || error.is_not_found();
+        let is_denial =
+            matches!(error.root(), lazyblob_remote::Error::Rejected { .. }) || error.is_not_found();
         self.layout.is_none() && is_manifest && is_denial
     }
 }
@@ -207,7 +211,8 @@ impl Run<'_> {
     /// The cache without what is gone; nothing where no layer is left.
     fn assemble(&self, gone: &HashMap<Digest, String>) -> Result<Option<Assembled>> {
         let results = self.stacks.results.iter().map(|stack| {
-            let stack = stack.as_ref().filter(|stack| !stack.blobs.iter().any(|blob| gone.contains_key(blob)))?;
+            let stack =
+                stack.as_ref().filter(|stack| !stack.blobs.iter().any(|blob| gone.contains_key(blob)))?;
             Some(Stacked { created_at: stack.created_at, layers: Layers::Blobs(stack.blobs.clone()) })
         });
         let config: Config = records::config(self.exported, &results.collect::<Vec<_>>())?;
@@ -216,7 +221,8 @@ impl Run<'_> {
         }
         let blobs: Vec<Digest> = config.layers.iter().map(|layer| layer.blob.clone()).collect();
         let bytes = Bytes::from(config.to_json()?);
-        let config = Descriptor::new(media::BUILDKIT_CACHE.into(), bytes.len() as u64, digest::sha256(&bytes));
+        let config =
+            Descriptor::new(media::BUILDKIT_CACHE.into(), bytes.len() as u64, digest::sha256(&bytes));
         let layers: Vec<Descriptor> =
             blobs.iter().filter_map(|blob| self.stacks.described.get(blob)).cloned().collect();
         let manifest = buildcache::assemble(self.spec.form, self.spec.names, &config, &layers)?;

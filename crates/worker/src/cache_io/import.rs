@@ -96,9 +96,8 @@ impl Imported {
             None => format!("imported from {}", self.name),
         };
         let created = top.and_then(|top| top.created_at).unwrap_or(record.result.created_at);
-        let handlers = layers.iter().map(|layer| {
-            (layer.blob.descriptor.digest().clone(), Arc::clone(&way.handler))
-        });
+        let handlers =
+            layers.iter().map(|layer| (layer.blob.descriptor.digest().clone(), Arc::clone(&way.handler)));
         let options = GetOptions {
             handlers: handlers.collect::<DescHandlers>(),
             description: Some(description),
@@ -110,7 +109,9 @@ impl Imported {
             .map(|layer| NewLayer { blob: layer.blob.clone(), sources: way.hints.clone() })
             .collect();
         let opened = self.worker.manager().import(layers, None, options).await;
-        opened.map_err(|error| if error.is_not_found() { LoadError::gone(error) } else { LoadError::failed(error) })
+        opened.map_err(
+            |error| if error.is_not_found() { LoadError::gone(error) } else { LoadError::failed(error) },
+        )
     }
 }
 

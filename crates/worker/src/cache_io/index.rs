@@ -56,12 +56,7 @@ impl Loaded {
     }
 }
 
-fn batch(
-    part_at: usize,
-    part: &Part,
-    results: &mut HashMap<ResultId, Place>,
-    object: &str,
-) -> Result<Batch> {
+fn batch(part_at: usize, part: &Part, results: &mut HashMap<ResultId, Place>, object: &str) -> Result<Batch> {
     let bad = |reason: String| Error::failed("import build cache", object, reason);
     let config = &part.config;
     let order = config.inputs_first().ok_or_else(|| bad("its records lead in circles".to_owned()))?;
@@ -70,7 +65,8 @@ fn batch(
     let mut batch = Batch::default();
     for at in order {
         let record = &config.records[at];
-        let op: KeyId = record.digest.as_ref().parse().map_err(|error| bad(format!("record {at}: {error}")))?;
+        let op: KeyId =
+            record.digest.as_ref().parse().map_err(|error| bad(format!("record {at}: {error}")))?;
         if op.is_random() {
             return Err(bad(format!("record {at} holds for one session only")));
         }
@@ -135,7 +131,9 @@ fn named(op: KeyId, config: &Config, at: usize, ids: &[KeyId]) -> KeyId {
     for ways in &config.records[at].inputs {
         let mut ways: Vec<(&str, &[u8; 32])> = ways
             .iter()
-            .map(|way| (way.selector.as_ref().map_or("", |selector| selector.as_ref()), ids[way.link].as_bytes()))
+            .map(|way| {
+                (way.selector.as_ref().map_or("", |selector| selector.as_ref()), ids[way.link].as_bytes())
+            })
             .collect();
         ways.sort_unstable();
         ways.dedup();

@@ -40,7 +40,8 @@ pub(super) async fn bring(
         .map(|layer| async {
             let failed: Arc<Mutex<Option<Error>>> = Arc::default();
             let sources = layer.sources.iter().map(|source| {
-                Arc::new(Noting { source: Arc::clone(source), failed: Arc::clone(&failed) }) as Arc<dyn Provider>
+                Arc::new(Noting { source: Arc::clone(source), failed: Arc::clone(&failed) })
+                    as Arc<dyn Provider>
             });
             let wanted = Wanted {
                 blob: layer.blob.clone(),

@@ -93,7 +93,8 @@ struct Step {
 
 impl Reader<'_> {
     async fn blob(&self, blob: &Descriptor) -> Result<Vec<u8>> {
-        let blob = Blob::new(blob.clone(), &[self.source.blobs()], self.settings.clone(), self.access.clone());
+        let blob =
+            Blob::new(blob.clone(), &[self.source.blobs()], self.settings.clone(), self.access.clone());
         Ok(blob.read_whole(MAX_CONFIG).await?.into())
     }
 

@@ -42,7 +42,8 @@ fn remove(blobs: &Path, named: &HashSet<Digest>, since: SystemTime) -> Result<us
     for algorithm in entries(blobs)? {
         for blob in entries(&algorithm)? {
             let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let digest = name(&algorithm).zip(name(&blob)).map(|(algorithm, hex)| format!("{algorithm}:{hex}"));
+            let digest =
+                name(&algorithm).zip(name(&blob)).map(|(algorithm, hex)| format!("{algorithm}:{hex}"));
             // What is no blob's name is not ours.
             let Some(digest) = digest.and_then(|digest| digest.parse::<Digest>().ok()) else { continue };
             let io = |error| Error::io(OPERATION, &blob, error);

@@ -284,7 +284,9 @@ mod tests {
         assert_eq!((spec.mode, spec.form, spec.names), (ExportMode::Max, Form::Manifest, Names::Oci));
         assert!(spec.ignore_error && !spec.force_compression && spec.compression.is_none());
 
-        let spec = export(r#"type=local,"dest=a,b",tag=x,reset=1,image-manifest=false,compression=zstd,force-compression=t"#);
+        let spec = export(
+            r#"type=local,"dest=a,b",tag=x,reset=1,image-manifest=false,compression=zstd,force-compression=t"#,
+        );
         let spec = spec.unwrap();
         let dest = PathBuf::from("a,b");
         assert_eq!(spec.target, ExportTarget::Local { dest, tag: "x".to_owned(), reset: true });

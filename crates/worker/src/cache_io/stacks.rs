@@ -83,7 +83,8 @@ impl Stacks {
         let options = BlobOptions {
             layer: LayerType::new(family, compression.algorithm()),
             compression,
-            threads: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
+            threads: std::thread::available_parallelism()
+                .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
         };
         tree.make_blobs(&options, access).await?;
         let remote = tree.remote(access)?;

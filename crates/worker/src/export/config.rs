@@ -204,7 +204,8 @@ mod tests {
     #[test]
     fn a_history_is_cut_where_its_layers_end() {
         let entry = |by: &str, is_empty: bool| json!({ "created_by": by, "empty_layer": is_empty });
-        let all = [entry("e0", true), entry("a", false), entry("e1", true), entry("b", false), entry("e2", true)];
+        let all =
+            [entry("e0", true), entry("a", false), entry("e1", true), entry("b", false), entry("e2", true)];
         for (layers, left) in [(0, 0), (1, 3), (2, 5), (3, 5)] {
             let mut history = all.to_vec();
             cut(&mut history, layers);

@@ -27,7 +27,9 @@ pub(super) fn group(root: &Root, name: &str) -> Done<Option<u32>> {
 fn lines<'a>(text: &'a [u8], name: &'a str) -> impl Iterator<Item = Vec<&'a [u8]>> {
     let lines = text.split(|byte| *byte == b'\n').map(|line| line.trim_ascii());
     lines.map(|line| line.split(|byte| *byte == b':').collect::<Vec<_>>()).filter(move |fields| {
-        fields.first().is_some_and(|first| *first == name.as_bytes() && !matches!(first.first(), None | Some(b'#')))
+        fields
+            .first()
+            .is_some_and(|first| *first == name.as_bytes() && !matches!(first.first(), None | Some(b'#')))
     })
 }
 
