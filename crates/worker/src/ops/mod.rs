@@ -7,6 +7,7 @@
 mod content;
 mod exec;
 mod extract;
+mod file;
 mod graft;
 mod image;
 mod local;
@@ -87,6 +88,7 @@ pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) ->
     let mut nodes = Vec::with_capacity(definition.vertices().len());
     for vertex in definition.vertices() {
         let op: Arc<dyn lazyblob_solver::Op<WorkerRef>> = match (&vertex.op, keys(platform, vertex)?) {
+            (Op::File(_), Some(keys)) => Arc::new(file::File::new(made(worker, vertex, keys))),
             (Op::Exec(exec), Some(keys)) => Arc::new(exec::Exec::new(made(worker, vertex, keys), exec)),
             (Op::Merge(_), Some(keys)) => Arc::new(graft::Merge(made(worker, vertex, keys))),
             (Op::Diff(diff), Some(keys)) => Arc::new(graft::Diff::new(made(worker, vertex, keys), diff)),
