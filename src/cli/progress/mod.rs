@@ -86,6 +86,11 @@ impl Watch {
         self.passed.load(Ordering::Relaxed)
     }
 
+    /// A blob was fetched for a build, which shows that itself.
+    pub(crate) fn fetched(&self) {
+        self.passed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A line for people that nobody misses who asked for quiet.
     pub(crate) fn tell(&self, message: &str) {
         self.show.tell(message);

@@ -53,7 +53,9 @@ pub(crate) fn secret(text: &str) -> Result<(String, SecretSource), String> {
             return Err(format!("type `{kind}` is not known: there are file and env"));
         }
         _ => {
-            return Err("a secret is in a file (src=FILE) or in a variable (env=NAME), not in both".to_owned());
+            return Err(
+                "a secret is in a file (src=FILE) or in a variable (env=NAME), not in both".to_owned()
+            );
         }
     };
     Ok((id, source))

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use lazyblob::worker::cache_io::{self, CacheExport, ExportTarget};
+use lazyblob::worker::cache_io::{self, CacheExport, ExportSpec, ExportTarget};
 use lazyblob::worker::engine::{Build, Engine, Request};
 use lazyblob::worker::export::Exported;
 use lazyblob::worker::llb::Definition;
@@ -33,6 +33,7 @@ pub(super) async fn run(mut args: BuildArgs, context: &Context) -> Result<(), Fa
     for spec in &mut args.output {
         definition::read_config(spec)?;
     }
+    context.between(false, goes_to_registry(&args));
     let definition = definition::read(args.definition.as_deref()).await?;
     let session = session(&args, context)?;
     let engine = engine::open(&args, context).await?;
@@ -41,6 +42,13 @@ pub(super) async fn run(mut args: BuildArgs, context: &Context) -> Result<(), Fa
     let made = built?;
     closed?;
     report::tell(&made, &args, context)
+}
+
+/// Whether something of the build is pushed.
+fn goes_to_registry(args: &BuildArgs) -> bool {
+    let pushes = |spec: &OutputSpec| matches!(spec.kind, OutputKind::Image { push: true, .. });
+    let to_registry = |spec: &ExportSpec| matches!(spec.target, ExportTarget::Registry { .. });
+    args.output.iter().any(pushes) || args.export_cache.iter().any(to_registry)
 }
 
 /// Says what is wrong with the words before anything is done.
@@ -96,7 +104,7 @@ async fn build(
         request.imports.push(cache_io::import(engine.worker(), spec, &context.in_passing()));
     }
     let build = engine.solve(request).await?;
-    let shown = progress::build::show(build.status(), context.progress());
+    let shown = progress::build::show(build.status(), context.progress(), context.watch());
     let work = async {
         let made = work(&build, args, context).await;
         // Also of a build that failed: that is when they are wanted most.

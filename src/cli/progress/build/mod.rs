@@ -8,10 +8,12 @@ mod steps;
 use std::io::IsTerminal as _;
 
 use futures::StreamExt as _;
-use lazyblob::solver::{Event, Status};
+use lazyblob::remote::progress::State;
+use lazyblob::solver::{Event, Status, What};
 
 use crate::cli::args::ProgressMode;
 use crate::cli::output;
+use crate::cli::progress::Watch;
 
 /// One way of showing.
 trait Show: Send {
@@ -21,7 +23,7 @@ trait Show: Send {
 }
 
 /// Shows what a build tells, until it ends.
-pub(crate) async fn show(mut status: Status, mode: ProgressMode) {
+pub(crate) async fn show(mut status: Status, mode: ProgressMode, watch: &Watch) {
     let mut show: Box<dyn Show> = match mode {
         ProgressMode::Auto | ProgressMode::Tty if std::io::stderr().is_terminal() => {
             Box::new(screen::Screen::new())
@@ -31,9 +33,17 @@ pub(crate) async fn show(mut status: Status, mode: ProgressMode) {
         ProgressMode::Quiet => Box::new(Quiet),
     };
     while let Some(event) = status.next().await {
+        if is_fetched(&event) {
+            watch.fetched();
+        }
         show.event(&event);
     }
     show.end();
+}
+
+/// Whether a blob has come in.
+fn is_fetched(event: &Event) -> bool {
+    matches!(&event.what, What::Progress(part) if part.done && *part.action == *State::Done.word())
 }
 
 /// Shows nothing but warnings.
@@ -41,7 +51,7 @@ struct Quiet;
 
 impl Show for Quiet {
     fn event(&mut self, event: &Event) {
-        if let lazyblob::solver::What::Warning(warning) = &event.what {
+        if let What::Warning(warning) = &event.what {
             output::note(warning);
         }
     }

@@ -49,7 +49,8 @@ impl Plain {
             What::Warning(warning) => said.push(format!("WARNING: {warning}")),
             What::Dropped { bytes } => said.push(format!("[{bytes} bytes of output are not shown]")),
             What::Progress(progress) => {
-                let known = self.said.insert((number, Arc::clone(&progress.id)), Arc::clone(&progress.action));
+                let known =
+                    self.said.insert((number, Arc::clone(&progress.id)), Arc::clone(&progress.action));
                 if progress.done {
                     self.said.remove(&(number, Arc::clone(&progress.id)));
                 }

@@ -8,6 +8,7 @@ mod place;
 mod platforms;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -40,6 +41,8 @@ pub(crate) struct ImageOp {
     resolutions: Resolutions,
     /// Its layers, whoever pulls them, are shown at its vertex.
     routed: Mutex<Option<Routed>>,
+    /// Somebody was told that it is being looked for.
+    told: AtomicBool,
 }
 
 impl ImageOp {
@@ -58,6 +61,7 @@ impl ImageOp {
             platform,
             resolutions: resolutions.clone(),
             routed: Mutex::default(),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -76,9 +80,15 @@ impl ImageOp {
             total: None,
             done,
         };
-        cx.progress(about("resolving", false));
+        // Whoever asks again is answered from what was found.
+        let is_first = !self.told.swap(true, Ordering::Relaxed);
+        if is_first {
+            cx.progress(about("resolving", false));
+        }
         let found = cx.cancellation().run_until_cancelled(self.find(cx)).await;
-        cx.progress(about("resolved", true));
+        if is_first {
+            cx.progress(about("resolved", true));
+        }
         match found {
             None => Err(OpError::Cancelled),
             Some(Err(error)) => Err(failed(error)),
