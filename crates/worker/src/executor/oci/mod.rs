@@ -22,6 +22,7 @@ mod container;
 mod files;
 mod find;
 mod home;
+mod kill;
 mod purge;
 mod ready;
 mod root;
