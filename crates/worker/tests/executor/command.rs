@@ -39,14 +39,11 @@ async fn output_comes_while_the_command_runs() {
     process.mounts = vec![crate::mounts::bind("/shared", &shared, true)];
     let captured = crate::support::Captured::default();
     let cancel = tokio_util::sync::CancellationToken::new();
-    let run = lazyblob_worker::executor::Executor::run(&world.executor, process, &captured, &cancel);
-    let go = async {
-        captured.has("begun").await;
-        assert_eq!(captured.out(), "begun\n");
-        fs::write(shared.join("go"), "").unwrap();
-    };
-    let (exit, ()) = tokio::join!(run, go);
-    assert_eq!(exit.unwrap().code, 0);
+    let mut run = lazyblob_worker::executor::Executor::run(&world.executor, process, &captured, &cancel);
+    captured.has("begun", &mut run).await;
+    assert_eq!(captured.out(), "begun\n");
+    fs::write(shared.join("go"), "").unwrap();
+    assert_eq!(run.await.unwrap().code, 0);
     assert_eq!(captured.out(), "begun\nended\n");
     world.close().await;
 }

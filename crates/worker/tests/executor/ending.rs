@@ -8,7 +8,9 @@ use lazyblob_worker::Error;
 use lazyblob_worker::executor::Executor as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Captured, World, cgroups, containers, executor, processes, tree};
+use crate::support::{
+    Captured, World, cgroups, cgroups_are_read_only, containers, executor, processes, tree,
+};
 
 /// A command that does not end by itself, nor on SIGTERM, with a grandchild that does not either. `number` is in their
 /// command lines.
@@ -25,15 +27,13 @@ async fn a_cancelled_command_is_killed_with_its_grandchildren() {
     let (captured, cancel) = (Captured::default(), CancellationToken::new());
     let mut process = world.sh(&stubborn("98761"));
     process.id = "cancelled".to_owned();
-    let run = world.executor.run(process, &captured, &cancel);
-    let stop = async {
-        captured.has("begun").await;
-        assert!(processes("sleep 98761").len() >= 2);
-        assert!(!cgroups("lazyblob-cancelled-").is_empty());
-        cancel.cancel();
-        Instant::now()
-    };
-    let (ended, since) = tokio::join!(run, stop);
+    let mut run = world.executor.run(process, &captured, &cancel);
+    captured.has("begun", &mut run).await;
+    assert!(processes("sleep 98761").len() >= 2);
+    assert_eq!(cgroups("lazyblob-cancelled-").is_empty(), cgroups_are_read_only());
+    cancel.cancel();
+    let since = Instant::now();
+    let ended = run.await;
     assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");
     eprintln!("killed and gone after {:?}", since.elapsed());
     assert_eq!(processes("sleep 98761"), Vec::<String>::new());
@@ -50,11 +50,8 @@ async fn a_command_nobody_waits_for_is_killed() {
     {
         let mut process = world.sh(&stubborn("98762"));
         process.id = "dropped".to_owned();
-        let run = world.executor.run(process, &captured, &cancel);
-        tokio::select! {
-            ended = run => panic!("{ended:?}"),
-            () = captured.has("begun") => {}
-        }
+        let mut run = world.executor.run(process, &captured, &cancel);
+        captured.has("begun", &mut run).await;
     }
     // It is taken away by whoever owns it.
     world.executor.close().await;
@@ -134,8 +131,6 @@ async fn what_a_killed_process_left_is_swept() {
     }
     let Some(world) = World::new("sweeping").await else { return };
     let state = world.dir.path().join("victims");
-    let begun = world.dir.path().join("begun");
-    fs::create_dir(&begun).unwrap();
     let mut victim = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "ending::what_a_killed_process_left_is_swept", "--nocapture"])
         .env(VICTIM, world.dir.path())
@@ -179,11 +174,8 @@ async fn victim(dir: &std::path::Path) -> ! {
     process.root = dir.join("root");
     process.env.push("TOKEN=hunter2".to_owned());
     let (captured, cancel) = (Captured::default(), CancellationToken::new());
-    let run = executor.run(process, &captured, &cancel);
-    let tell = async {
-        captured.has("begun").await;
-        println!("the victim runs");
-    };
-    let (ended, ()) = tokio::join!(run, tell);
-    panic!("{ended:?}");
+    let mut run = executor.run(process, &captured, &cancel);
+    captured.has("begun", &mut run).await;
+    println!("the victim runs");
+    panic!("{:?}", run.await);
 }

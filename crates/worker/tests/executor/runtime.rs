@@ -111,9 +111,9 @@ async fn killed_while_the_command_runs() {
     let mut process = world.sh("echo begun; exec sleep 98765");
     process.id = "orphan".to_owned();
     let (captured, cancel) = (Captured::default(), CancellationToken::new());
-    let run = world.executor.run(process, &captured, &cancel);
-    let kill = async {
-        captured.has("begun").await;
+    let mut run = world.executor.run(process, &captured, &cancel);
+    captured.has("begun", &mut run).await;
+    {
         let number = fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
             let line =
                 String::from_utf8_lossy(&fs::read(entry.path().join("cmdline")).ok()?).replace('\0', " ");
@@ -122,9 +122,8 @@ async fn killed_while_the_command_runs() {
         });
         let runtime = rustix::process::Pid::from_raw(number.unwrap()).unwrap();
         rustix::process::kill_process(runtime, rustix::process::Signal::KILL).unwrap();
-    };
-    let (ended, ()) = tokio::join!(run, kill);
-    let text = executor_error(ended);
+    }
+    let text = executor_error(run.await);
     assert!(text.contains("killed by signal 9"), "{text}");
     assert_eq!(crate::support::processes("sleep 98765"), Vec::<String>::new());
     assert_eq!(crate::support::cgroups("lazyblob-orphan-"), Vec::<PathBuf>::new());

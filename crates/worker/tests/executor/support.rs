@@ -172,6 +172,12 @@ pub(crate) fn cgroups(part: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Whether nobody may make cgroups here: containers have none then.
+pub(crate) fn cgroups_are_read_only() -> bool {
+    let access = rustix::fs::access("/sys/fs/cgroup", rustix::fs::Access::WRITE_OK);
+    access == Err(rustix::io::Errno::ROFS)
+}
+
 /// The processes whose command line contains `part`.
 pub(crate) fn processes(part: &str) -> Vec<String> {
     let line = |entry: fs::DirEntry| {
@@ -221,10 +227,13 @@ impl Captured {
         String::from_utf8(self.streams.lock().unwrap()[1].clone()).unwrap()
     }
 
-    /// Waits until this was written to standard output.
-    pub(crate) async fn has(&self, text: &str) {
+    /// Waits until a running command has written this to standard output.
+    pub(crate) async fn has(&self, text: &str, run: &mut (impl Future<Output = Result<Exit>> + Unpin)) {
         while !self.out().contains(text) {
-            self.written.notified().await;
+            tokio::select! {
+                ended = &mut *run => panic!("it has ended: {ended:?}: {}", self.err()),
+                () = self.written.notified() => {}
+            }
         }
     }
 }

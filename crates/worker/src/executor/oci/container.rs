@@ -7,22 +7,20 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use lazyblob_remote::What;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::Pid;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::bundle::Bundle;
 use super::find::Runtime;
 use super::home::Home;
+use super::kill::kill;
 use super::words;
 use crate::error::{Error, Result};
 use crate::executor::Process;
 
-/// So long a runtime may take to end after its container was killed.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Where a runtime says that the command runs.
 const PID: &str = "pid";
 const LOG: &str = "log.json";
@@ -58,7 +56,7 @@ pub(super) async fn run(
         Ok(mut child) => tokio::select! {
             status = child.wait() => status.map_err(|e| Error::failed("wait for", &id, e)),
             () = stop.cancelled() => {
-                kill(&mut child, &bundle.dir).await;
+                kill(&mut child, pid(&bundle.dir)).await;
                 Err(Error::Cancelled { what: What::new("run", &id) })
             }
         },
@@ -93,41 +91,10 @@ fn start(bundle: &Bundle, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Child>
     command.spawn()
 }
 
-/// Kills what runs in a container, and its runtime if it does not end then.
-async fn kill(child: &mut Child, bundle: &Path) {
-    let runtime = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let Some(runtime) = runtime else { return };
-    // The first process takes all others with it, and the runtime clears up. While it has not been started there is only
-    // the runtime itself.
-    if let Some(init) = pid(bundle)
-        && kill_child(init, runtime).is_ok()
-        && tokio::time::timeout(PATIENCE, child.wait()).await.is_ok()
-    {
-        return;
-    }
-    if let Err(error) = kill_process_group(runtime, Signal::KILL) {
-        tracing::debug!(%error, "the runtime is not killed");
-    }
-    if let Err(error) = child.wait().await {
-        tracing::debug!(%error, "the runtime is not waited for");
-    }
-}
-
 /// The number of the first process of a container.
 fn pid(bundle: &Path) -> Option<Pid> {
     let text = fs::read_to_string(bundle.join(PID)).ok()?;
     Pid::from_raw(text.trim().parse().ok()?)
-}
-
-/// Kills a process that is a child of `parent`: another one may have its number by now.
-fn kill_child(process: Pid, parent: Pid) -> io::Result<()> {
-    let fd = pidfd_open(process, PidfdFlags::empty())?;
-    let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero()))?;
-    let found = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-    if found.and_then(|found| found.trim().parse().ok()) != Some(parent.as_raw_nonzero().get()) {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    Ok(pidfd_send_signal(&fd, Signal::KILL)?)
 }
 
 /// Runs `work` where it may block.

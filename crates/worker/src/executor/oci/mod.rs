@@ -22,6 +22,7 @@ mod container;
 mod files;
 mod find;
 mod home;
+mod kill;
 mod purge;
 mod ready;
 mod root;
@@ -52,7 +53,7 @@ const OPERATION: &str = "prepare";
 /// What an [`OciRuntime`] is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The runtime: a path, or a name in the search path. Otherwise crun if it is there, else runc.
+    /// The runtime: a path, or a name in the search path. Otherwise runc if it is there, else crun.
     pub runtime: Option<PathBuf>,
     /// Where state is kept. Several processes may share it; it is best in memory (below `/run`).
     pub state: PathBuf,

@@ -5,8 +5,13 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::mount::{UnmountFlags, unmount};
+
 use super::cgroup::Cgroups;
 use super::find::Runtime;
+
+/// So often a state is tried to be removed: whoever mounted something there was killed, and may do so once more.
+const TRIES: u32 = 10;
 
 /// Kills what is left of a container, and removes what there is about it: the runtime's state and its cgroup. Quick if
 /// there is nothing. Returns when it is gone.
@@ -30,8 +35,22 @@ pub(super) fn purge(
     if let Some(cgroup) = cgroup {
         cgroups.remove(cgroup)?;
     }
-    match fs::remove_dir_all(&state) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    remove(&state)
+}
+
+/// Removes a container's state. A runtime that is killed as it starts leaves its program mounted there: it makes a copy of
+/// itself so that no container can change it.
+fn remove(state: &Path) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match fs::remove_dir_all(state) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            done => return done,
+        }
+        for entry in fs::read_dir(state)? {
+            // Most of them are no mount points.
+            let _ = unmount(entry?.path(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+        }
     }
+    fs::remove_dir_all(state)
 }

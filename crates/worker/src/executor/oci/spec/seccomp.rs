@@ -58,7 +58,7 @@ pub(super) fn default() -> Option<Seccomp> {
     of(std::env::consts::ARCH)
 }
 
-fn of(architecture: &str) -> Option<Seccomp> {
+pub(super) fn of(architecture: &str) -> Option<Seccomp> {
     let (architectures, own): (&'static [&'static str], &[&'static str]) = match architecture {
         "x86_64" => (&["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"], syscalls::X86),
         "aarch64" => (&["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"], syscalls::ARM),
