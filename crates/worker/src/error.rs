@@ -61,6 +61,16 @@ pub enum Error {
         /// What is not done, in the plural.
         what: String,
     },
+    /// A user wrote what cannot be meant: where results or caches go, say. Write it otherwise.
+    #[error("{what} `{spec}`: {reason}")]
+    Spec {
+        /// What it says: `output`, say.
+        what: &'static str,
+        /// What was written.
+        spec: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An op failed at what it does: the command, the files, the network. The cause says which.
     #[error("{what}: {reason}")]
     Failed {
@@ -68,6 +78,14 @@ pub enum Error {
         what: What,
         /// What went wrong.
         reason: String,
+    },
+    /// A command has run and did not succeed. It is for whoever wrote the build to look at what it said.
+    #[error("run `{command}`: the command did not succeed: exit code {code}{}", signal(*.code))]
+    Exited {
+        /// The command as a shell takes it, with nothing expanded, cut short if it is very long.
+        command: String,
+        /// Its status; 128 and the signal's number if a signal ended it.
+        code: u32,
     },
     /// Commands cannot be run here: the runtime is missing, died, or may not do what it needs.
     #[error("{what}: {reason}")]
@@ -121,6 +139,15 @@ impl Error {
     /// A file system that said no to `operation`.
     pub fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { what: What::new(operation, path.display()), path: path.to_owned(), source }
+    }
+}
+
+/// What ended a command that did not end by itself.
+fn signal(code: u32) -> String {
+    match code.checked_sub(128) {
+        Some(9) => " (killed by signal 9: the machine may be out of memory)".to_owned(),
+        Some(signal @ 1..=64) => format!(" (ended by signal {signal})"),
+        _ => String::new(),
     }
 }
 

@@ -20,7 +20,9 @@ pub struct BaseImage {
 }
 
 impl BaseImage {
-    pub(crate) fn new(image: Arc<Resolved>, limit: Option<usize>) -> Self {
+    /// An image of which the build wants the lowest `limit` layers, or all.
+    #[must_use]
+    pub fn new(image: Arc<Resolved>, limit: Option<usize>) -> Self {
         Self { image, limit }
     }
 

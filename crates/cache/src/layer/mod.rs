@@ -5,6 +5,7 @@
 
 mod applied;
 mod apply;
+mod archive;
 mod compare;
 mod compress;
 mod compression;
@@ -12,6 +13,7 @@ mod convert;
 mod diff;
 mod file_list;
 mod options;
+mod retime;
 mod stream;
 mod tarball;
 mod uncompressed;
@@ -21,6 +23,7 @@ pub(crate) mod xattr;
 
 pub use applied::{Applied, Link, Pending, Skipped, Usage};
 pub use apply::apply;
+pub use archive::{is_archive, unpack_archive};
 pub(crate) use compare::compare;
 pub use compress::{Compressed, Compressor};
 pub use compression::{Algorithm, Compression, Family, LayerType};
@@ -28,4 +31,5 @@ pub use convert::convert;
 pub use diff::{Diffed, diff, tar_of};
 pub use file_list::file_list;
 pub use options::{Form, Limits, Options};
+pub use retime::{Retimer, retimed};
 pub use unpack::{unpack, unpack_while_it_comes};

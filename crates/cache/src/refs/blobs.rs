@@ -138,7 +138,7 @@ impl Manager {
     }
 
     /// Takes what was made into the store. It is pinned before it is there.
-    async fn store_made(&self, made: (Compressed, File)) -> Result<(LayerBlob, Pinned)> {
+    pub(super) async fn store_made(&self, made: (Compressed, File)) -> Result<(LayerBlob, Pinned)> {
         let (Compressed { descriptor, diff_id, .. }, mut file) = made;
         let pin = self.root().live().pin(&[Pin::Blob(descriptor.digest().clone())])?;
         let ingests = self.store().ingests();
@@ -206,7 +206,7 @@ impl Manager {
 }
 
 /// A file without a name: it is gone when nobody has it any more.
-fn scratch_file(directory: &std::path::Path) -> Result<File> {
+pub(super) fn scratch_file(directory: &std::path::Path) -> Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let opened = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR);

@@ -66,6 +66,9 @@ pub enum Fault {
         /// Why it is taken by none.
         reason: &'static str,
     },
+    /// What is said of a command cannot all hold.
+    #[error("{0}")]
+    Conflict(String),
     /// A number that stands for something stands for nothing known.
     #[error("{what} {value}: unknown value")]
     UnknownValue {

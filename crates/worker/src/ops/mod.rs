@@ -1,12 +1,16 @@
 //! The ops of a definition, as the solver runs them.
 //!
-//! An op has what it is made of ([`Made`]): the worker, the vertex it is of, and its [keys](OpKeys). What of an input is
-//! looked at for a key of its content is [`ContentDigest`]; before an op reads an input, [`Extract`] makes its tree, told to
+//! An op has what it is made of (`Made`): the worker, the vertex it is of, and its [keys](OpKeys). What of an input is
+//! looked at for a key of its content is `ContentDigest`; before an op reads an input, `Extract` makes its tree, told to
 //! the input's own vertex and with its sessions' credentials.
 
+mod content;
+mod exec;
 mod extract;
+mod file;
 mod graft;
 mod image;
+mod local;
 mod naming;
 
 use std::sync::Arc;
@@ -14,6 +18,10 @@ use std::sync::Arc;
 use lazyblob_cache::image::Resolutions;
 use lazyblob_solver::{CacheMap, Dep, Edge, Graph, Vertex as Node, VertexOptions};
 
+pub use content::ContentDigest;
+pub(crate) use content::{Tables, beside};
+pub(crate) use exec::CacheMounts;
+pub use exec::{check_entitlements, entitlements};
 pub(crate) use extract::Extract;
 use image::{ImageOp, Place};
 use naming::Naming;
@@ -53,14 +61,17 @@ impl Made {
     /// is done with inputs that it reads.
     pub(crate) fn cache_map(&self, extracts: bool) -> CacheMap<WorkerRef> {
         let mut map = CacheMap::new(self.keys.digest(), 0);
-        map.deps = self.keys.deps.iter().map(|dep| self.dep(dep, extracts)).collect();
+        let deps = self.keys.deps.iter().enumerate();
+        map.deps = deps.map(|(input, dep)| self.dep(input, dep, extracts)).collect();
         map
     }
 
-    fn dep(&self, dep: &crate::keys::DepKeys, extracts: bool) -> Dep<WorkerRef> {
+    fn dep(&self, input: usize, dep: &crate::keys::DepKeys, extracts: bool) -> Dep<WorkerRef> {
+        let content = dep.content.as_ref();
+        let digest = content.map(|parts| ContentDigest::new(&self.worker, &self.vertex.name, input, parts));
         Dep {
             selector: dep.selector.clone(),
-            slow_digest: None,
+            slow_digest: digest.map(|digest| Arc::new(digest) as _),
             preprocess: extracts.then(|| Arc::new(Extract::new(&self.worker)) as _),
         }
     }
@@ -77,8 +88,13 @@ pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) ->
     let mut nodes = Vec::with_capacity(definition.vertices().len());
     for vertex in definition.vertices() {
         let op: Arc<dyn lazyblob_solver::Op<WorkerRef>> = match (&vertex.op, keys(platform, vertex)?) {
+            (Op::File(_), Some(keys)) => Arc::new(file::File::new(made(worker, vertex, keys))),
+            (Op::Exec(exec), Some(keys)) => Arc::new(exec::Exec::new(made(worker, vertex, keys), exec)),
             (Op::Merge(_), Some(keys)) => Arc::new(graft::Merge(made(worker, vertex, keys))),
             (Op::Diff(diff), Some(keys)) => Arc::new(graft::Diff::new(made(worker, vertex, keys), diff)),
+            (Op::Source { source: Source::Local(local), .. }, _) => {
+                Arc::new(local::Local::new(worker, local))
+            }
             (Op::Source { identifier, source: Source::Image(image) }, _) => {
                 let platform = on(platform, vertex)?;
                 Arc::new(ImageOp::new(worker, identifier, image, platform, &resolutions))

@@ -10,7 +10,8 @@ mod routes;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lazyblob_remote::keychain::Secret;
@@ -22,6 +23,13 @@ use keychain::OfSessions;
 use progress::OfVertex;
 pub(crate) use routes::{Routed, Routes};
 
+/// Hears of files of local directories.
+pub trait LocalReads: Send + Sync + fmt::Debug {
+    /// The content of a file is about to be read: it is new, or not what it was. The file is open. Called from a thread that
+    /// may block.
+    fn reads(&self, path: &Path);
+}
+
 /// What a session brings to a build. Everything is optional.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -29,6 +37,8 @@ pub struct Session {
     pub keychain: Arc<dyn Keychain>,
     /// Directories by the name that `local://NAME` has.
     pub locals: BTreeMap<String, PathBuf>,
+    /// Told of the files of these directories whose content is read.
+    pub local_reads: Option<Arc<dyn LocalReads>>,
     /// OCI image layouts by the name of their store (`oci.store`).
     pub layouts: BTreeMap<String, PathBuf>,
     /// Secrets by id. They are never written down, shown, or part of a key.
@@ -44,6 +54,7 @@ impl Default for Session {
         Self {
             keychain: Arc::new(lazyblob_remote::keychain::Anonymous),
             locals: BTreeMap::new(),
+            local_reads: None,
             layouts: BTreeMap::new(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
@@ -62,6 +73,8 @@ pub struct Sessions {
 #[derive(Default)]
 struct Table {
     opened: u64,
+    /// Random: what is remembered for one session alone must not be found by one of another process.
+    nonce: RandomState,
     open: BTreeMap<SessionId, Arc<Session>>,
 }
 
@@ -70,7 +83,8 @@ impl Sessions {
     pub fn open(&self, session: Session) -> OpenSession {
         let mut table = self.lock();
         table.opened += 1;
-        let id = SessionId::new(format!("session-{}", table.opened));
+        let id =
+            SessionId::new(format!("session-{}-{:016x}", table.opened, table.nonce.hash_one(table.opened)));
         table.open.insert(id.clone(), Arc::new(session));
         OpenSession { id, of: self.clone() }
     }

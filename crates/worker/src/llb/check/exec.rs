@@ -1,10 +1,10 @@
 //! Commands.
 
 use crate::keys::{ContentUse, content_use};
-use crate::llb::Fault;
 use crate::llb::pb::{
-    self, CacheSharingOpt, ExecOp, Mount, MountContentCache, MountType, NetMode, SecurityMode,
+    self, CacheSharingOpt, ExecOp, Meta, Mount, MountContentCache, MountType, NetMode, SecurityMode,
 };
+use crate::llb::{Fault, paths};
 
 pub(super) fn outputs(exec: &ExecOp, inputs: usize) -> Result<usize, Fault> {
     let meta = exec.meta.as_ref().ok_or(Fault::Missing("command"))?;
@@ -18,16 +18,52 @@ pub(super) fn outputs(exec: &ExecOp, inputs: usize) -> Result<usize, Fault> {
     super::path("working directory", &meta.cwd)?;
     super::known::<NetMode>("network", exec.network)?;
     super::known::<SecurityMode>("security mode", exec.security)?;
-    if !exec.mounts.iter().any(|mount| mount.dest == "/") {
-        return Err(Fault::Missing("mount at /"));
-    }
+    root(exec)?;
+    surroundings(exec, meta)?;
     for one in &exec.mounts {
         mount(one, inputs)?;
     }
-    // Secrets and sockets carry output 0, which is not meant.
-    let kept =
-        exec.mounts.iter().filter(|mount| matches!(mount.mount_type(), MountType::Bind | MountType::Cache));
+    // All others carry output 0, which is not meant.
+    let kept = exec.mounts.iter().filter(|mount| mount.mount_type() == MountType::Bind);
     super::count_outputs(kept.map(|mount| mount.output))
+}
+
+/// A command runs in one tree.
+fn root(exec: &ExecOp) -> Result<(), Fault> {
+    let mut roots = exec.mounts.iter().filter(|mount| mount.dest == "/");
+    let root = roots.next().ok_or(Fault::Missing("mount at /"))?;
+    if roots.next().is_some() || exec.mounts.iter().any(|mount| mount.dest != "/" && is_at_root(mount)) {
+        return Err(Fault::Conflict("two mounts at /".to_owned()));
+    }
+    match root.mount_type() {
+        MountType::Bind | MountType::Cache => Ok(()),
+        MountType::Secret | MountType::Ssh | MountType::Tmpfs => {
+            Err(Fault::Conflict("the mount at / is no tree".to_owned()))
+        }
+    }
+}
+
+fn is_at_root(mount: &Mount) -> bool {
+    mount.dest.starts_with('/') && paths::rooted(&mount.dest) == "/"
+}
+
+fn surroundings(exec: &ExecOp, meta: &Meta) -> Result<(), Fault> {
+    super::path("cgroup", &meta.cgroup_parent)?;
+    for limit in &meta.ulimit {
+        // Below 0 is without end.
+        if limit.hard >= 0 && (limit.soft < 0 || limit.soft > limit.hard) {
+            let pb::Ulimit { name, soft, hard } = limit;
+            let reason = format!("limit {name}: the soft one, {soft}, is above the hard one, {hard}");
+            return Err(Fault::Conflict(reason));
+        }
+    }
+    for secret in &exec.secretenv {
+        if secret.name.is_empty() || secret.name.contains(['=', '\0']) {
+            let reason = format!("secret {}: {:?} is no name of a variable", secret.id, secret.name);
+            return Err(Fault::Conflict(reason));
+        }
+    }
+    Ok(())
 }
 
 fn mount(mount: &Mount, inputs: usize) -> Result<(), Fault> {
@@ -43,6 +79,11 @@ fn mount(mount: &Mount, inputs: usize) -> Result<(), Fault> {
         MountType::Cache => {
             let cache = mount.cache_opt.as_ref().ok_or(Fault::Missing("settings of the cache mount"))?;
             super::known::<CacheSharingOpt>("sharing of the cache", cache.sharing)?;
+            if mount.output != -1 {
+                let reason =
+                    format!("the cache at {} is output {}: caches are none", mount.dest, mount.output);
+                return Err(Fault::Conflict(reason));
+            }
         }
         MountType::Secret => {
             mount.secret_opt.as_ref().ok_or(Fault::Missing("settings of the secret mount"))?;
