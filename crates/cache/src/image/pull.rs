@@ -43,8 +43,8 @@ impl Manager {
     /// requests, three through an index; one where nothing has changed.
     ///
     /// # Errors
-    /// Those of the source; [`Error::Invalid`] for a config that does not fit the manifest; [`Error::NotFound`] for a
-    /// platform that the image does not have, naming those it has.
+    /// Those of the source; [`Error::Invalid`](crate::Error::Invalid) for a config that does not fit the manifest;
+    /// [`Error::NotFound`](crate::Error::NotFound) for a platform that the image does not have, naming those it has.
     pub async fn pull(&self, pull: Pull, access: &Access) -> Result<Pulled> {
         let layout = self.store().layout();
         let before = match self.named(&pull.reference).await {

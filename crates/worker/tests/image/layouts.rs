@@ -13,7 +13,7 @@ use lazyblob_worker::session::Session;
 use crate::support::{Engine, World, image_of, tree};
 
 /// A layout with an image.
-async fn layout(dir: &Path, layers: &[&str]) -> Image {
+pub(crate) async fn layout(dir: &Path, layers: &[&str]) -> Image {
     let (layout, image) = (Layout::create_or_open(dir).await.unwrap(), image_of(layers));
     layout.create().await.unwrap();
     for (descriptor, bytes) in &image.blobs {
@@ -23,7 +23,7 @@ async fn layout(dir: &Path, layers: &[&str]) -> Image {
     image
 }
 
-fn session(dir: &Path) -> Session {
+pub(crate) fn session(dir: &Path) -> Session {
     Session { layouts: BTreeMap::from([("images".to_owned(), dir.to_owned())]), ..Session::default() }
 }
 

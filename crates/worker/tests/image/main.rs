@@ -5,5 +5,6 @@ mod layouts;
 mod lazy;
 mod lost;
 mod resolving;
+mod results;
 mod sessions;
 mod support;
