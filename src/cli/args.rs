@@ -10,6 +10,7 @@ use lazyblob::remote::buildcache::Form;
 use lazyblob::remote::copy::Platform;
 use lazyblob::remote::{Location, Reference, RepositoryName};
 
+pub(crate) use super::build_args::BuildArgs;
 pub(crate) use super::store_args::{ExtractArgs, MountArgs, PruneArgs, UnmountArgs, VerifyArgs};
 
 /// Retags, copies and serves container images and build caches, moving no byte it need not move.
@@ -153,6 +154,8 @@ pub(crate) enum SnapshotterKind {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Builds a definition (LLB): images and files out of images, directories and commands.
+    Build(Box<BuildArgs>),
     /// Brings an image's name, manifest and config into the cache; its layers come when somebody reads them.
     Pull(PullArgs),
     /// Copies an image of the cache elsewhere: mounts or skips what is there, fetches only what nobody has.

@@ -18,7 +18,7 @@ use lazyblob::remote::transfer::{self, Limits, Retry, Transfers};
 use lazyblob::remote::transport::{self, HttpTransport};
 use lazyblob::remote::{Access, Location, Reference, Registry, RepositoryName, Scopes, Transport};
 
-use super::args::{Global, HostArgs};
+use super::args::{Global, HostArgs, ProgressMode};
 use super::credentials;
 use super::exit::Failure;
 use super::offline::Offline;
@@ -35,6 +35,7 @@ pub(crate) struct Context {
     access: Access,
     watch: Arc<Watch>,
     json: bool,
+    progress: ProgressMode,
     began: SystemTime,
     from_registry: AtomicBool,
     to_registry: AtomicBool,
@@ -76,10 +77,22 @@ impl Context {
         let registry = Registry::new(transport, known.build(), Settings { transfers, ..Settings::default() });
         let watch = Watch::new(global.progress);
         let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
-        let (json, began) = (global.json, SystemTime::now());
+        let (json, progress, began) = (global.json, global.progress, SystemTime::now());
         let (from_registry, to_registry, layouts) = Default::default();
         let root = Root::new(global, holder);
-        Ok(Self { registry, access, watch, json, began, from_registry, to_registry, holder, layouts, root })
+        Ok(Self {
+            registry,
+            access,
+            watch,
+            json,
+            progress,
+            began,
+            from_registry,
+            to_registry,
+            holder,
+            layouts,
+            root,
+        })
     }
 
     /// The client for all registries.
@@ -112,6 +125,11 @@ impl Context {
     /// Whether standard output gets JSON.
     pub(crate) fn json(&self) -> bool {
         self.json
+    }
+
+    /// How progress is shown.
+    pub(crate) fn progress(&self) -> ProgressMode {
+        self.progress
     }
 
     /// Remembers for `--stats` whether bytes come from and go to registries.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use lazyblob::cache;
 use lazyblob::remote::{Error, Mismatch};
+use lazyblob::{solver, worker};
 
 /// What to do about a host that was spoken to in the clear.
 const SPEAK_TLS: &str = "speak TLS to it with --tls HOST";
@@ -30,6 +31,9 @@ pub(crate) enum Failure {
     /// The cache says why.
     #[error(transparent)]
     Cache(#[from] cache::Error),
+    /// The build engine says why.
+    #[error(transparent)]
+    Worker(#[from] worker::Error),
     /// The words of the command line do not fit together.
     #[error("{0}")]
     Usage(String),
@@ -67,6 +71,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Remote(error) => remote_code(error),
             Self::Cache(error) => cache_code(error),
+            Self::Worker(error) => worker_code(error),
             Self::Usage(_) => 2,
             Self::Local(_) | Self::TimedOut(_) => 1,
             Self::Partly { .. } | Self::Incomplete(_) => 7,
@@ -83,6 +88,11 @@ impl Failure {
             Self::Cache(error) => match error.root() {
                 cache::Error::Remote(error) => error,
                 error => return cache_hint(error),
+            },
+            Self::Worker(error) => match cause(error) {
+                Some(Cause::Remote(error)) => error,
+                Some(Cause::Cache(error)) => return cache_hint(error.root()),
+                None => return None,
             },
             _ => return None,
         };
@@ -131,6 +141,51 @@ fn cache_hint(error: &cache::Error) -> Option<String> {
         cache::Error::Lost { .. } => Some(AGAIN.to_owned()),
         cache::Error::NotFound { reason, .. } if reason.contains(NOWHERE) => Some(AGAIN.to_owned()),
         _ => None,
+    }
+}
+
+/// What is behind an error of a build that has a code of its own.
+enum Cause<'a> {
+    Remote(&'a Error),
+    Cache(&'a cache::Error),
+}
+
+fn cause(error: &worker::Error) -> Option<Cause<'_>> {
+    match error {
+        worker::Error::Remote(error) => Some(Cause::Remote(error)),
+        worker::Error::Cache(error) => match error.root() {
+            cache::Error::Remote(error) => Some(Cause::Remote(error)),
+            error => Some(Cause::Cache(error)),
+        },
+        worker::Error::Solver(
+            solver::Error::Op { cause, .. }
+            | solver::Error::Store { cause, .. }
+            | solver::Error::Lost { cause, .. },
+        ) => told(&**cause),
+        _ => None,
+    }
+}
+
+fn told<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<Cause<'a>> {
+    if let Some(error) = cause.downcast_ref::<worker::Error>() {
+        return self::cause(error);
+    }
+    if let Some(error) = cause.downcast_ref::<cache::Error>() {
+        return Some(match error.root() {
+            cache::Error::Remote(error) => Cause::Remote(error),
+            error => Cause::Cache(error),
+        });
+    }
+    cause.downcast_ref::<Error>().map(Cause::Remote)
+}
+
+fn worker_code(error: &worker::Error) -> u8 {
+    match (error, cause(error)) {
+        // The definition is an argument like any other.
+        (worker::Error::Spec { .. }, _) => 2,
+        (_, Some(Cause::Remote(error))) => remote_code(error),
+        (_, Some(Cause::Cache(error))) => cache_code(error),
+        (_, None) => 1,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: words in, one outcome out.
 
 mod args;
+mod build_args;
 mod commands;
 mod context;
 mod credentials;

@@ -30,6 +30,19 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Standard output as bytes, for what is no text.
+pub(crate) struct Raw;
+
+impl std::io::Write for Raw {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::stdout().lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().lock().flush()
+    }
+}
+
 /// Writes one line to standard error; that nobody reads it is no reason to stop.
 pub(crate) fn note(line: &str) {
     let mut err = std::io::stderr().lock();

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache_io;
+pub mod engine;
 mod error;
 pub mod executor;
 pub mod export;
@@ -16,8 +17,11 @@ mod result;
 mod results;
 pub mod session;
 pub mod spec;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod worker;
 
+pub use engine::Engine;
 pub use error::{Error, Result};
 pub use image::BaseImage;
 pub use index::DiskKeys;

@@ -99,7 +99,7 @@ impl ResultStore<WorkerRef> for Results {
             return Ok(Vec::new());
         }
         let access = self.0.access(cx);
-        let making = tree.make_blobs(&BLOBS, &access);
+        let making = Box::pin(tree.make_blobs(&BLOBS, &access));
         let made = cx.cancellation().run_until_cancelled(making).await;
         made.unwrap_or_else(|| Err(cancelled(id))).map_err(unloaded)?;
         Ok(vec![tree.clone()])

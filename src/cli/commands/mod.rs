@@ -1,5 +1,6 @@
 //! One command a file.
 
+pub(crate) mod build;
 mod completion;
 mod copy;
 mod copy_stored;
@@ -36,6 +37,7 @@ pub(super) fn handles_signals(command: &Command) -> bool {
 /// What other processes are told that this one is, where they wait for it: never its arguments.
 pub(super) fn holder(command: &Command) -> &'static str {
     match command {
+        Command::Build(_) => "lazyblob build",
         Command::Pull(_) => "lazyblob pull",
         Command::Push(_) => "lazyblob push",
         Command::Ls => "lazyblob ls",
@@ -62,6 +64,7 @@ pub(super) fn holder(command: &Command) -> &'static str {
 /// Runs one command.
 pub(super) async fn run(command: Command, context: &Context) -> Result<(), Failure> {
     match command {
+        Command::Build(args) => Box::pin(build::run(*args, context)).await,
         Command::Pull(args) => pull::run(args, context).await,
         Command::Push(args) => push::run(args, context).await,
         Command::Ls => ls::run(context).await,

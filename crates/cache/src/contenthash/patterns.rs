@@ -58,6 +58,13 @@ impl Patterns {
         Ok(Self(patterns))
     }
 
+    /// Whether one of them takes back what others matched: only then may something match no more that is in a directory
+    /// that does.
+    #[must_use]
+    pub fn takes_back(&self) -> bool {
+        self.0.iter().any(|pattern| pattern.takes_back)
+    }
+
     /// Whether a path, relative and clean, matches, and which patterns did. `parent` is what this said of the directory it
     /// is in.
     ///

@@ -13,6 +13,7 @@ use crate::manager::Manager;
 use crate::manager::mutable::keys;
 use crate::mount::{Mode, MountRecord, Mounted, Request, Trusts};
 use crate::refs::ImmutableRef;
+use crate::tree::Few;
 
 /// How a tree is mounted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +95,7 @@ async fn mount(
             extracted.ok_or_else(|| Error::Cancelled { what: what.clone() })??;
             stack = keys(of.live(), "mount")?;
         }
+        let Few { stack, pins } = own.few(stack, &cancel).await?;
         let mounted = blocking(
             || what.clone(),
             move || {
@@ -105,7 +107,7 @@ async fn mount(
         )
         .await;
         // The record of the mount holds the snapshots from now on.
-        drop(of);
+        drop((of, pins));
         mounted
     };
     manager.see_through(|cancel| Box::pin(work(cancel))).await

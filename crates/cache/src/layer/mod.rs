@@ -5,6 +5,7 @@
 
 mod applied;
 mod apply;
+mod archive;
 mod compare;
 mod compress;
 mod compression;
@@ -22,6 +23,7 @@ pub(crate) mod xattr;
 
 pub use applied::{Applied, Link, Pending, Skipped, Usage};
 pub use apply::apply;
+pub use archive::{is_archive, unpack_archive};
 pub(crate) use compare::compare;
 pub use compress::{Compressed, Compressor};
 pub use compression::{Algorithm, Compression, Family, LayerType};

@@ -33,6 +33,12 @@ pub struct Options {
     /// Extended attributes are set, those of `security.` and `trusted.` among them; otherwise only those of `user.`, as
     /// far as the file system takes them. What steers overlayfs itself is never taken from a tar.
     pub xattrs: bool,
+    /// Whiteouts are taken for what they say; otherwise they are files, and what the tar says of the root is not taken: it
+    /// is an archive of files and no layer. For [`Form::Tree`] alone.
+    pub whiteouts: bool,
+    /// The owner and group of all entries, whatever the tar says; the tar's where nothing is said. Counts only with
+    /// `owners`.
+    pub owner: Option<(u32, u32)>,
     /// What a layer may not go beyond.
     pub limits: Limits,
 }
@@ -54,13 +60,22 @@ impl Options {
     /// Everything as the tar has it: what a privileged process can do.
     #[must_use]
     pub fn privileged(form: Form) -> Self {
-        Self { form, owners: true, devices: true, setuid: true, xattrs: true, limits: Limits::default() }
+        Self {
+            form,
+            owners: true,
+            devices: true,
+            setuid: true,
+            xattrs: true,
+            whiteouts: true,
+            owner: None,
+            limits: Limits::default(),
+        }
     }
 
     /// What a process without privileges can do.
     #[must_use]
     pub fn unprivileged(form: Form) -> Self {
-        Self { form, owners: false, devices: false, setuid: false, xattrs: false, limits: Limits::default() }
+        Self { owners: false, devices: false, setuid: false, xattrs: false, ..Self::privileged(form) }
     }
 }
 

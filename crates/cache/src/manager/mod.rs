@@ -51,7 +51,7 @@ use crate::record::{RecordId, Rows, now};
 use crate::remotes::Remotes;
 use crate::root::{Dir, Root};
 use crate::snapshot::{self, Places, SnapshotKey, Snapshotter, Wanted};
-use crate::tree::Trees;
+use crate::tree::{Sizes, Trees};
 use crate::unlazy::{Cores, Step, Syncs, Unpacked};
 
 /// What a manager stands on.
@@ -96,6 +96,7 @@ pub(crate) struct Inner {
     mounter: Arc<Mounter>,
     /// Where this process shows trees.
     trees: Arc<Trees>,
+    pub(crate) sizes: Arc<Sizes>,
     pub(crate) settings: Settings,
     pub(crate) table: Arc<Table>,
     /// Snapshots being made.
@@ -126,6 +127,7 @@ impl Manager {
             remotes,
             snapshots,
             mounter,
+            sizes: Arc::default(),
             trees: Arc::new(Trees::new(root.mounts(), root.dir(Dir::Trash))),
             table: Arc::default(),
             unpacks: Group::new(),

@@ -49,7 +49,8 @@ impl ImmutableRef {
                 // Its own tree is enough: what it stands on, or beside, may stay lazy.
                 if !self.manager().has_snapshot(&layer.record()).await? {
                     let (live, handlers) = (Arc::clone(layer.live()), layer.handlers().clone());
-                    Self::open(self.manager(), live, handlers, false).extract(access).await?;
+                    let own = Self::open(self.manager(), live, handlers, false);
+                    Box::pin(own.extract(access)).await?;
                 }
                 pins.push(self.manager().make_blob(&layer, options).await?);
             }

@@ -51,6 +51,11 @@ impl Facts {
         self.0.stx_ino
     }
 
+    /// The file system it is on.
+    pub(crate) fn file_system(&self) -> (u32, u32) {
+        (self.0.stx_dev_major, self.0.stx_dev_minor)
+    }
+
     pub(crate) fn device(&self) -> (u32, u32) {
         (self.0.stx_rdev_major, self.0.stx_rdev_minor)
     }

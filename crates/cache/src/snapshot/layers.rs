@@ -130,7 +130,12 @@ impl Layers<'_> {
     }
 
     /// The kind of a file; nothing for a whiteout.
-    fn kind(&self, parent: &OwnedFd, name: &OsStr, listed: FileType) -> io::Result<Option<FileType>> {
+    pub(super) fn kind(
+        &self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        listed: FileType,
+    ) -> io::Result<Option<FileType>> {
         let is_sure = match listed {
             FileType::Unknown => false,
             FileType::CharacterDevice => self.form != Form::Overlay,

@@ -31,14 +31,19 @@ pub(crate) fn measure(root: &Path) -> io::Result<Usage> {
     Ok(usage)
 }
 
-/// The same of a tree that somebody changes or deletes meanwhile: what cannot be looked at is not counted.
+/// The same of a tree that somebody changes or deletes meanwhile: what cannot be looked at is not counted, nor what is
+/// mounted in it.
 pub(crate) fn measure_changing(root: &Path) -> Usage {
     let mut usage = Usage::default();
     let mut seen = HashSet::new();
     let mut waiting = vec![PathBuf::new()];
+    let mut file_system = None;
     while let Some(directory) = waiting.pop() {
         let Ok(open) = file::open_dir(root, &directory) else { continue };
         if let Ok(own) = file::facts_of(&open) {
+            if own.file_system() != *file_system.get_or_insert(own.file_system()) {
+                continue;
+            }
             usage.bytes += own.allocated();
             usage.inodes += 1;
         }

@@ -12,6 +12,7 @@
 //! A mutable tree that somebody has open is flocked as one that is mounted for good, so that neither this nor another
 //! process commits it to a snapshot meanwhile.
 
+mod few;
 mod open;
 mod process;
 mod shown;
@@ -21,6 +22,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use self::few::{Few, Sizes};
 pub(crate) use self::process::{PREFIX, Trees};
 pub(crate) use self::slot::Slot;
 use crate::error::Result;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lazyblob_remote::Access;
 
 use super::Tree;
+use super::few::Few;
 use super::shown::{SHOW, Shown};
 use crate::error::{Error, Result, What};
 use crate::manager::Manager;
@@ -52,11 +53,13 @@ impl ImmutableRef {
                 let entered = Entered::new(&manager, of.live());
                 let (trees, snapshots) = (Arc::clone(manager.trees()), Arc::clone(manager.snapshots()));
                 let stack = keys(of.live(), STACK)?;
-                let make = move || {
-                    let how = snapshots.mounts(&stack, None)?;
-                    Shown::make(&trees, how, None, snapshots.as_ref(), &cancel)
+                let token = cancel.clone();
+                let few = manager.few(stack, &token);
+                let make = move |few: Few| {
+                    let how = snapshots.mounts(&few.stack, None)?;
+                    Shown::make(&trees, how, None, few.pins, snapshots.as_ref(), &cancel)
                 };
-                let path = of.live().slot().show(|| What::new(SHOW, of.id()), make).await?;
+                let path = of.live().slot().show(|| What::new(SHOW, of.id()), few, make).await?;
                 opened(entered, path, &of.id())
             })
             .await
@@ -85,13 +88,17 @@ impl MutableRef {
                 let (trees, snapshots) = (Arc::clone(manager.trees()), Arc::clone(manager.snapshots()));
                 let mounter = Arc::clone(manager.mounter());
                 let lost = Error::Lost { what: What::new(SHOW, &id), reason: "it is gone".to_owned() };
-                let make = move || {
+                let stack =
+                    live.parents().iter().map(|parent| keys(parent, STACK)).collect::<Result<Vec<_>>>()?;
+                let token = cancel.clone();
+                let few = manager.few(stack.concat(), &token);
+                let make = move |few: Few| {
                     let active = snapshots.active(&key)?.ok_or(lost)?;
                     let kept = mounter.keep_unmounted(&active)?;
-                    let how = snapshots.mounts(&active.stack, Some(&active))?;
-                    Shown::make(&trees, how, Some(kept), snapshots.as_ref(), &cancel)
+                    let how = snapshots.mounts(&few.stack, Some(&active))?;
+                    Shown::make(&trees, how, Some(kept), few.pins, snapshots.as_ref(), &cancel)
                 };
-                let path = live.slot().show(|| What::new(SHOW, &id), make).await?;
+                let path = live.slot().show(|| What::new(SHOW, &id), few, make).await?;
                 opened(entered, path, &id)
             })
             .await

@@ -10,7 +10,7 @@ use super::process::Trees;
 use crate::error::{Error, IoContext as _, Result, What};
 use crate::mount::overlayfs::{MAX_LAYERS, Overlayfs, Trusts};
 use crate::mount::{KeptUnmounted, attach};
-use crate::root::trash;
+use crate::root::{Pinned, trash};
 use crate::snapshot::{Keep, Mounts, Snapshotter};
 
 pub(super) const SHOW: &str = "show tree";
@@ -26,6 +26,8 @@ pub(super) struct Shown {
     how: How,
     /// Nobody commits it meanwhile.
     kept: Option<KeptUnmounted>,
+    /// What it shows and no record refers to stays.
+    _pins: Option<Pinned>,
 }
 
 #[derive(Debug)]
@@ -48,14 +50,15 @@ impl Shown {
         trees: &Trees,
         how: Mounts,
         kept: Option<KeptUnmounted>,
+        pins: Option<Pinned>,
         snapshots: &dyn Snapshotter,
         cancel: &CancellationToken,
     ) -> Result<Self> {
         match how {
-            Mounts::Tree(path) => Ok(Self { path, how: How::Itself, kept }),
+            Mounts::Tree(path) => Ok(Self { path, how: How::Itself, kept, _pins: pins }),
             // Nothing is hidden in what has nothing below: it is the tree.
             Mounts::Overlay { lower, upper: Some((path, _)) } if lower.is_empty() => {
-                Ok(Self { path, how: How::Itself, kept })
+                Ok(Self { path, how: How::Itself, kept, _pins: pins })
             }
             Mounts::Copy { stack } => {
                 let path = trees.new_directory()?;
@@ -63,7 +66,7 @@ impl Shown {
                     trees.discard(&path);
                     return Err(error);
                 }
-                Ok(Self { path, how: How::Copied, kept })
+                Ok(Self { path, how: How::Copied, kept, _pins: pins })
             }
             Mounts::Overlay { lower, upper } => {
                 let path = trees.new_directory()?;
@@ -72,7 +75,7 @@ impl Shown {
                     trees.discard(&path);
                     return Err(error);
                 }
-                Ok(Self { path, how: How::Mounted { is_read_only: upper.is_none() }, kept })
+                Ok(Self { path, how: How::Mounted { is_read_only: upper.is_none() }, kept, _pins: pins })
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::few::Few;
 use super::process::Trees;
 use super::shown::{CLOSE, Shown};
 use crate::blocking::blocking;
@@ -38,17 +39,19 @@ impl Slot {
         self.open.load(Ordering::SeqCst) > 0
     }
 
-    /// Where it is shown. If it is not, `make` shows it: it may block. Its caller is counted.
+    /// Where it is shown. If it is not, `make` shows the stack that `few` is: it may block. Its caller is counted.
     pub(super) async fn show(
         &self,
         what: impl FnOnce() -> What,
-        make: impl FnOnce() -> Result<Shown> + Send + 'static,
+        few: impl Future<Output = Result<Few>>,
+        make: impl FnOnce(Few) -> Result<Shown> + Send + 'static,
     ) -> Result<PathBuf> {
         let mut shown = self.shown.lock().await;
         if let Some(shown) = &*shown {
             return Ok(shown.path().to_owned());
         }
-        let made = blocking(what, make).await?;
+        let few = few.await?;
+        let made = blocking(what, move || make(few)).await?;
         let path = made.path().to_owned();
         *shown = Some(made);
         Ok(path)

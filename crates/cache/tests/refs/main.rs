@@ -7,6 +7,7 @@ mod closing;
 mod composed;
 mod full;
 mod handlers;
+mod high;
 mod images;
 mod lazy;
 mod mounted;

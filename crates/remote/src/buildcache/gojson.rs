@@ -26,6 +26,9 @@ mod tests {
 
     #[test]
     fn html_is_escaped_and_nothing_else() {
-        assert_eq!(to_string(&"a<b>&c\u{2028}\u{2029}\u{7f}é\u{8}").unwrap(), "\"a\\u003cb\\u003e\\u0026c\\u2028\\u2029\u{7f}é\\b\"");
+        assert_eq!(
+            to_string(&"a<b>&c\u{2028}\u{2029}\u{7f}é\u{8}").unwrap(),
+            "\"a\\u003cb\\u003e\\u0026c\\u2028\\u2029\u{7f}é\\b\""
+        );
     }
 }

@@ -80,7 +80,8 @@ pub fn assemble(form: Form, names: Names, config: &Descriptor, layers: &[Descrip
         children.push(child(config));
         Document { schema_version: 2, media_type, config: None, layers: None, manifests: Some(children) }
     };
-    let text = gojson::to_string(&document).map_err(|error| Error::invalid(OPERATION, config.digest(), error))?;
+    let text =
+        gojson::to_string(&document).map_err(|error| Error::invalid(OPERATION, config.digest(), error))?;
     Manifest::parse(Bytes::from(text), None, None, "the manifest of a build cache")
 }
 

@@ -55,10 +55,10 @@ fn sorted_layers(layers: Vec<Layer>) -> (Vec<Layer>, Vec<usize>) {
         }
     }
     let mut layers: Vec<Option<Layer>> = layers.into_iter().map(Some).collect();
-    let sorted = kept.into_iter().filter_map(|at| layers[at].take()).map(|layer| Layer {
-        parent: layer.parent.map(|parent| moved(&place_of, parent)),
-        ..layer
-    });
+    let sorted = kept
+        .into_iter()
+        .filter_map(|at| layers[at].take())
+        .map(|layer| Layer { parent: layer.parent.map(|parent| moved(&place_of, parent)), ..layer });
     (sorted.collect(), place_of)
 }
 
@@ -88,7 +88,8 @@ fn chains(layers: &[Layer]) -> Vec<(u32, Identity)> {
 fn sorted_records(mut records: Vec<Record>, inputs_first: &[usize]) -> Vec<Record> {
     let mut identities: Vec<Identity> = vec![[0; 32]; records.len()];
     let digests: Vec<Digest> = records.iter().map(|record| record.digest.clone()).collect();
-    let name = |way: &Input| (way.selector.as_ref().map_or("", |selector| selector.as_ref()).to_owned(), way.link);
+    let name =
+        |way: &Input| (way.selector.as_ref().map_or("", |selector| selector.as_ref()).to_owned(), way.link);
     for at in inputs_first {
         let record = &mut records[*at];
         for ways in &mut record.inputs {
@@ -128,9 +129,8 @@ fn compare(one: &Record, other: &Record, digests: &[Digest]) -> Ordering {
         }
         order = ways.len().cmp(&others.len());
         for (way, beside) in ways.iter().zip(others) {
-            let key = |way: &Input| {
-                (way.selector.as_ref().map(|selector| selector.to_string()), digests[way.link].to_string())
-            };
+            let key =
+                |way: &Input| (way.selector.as_ref().map(ToString::to_string), digests[way.link].to_string());
             order = order.then_with(|| key(way).cmp(&key(beside)));
         }
     }

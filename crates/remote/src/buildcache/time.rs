@@ -48,7 +48,8 @@ pub fn parse(text: &str) -> Option<SystemTime> {
     let (clock, zone) = rest.split_at(zone);
     let (clock, fraction) = clock.split_once(['.', ',']).map_or((clock, None), |(a, b)| (a, Some(b)));
     let mut clock = clock.split(':');
-    let (hour, minute, second) = (number(clock.next()?, 2)?, number(clock.next()?, 2)?, number(clock.next()?, 2)?);
+    let (hour, minute, second) =
+        (number(clock.next()?, 2)?, number(clock.next()?, 2)?, number(clock.next()?, 2)?);
     if clock.next().is_some() || hour > 23 || minute > 59 || second > 59 {
         return None;
     }

@@ -8,6 +8,7 @@ mod chain;
 mod docker_config;
 mod environment;
 mod fixed;
+mod heard;
 mod helper;
 mod identity;
 mod login;
@@ -23,6 +24,7 @@ pub use self::chain::{Chain, standard};
 pub use self::docker_config::DockerConfig;
 pub use self::environment::Environment;
 pub use self::fixed::Fixed;
+pub(crate) use self::heard::Heard;
 pub use self::helper::Helpers;
 pub use self::identity::Identity;
 pub use self::login::Login;
@@ -97,6 +99,12 @@ pub trait Keychain: Send + Sync + fmt::Debug {
     /// # Errors
     /// A configuration that cannot be read or a helper that fails or hangs: such a failure is not anonymity.
     async fn credential(&self, host: &str, repository: &str) -> Result<Credential>;
+
+    /// Is told that what it said was not accepted there, or not enough. Says whether it has another credential for the
+    /// same question, which it then gives; most know one at most.
+    async fn refused(&self, _host: &str, _repository: &str, _credential: &Credential) -> bool {
+        false
+    }
 }
 
 /// A keychain without keys.

@@ -11,10 +11,12 @@ use url::Url;
 use super::hops::{authority, redacted, redirect, same_origin};
 use super::response::Answer;
 use super::{Registry, Repository};
+use crate::access::Access;
 use crate::auth::{self, Asker, Challenge, Secrets, Token, TokenRequest};
 use crate::body::{self, Body};
 use crate::error::{Error, Result, What, chain};
 use crate::hosts::Address;
+use crate::keychain::{Heard, Keychain};
 use crate::reference::{DOCKER_HUB, DOCKER_HUB_API};
 use crate::request::Kind;
 use crate::transport::{Phase, Reach, Route};
@@ -69,27 +71,49 @@ const MAX_REDIRECTS: usize = 8;
 
 impl Repository {
     /// Sends `call` to `url` of the address `at`. Answers of any status come back, except a 401 that no credential
-    /// settles; that one, too, where the call is a courtesy.
+    /// settles; that one, too, where the call is a courtesy. Where the asker has several credentials, one that is refused
+    /// gives way to the next.
     pub(super) async fn exchange(&self, at: &Address, url: Url, mut call: Call) -> Result<Answer> {
         let host = credential_host(at, &self.host.upstream, self.name.host());
-        let asker = Asker {
-            base: &at.base,
-            host: &host,
-            repository: self.name.path(),
-            scopes: &self.scopes,
-            access: &self.access,
-        };
-        let minter = Minting { repository: self, at, host: &host };
+        let again = !call.courtesy && !matches!(call.payload, Payload::Stream(_));
+        loop {
+            let heard = Arc::new(Heard::new(&self.access.keychain));
+            let access = Access { keychain: Arc::clone(&heard) as Arc<dyn Keychain>, ..self.access.clone() };
+            let outcome = self.exchange_as(&access, at, &host, url.clone(), &mut call).await;
+            let refused = match &outcome {
+                Ok(answer) => !answer.elsewhere && answer.status == StatusCode::FORBIDDEN,
+                Err(error) => matches!(error.root(), Error::Unauthorized { .. }),
+            };
+            let Some(credential) = heard.last().filter(|_| again && refused) else { return outcome };
+            if !self.access.keychain.refused(&host, self.name.path(), &credential).await {
+                return outcome;
+            }
+            tracing::debug!(host, repository = self.name.path(), "refused; the asker has another credential");
+        }
+    }
+
+    /// The same with the one credential that `access` has.
+    async fn exchange_as(
+        &self,
+        access: &Access,
+        at: &Address,
+        host: &str,
+        url: Url,
+        call: &mut Call,
+    ) -> Result<Answer> {
+        let asker =
+            Asker { base: &at.base, host, repository: self.name.path(), scopes: &self.scopes, access };
+        let minter = Minting { repository: self, at, host };
         let authority = &self.registry.0.authority;
         // An upload session may be on another host (a store behind the registry): that one gets no credentials.
         let home = same_origin(&url, &at.base);
         let mut shown = if home { authority.before(asker, &minter).await? } else { None };
-        let answer = self.follow(at, url.clone(), &mut call, shown.as_ref()).await?;
+        let answer = self.follow(at, url.clone(), call, shown.as_ref()).await?;
         if call.courtesy {
             return Ok(answer);
         }
         if answer.status != StatusCode::UNAUTHORIZED || !home || answer.elsewhere {
-            return Ok(self.hinted(answer, &host, shown.is_some()).await);
+            return Ok(self.hinted(answer, host, shown.is_some()).await);
         }
         let challenges = challenges(&answer);
         let refused = answer.into_error(call.what.clone()).await;
@@ -97,17 +121,18 @@ impl Repository {
         shown = authority.after(asker, challenges, shown.as_ref(), &minter).await?;
         if shown.is_none() {
             let Error::Unauthorized { what, reason } = refused else { return Err(refused) };
-            let hint = self.hint(&host, had_shown).await;
+            let hint = self.hint(host, had_shown).await;
             return Err(Error::Unauthorized { what, reason: format!("{reason}{hint}") });
         }
         if matches!(call.payload, Payload::Stream(_)) {
             let reason = "the token expired under an upload; a new one is at hand".to_owned();
-            return Err(Error::Unavailable { what: call.what, reason, retry_after: None, transient: true });
+            let what = call.what.clone();
+            return Err(Error::Unavailable { what, reason, retry_after: None, transient: true });
         }
-        let answer = self.follow(at, url, &mut call, shown.as_ref()).await?;
-        let answer = self.hinted(answer, &host, true).await;
+        let answer = self.follow(at, url, call, shown.as_ref()).await?;
+        let answer = self.hinted(answer, host, true).await;
         if answer.status == StatusCode::UNAUTHORIZED && !answer.elsewhere {
-            return Err(answer.into_error(call.what).await);
+            return Err(answer.into_error(call.what.clone()).await);
         }
         Ok(answer)
     }

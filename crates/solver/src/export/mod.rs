@@ -66,6 +66,20 @@ pub struct Exported<R: Value> {
     pub warnings: Vec<String>,
 }
 
+impl<R: Value> Exported<R> {
+    /// Takes in what another export has, of another edge of the same job say. What both have is there twice; whoever writes
+    /// records down knows equal ones by their digests and ways.
+    pub fn join(&mut self, other: Self) {
+        let before = self.records.len();
+        self.records.extend(other.records.into_iter().map(|mut record| {
+            record.inputs.iter_mut().flatten().for_each(|(_, below)| *below += before);
+            record
+        }));
+        self.dropped.extend(other.dropped);
+        self.warnings.extend(other.warnings);
+    }
+}
+
 /// What is known under a name, and the ways there.
 #[derive(Clone)]
 #[non_exhaustive]

@@ -47,4 +47,7 @@ pub trait Executor: Send + Sync + std::fmt::Debug {
     /// [`Error::Executor`](crate::Error::Executor) if it could not be run at all; [`Error::Cancelled`](crate::Error::Cancelled).
     /// A status that is not 0 is no error here.
     async fn run(&self, process: Process, output: &dyn Output, cancel: &CancellationToken) -> Result<Exit>;
+
+    /// Kills what runs, and waits until nothing is left of it; nothing is run afterwards.
+    async fn close(&self) {}
 }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 pub struct Process {
     /// Names it among those of this executor; letters, digits and dashes.
     pub id: String,
-    /// The directory that is its `/`. It is written to unless [`read_only_root`](Self::read_only_root).
+    /// The directory that is its `/`. It is written to unless [`read_only_root`](Self::read_only_root), and nobody else's
+    /// while the process runs: mount points that are made in it are taken away again.
     pub root: PathBuf,
     /// Whether nothing in its root can be changed.
     pub read_only_root: bool,

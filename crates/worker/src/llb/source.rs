@@ -13,9 +13,9 @@ use super::{Fault, limits};
 #[non_exhaustive]
 pub enum Source {
     /// An image of a registry: `docker-image://`.
-    Image(ImageSource),
+    Image(Box<ImageSource>),
     /// An image of a layout on this machine: `oci-layout://`.
-    OciLayout(ImageSource),
+    OciLayout(Box<ImageSource>),
     /// A directory of the client's: `local://`.
     Local(LocalSource),
     /// Something else, by the name of its scheme. No such source is run.
@@ -79,8 +79,8 @@ impl Source {
             return Err(fault(op, "not of the form SCHEME://REST"));
         };
         match scheme {
-            "docker-image" => image(op, rest).map(Self::Image),
-            "oci-layout" => layout(op, rest).map(Self::OciLayout),
+            "docker-image" => image(op, rest).map(Box::new).map(Self::Image),
+            "oci-layout" => layout(op, rest).map(Box::new).map(Self::OciLayout),
             "local" => local(op, rest).map(Self::Local),
             scheme => Ok(Self::Other { scheme: scheme.to_owned() }),
         }

@@ -1,12 +1,13 @@
 //! The ops of a definition, as the solver runs them.
 //!
-//! An op has what it is made of ([`Made`]): the worker, the vertex it is of, and its [keys](OpKeys). What of an input is
-//! looked at for a key of its content is [`ContentDigest`]; before an op reads an input, [`Extract`] makes its tree, told to
+//! An op has what it is made of (`Made`): the worker, the vertex it is of, and its [keys](OpKeys). What of an input is
+//! looked at for a key of its content is `ContentDigest`; before an op reads an input, `Extract` makes its tree, told to
 //! the input's own vertex and with its sessions' credentials.
 
 mod content;
 mod exec;
 mod extract;
+mod file;
 mod graft;
 mod image;
 mod local;
@@ -87,6 +88,7 @@ pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) ->
     let mut nodes = Vec::with_capacity(definition.vertices().len());
     for vertex in definition.vertices() {
         let op: Arc<dyn lazyblob_solver::Op<WorkerRef>> = match (&vertex.op, keys(platform, vertex)?) {
+            (Op::File(_), Some(keys)) => Arc::new(file::File::new(made(worker, vertex, keys))),
             (Op::Exec(exec), Some(keys)) => Arc::new(exec::Exec::new(made(worker, vertex, keys), exec)),
             (Op::Merge(_), Some(keys)) => Arc::new(graft::Merge(made(worker, vertex, keys))),
             (Op::Diff(diff), Some(keys)) => Arc::new(graft::Diff::new(made(worker, vertex, keys), diff)),

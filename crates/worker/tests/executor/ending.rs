@@ -111,12 +111,15 @@ async fn twenty_at_once() {
     let Some(world) = World::new("many commands").await else { return };
     let before = tree(&world.root);
     let runs = (0..20).map(|n| {
-        let process = world.sh(&format!("echo {n}"));
+        let mut process = world.sh(&format!("echo {n}"));
+        process.root = world.another_root(n);
         world.text(process).map(move |text| assert_eq!(text, format!("{n}\n")))
     });
     futures::future::join_all(runs).await;
-    let names: Vec<_> = tree(&world.root).into_keys().collect();
-    assert_eq!(names, before.into_keys().collect::<Vec<_>>());
+    for n in 0..20 {
+        let after = tree(&world.dir.path().join(format!("root-{n}")));
+        assert!(after.into_keys().eq(before.keys().cloned()), "{n}");
+    }
     world.close().await;
 }
 

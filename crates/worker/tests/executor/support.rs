@@ -61,6 +61,17 @@ impl World {
         Some(Self { dir, root, executor })
     }
 
+    /// Another root like the first one.
+    pub(crate) fn another_root(&self, n: usize) -> PathBuf {
+        let root = self.dir.path().join(format!("root-{n}"));
+        fs::create_dir_all(root.join("bin")).unwrap();
+        fs::hard_link(self.root.join("bin/busybox"), root.join("bin/busybox")).unwrap();
+        for applet in APPLETS {
+            symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        root
+    }
+
     /// A process with default settings.
     pub(crate) fn process(&self, args: &[&str]) -> Process {
         Process {
@@ -135,7 +146,7 @@ pub(crate) fn containers(state: &Path) -> Vec<PathBuf> {
             match entry.file_name().to_str().unwrap() {
                 "lock" => {}
                 "runtime" => {
-                    all.extend(fs::read_dir(entry.path()).unwrap().map(|entry| entry.unwrap().path()))
+                    all.extend(fs::read_dir(entry.path()).unwrap().map(|entry| entry.unwrap().path()));
                 }
                 _ => all.push(entry.path()),
             }

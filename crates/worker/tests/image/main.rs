@@ -5,4 +5,5 @@ mod layouts;
 mod lazy;
 mod lost;
 mod resolving;
+mod sessions;
 mod support;

@@ -16,6 +16,7 @@ use lazyblob_cache::{ImmutableRef, Manager};
 use lazyblob_remote::hosts::Hosts;
 use lazyblob_remote::registry::{self as client};
 use lazyblob_remote::request::Kind;
+use lazyblob_remote::server::Entry;
 use lazyblob_remote::testing::{Builder, Image, TestRegistry};
 use lazyblob_remote::transfer::{self, Retry};
 use lazyblob_remote::{Digest, Registry, digest};
@@ -84,11 +85,13 @@ impl World {
         (manifests, blobs, others)
     }
 
-    /// GETs of one blob so far.
+    /// GETs of one blob so far that were not refused.
     pub(crate) fn gets(&self, digest: &Digest) -> usize {
         let path = format!("/blobs/{digest}");
         let log = self.registry.log();
-        log.iter().filter(|entry| entry.method.as_str() == "GET" && entry.target.ends_with(&path)).count()
+        let refused = |entry: &&Entry| entry.status.is_some_and(|status| status.as_u16() == 401);
+        let gets = log.iter().filter(|entry| entry.method.as_str() == "GET" && entry.target.ends_with(&path));
+        gets.filter(|entry| !refused(entry)).count()
     }
 
     /// GETs of an image's layers so far.

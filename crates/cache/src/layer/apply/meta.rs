@@ -45,7 +45,8 @@ impl Applier<'_> {
     /// Sets all metadata, with this mode.
     pub(super) fn set_all(&mut self, target: &Target<'_>, meta: &Meta, mode: u32, path: &[u8]) -> Result<()> {
         if self.options.owners {
-            let (uid, gid) = (Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)));
+            let (uid, gid) = self.options.owner.unwrap_or((meta.uid, meta.gid));
+            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
             let set = match target {
                 Target::Open(fd) => fs::fchown(fd, uid, gid),
                 Target::Named { at, .. } => {

@@ -148,7 +148,8 @@ impl<'a> Applier<'a> {
 
     /// Applies one entry, whose data `reader` has.
     fn entry(&mut self, entry: Entry, reader: &mut Reader<'_>) -> Result<()> {
-        match name::asked(&entry.path).map_err(|wrong| self.wrong(&entry.path, &wrong))? {
+        let asked = if self.options.whiteouts { name::asked } else { name::plain };
+        match asked(&entry.path).map_err(|wrong| self.wrong(&entry.path, &wrong))? {
             Asked::Ignored => Ok(()),
             Asked::Whiteout(name) => self.whiteout(&entry.path, &name),
             Asked::Opaque(dir) => self.opaque(&entry.path, &dir),

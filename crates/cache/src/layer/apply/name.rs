@@ -65,6 +65,13 @@ pub(in crate::layer) fn asked(path: &[u8]) -> Result<Asked, Wrong> {
     }
 }
 
+/// What a name asks for in an archive that is no layer: marks are names, and the root is not spoken of.
+pub(in crate::layer) fn plain(path: &[u8]) -> Result<Asked, Wrong> {
+    let mut parts = parts(path)?;
+    let Some(last) = parts.pop() else { return Ok(Asked::Ignored) };
+    Ok(Asked::File(Name { parent: parts.join(&b'/'), last: last.to_vec() }))
+}
+
 /// The target of a hard link, relative to the root.
 pub(in crate::layer) fn target(path: &[u8]) -> Result<Name, Wrong> {
     let mut parts = parts(path)?;

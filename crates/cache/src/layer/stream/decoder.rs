@@ -18,7 +18,7 @@ const UNKNOWN: [(&str, &[u8]); 4] =
     [("xz", b"\xfd7zXZ\0"), ("bzip2", b"BZh"), ("lz4", b"\x04\x22\x4d\x18"), ("compress", b"\x1f\x9d")];
 
 /// The uncompressed bytes of a blob.
-pub(super) struct Decoder<R: Read> {
+pub(in crate::layer) struct Decoder<R: Read> {
     form: Form<Watched<R>>,
     name: &'static str,
     seen: Rc<Seen>,
@@ -45,7 +45,7 @@ struct Seen {
 
 impl<R: Read> Decoder<R> {
     /// Reads the first bytes of `blob` and decides.
-    pub(super) fn new(mut blob: R, media_type: &str, what: What) -> Result<Self> {
+    pub(in crate::layer) fn new(mut blob: R, media_type: &str, what: What) -> Result<Self> {
         let mut head = Vec::new();
         blob.by_ref().take(512).read_to_end(&mut head).map_err(|error| unreadable(&what, error))?;
         let is_gzip = head.starts_with(GZIP);
@@ -81,7 +81,7 @@ impl<R: Read> Decoder<R> {
     }
 
     /// Reads some uncompressed bytes; none at the end.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    pub(in crate::layer) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let read = match &mut self.form {
             Form::Plain(reader) => reader.read(buffer),
             Form::Gzip(reader) => reader.read(buffer),

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 
+pub(super) use decoder::Decoder;
 pub(super) use pipe::Pipe;
 
 /// How many bytes travel at once.

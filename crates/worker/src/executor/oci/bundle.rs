@@ -57,14 +57,15 @@ impl Bundle {
     fn fill(&mut self, process: &Process, user: &User) -> Result<()> {
         let given = self.given(process).map_err(|e| Error::io("make bundle", &self.dir, e))?;
         self.make_mount_points(process)?;
-        let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
+        let cwd = clean(&process.cwd);
         self.root
-            .make_workdir(cwd, (user.uid, user.gid), &self.stubs)
-            .map_err(|e| Error::failed("make working directory", cwd, e))?;
+            .make_workdir(&cwd, (user.uid, user.gid), &self.stubs)
+            .map_err(|e| Error::failed("make working directory", &cwd, e))?;
         let input = Input {
             process,
             root: self.root.path(),
             user,
+            cwd: &cwd,
             given: &given,
             machine: &self.home.machine,
             cgroup: self.cgroup.as_deref(),
@@ -139,6 +140,19 @@ impl Bundle {
         let removed = removed.map_err(|e| Error::Io { what: what(), path: dir, source: e });
         purged.and(unstubbed).and(removed)
     }
+}
+
+/// A path without `.` and `..`, as it is written: where a link leads that is not there, each runtime knows differently.
+fn clean(path: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => _ = names.pop(),
+            name => names.push(name),
+        }
+    }
+    format!("/{}", names.join("/"))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {

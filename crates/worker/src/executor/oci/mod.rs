@@ -82,14 +82,6 @@ impl OciRuntime {
         }))
     }
 
-    /// Kills what runs, and waits until nothing is left of it; nothing is run afterwards.
-    pub async fn close(&self) {
-        self.0.closing.cancel();
-        self.0.containers.close();
-        self.0.containers.wait().await;
-        drop(self.0.home.lock().await.take());
-    }
-
     async fn home(&self) -> Result<Arc<Home>> {
         let mut home = self.0.home.lock().await;
         if self.0.closing.is_cancelled() {
@@ -113,6 +105,13 @@ impl Executor for OciRuntime {
 
     async fn ready(&self) -> Result<()> {
         self.home().await.map(drop)
+    }
+
+    async fn close(&self) {
+        self.0.closing.cancel();
+        self.0.containers.close();
+        self.0.containers.wait().await;
+        drop(self.0.home.lock().await.take());
     }
 
     async fn run(&self, process: Process, output: &dyn Output, cancel: &CancellationToken) -> Result<Exit> {

@@ -1,6 +1,7 @@
 //! What a command has while it runs, and how it goes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lazyblob_cache::{MutableRef, Tree};
 use lazyblob_solver::OpError;
@@ -18,7 +19,7 @@ use crate::result::WorkerRef;
 pub(super) struct Held {
     pub(super) trees: Vec<Tree>,
     pub(super) agents: Option<Agents>,
-    pub(super) private: Option<Private>,
+    pub(super) private: Option<Arc<Private>>,
     pub(super) caches: BTreeMap<String, Lease>,
     /// What may be changed and is no output.
     pub(super) thrown_away: Vec<MutableRef>,

@@ -77,14 +77,14 @@ mod tests {
         SecretEnv { id: id.to_owned(), name: name.to_owned(), optional }
     }
 
-    fn env(meta: Meta, secretenv: Vec<SecretEnv>) -> Result<Vec<String>> {
-        of(&ExecOp { secretenv, ..ExecOp::default() }, &meta, &session())
+    fn env(meta: &Meta, secretenv: Vec<SecretEnv>) -> Result<Vec<String>> {
+        of(&ExecOp { secretenv, ..ExecOp::default() }, meta, &session())
     }
 
     #[test]
     fn a_path_and_proxies_are_set_where_the_definition_does_not() {
         let meta = Meta { env: vec!["A=1".to_owned()], ..Meta::default() };
-        assert_eq!(env(meta.clone(), vec![]).unwrap(), ["A=1".to_owned(), format!("PATH={PATH}")]);
+        assert_eq!(env(&meta, vec![]).unwrap(), ["A=1".to_owned(), format!("PATH={PATH}")]);
         let proxy_env = Some(ProxyEnv {
             http_proxy: "http://p".to_owned(),
             no_proxy: "local".to_owned(),
@@ -94,7 +94,7 @@ mod tests {
         let meta = Meta { env: env_of, proxy_env, ..Meta::default() };
         let wanted =
             ["PATH=/bin", "http_proxy=own", "HTTP_PROXY=http://p", "NO_PROXY=local", "no_proxy=local"];
-        assert_eq!(env(meta, vec![]).unwrap(), wanted);
+        assert_eq!(env(&meta, vec![]).unwrap(), wanted);
     }
 
     #[test]
@@ -102,10 +102,10 @@ mod tests {
         let meta =
             Meta { env: ["PATH=/bin", "T=old", "TT=x"].map(str::to_owned).to_vec(), ..Meta::default() };
         let wanted = vec![secret("token", "T", false), secret("none", "N", true)];
-        assert_eq!(env(meta.clone(), wanted).unwrap(), ["PATH=/bin", "TT=x", "T=hunter2"]);
-        let missing = env(meta.clone(), vec![secret("none", "N", false)]).unwrap_err().to_string();
+        assert_eq!(env(&meta, wanted).unwrap(), ["PATH=/bin", "TT=x", "T=hunter2"]);
+        let missing = env(&meta, vec![secret("none", "N", false)]).unwrap_err().to_string();
         assert!(missing.contains("none"), "{missing}");
-        let bad = env(meta, vec![secret("nul", "N", false)]).unwrap_err().to_string();
+        let bad = env(&meta, vec![secret("nul", "N", false)]).unwrap_err().to_string();
         assert!(bad.contains("nul") && !bad.contains('\0'), "{bad}");
     }
 }

@@ -13,6 +13,7 @@ use super::cleanup::Held;
 use super::failed;
 use super::private::Private;
 use super::{secret, select};
+use crate::error::Error;
 use crate::executor::{MountSource, Mounted};
 use crate::llb::pb::{ExecOp, Meta, Mount, MountType, SecretOpt, SshOpt};
 use crate::llb::{Vertex, paths};
@@ -50,7 +51,7 @@ impl Mounts<'_> {
         let mut mounts = Vec::new();
         for (number, mount) in op.mounts.iter().enumerate() {
             if is_root(mount) {
-                root = Some((self.path(mount).await?, mount.readonly));
+                root = Some((self.path(number, mount).await?, mount.readonly));
                 continue;
             }
             let dest = dest(mount, meta);
@@ -67,7 +68,9 @@ impl Mounts<'_> {
     /// What is to be mounted; nothing for what is absent and may be.
     async fn source(&mut self, number: usize, mount: &Mount) -> Result<Option<MountSource>, OpError> {
         match mount.mount_type() {
-            MountType::Bind | MountType::Cache => Ok(Some(MountSource::Bind(self.path(mount).await?))),
+            MountType::Bind | MountType::Cache => {
+                Ok(Some(MountSource::Bind(self.path(number, mount).await?)))
+            }
             MountType::Tmpfs => {
                 let size = mount.tmpfs_opt.and_then(|opt| u64::try_from(opt.size).ok());
                 Ok(Some(MountSource::Tmpfs { size: size.filter(|size| *size > 0) }))
@@ -84,44 +87,53 @@ impl Mounts<'_> {
     }
 
     /// Where the tree of a mount is, or what it shows of it.
-    async fn path(&mut self, mount: &Mount) -> Result<PathBuf, OpError> {
-        let root = match mount.mount_type() {
-            MountType::Cache => self.cache(mount)?,
-            _ => self.tree(mount).await?,
-        };
+    async fn path(&mut self, number: usize, mount: &Mount) -> Result<PathBuf, OpError> {
         let (selector, dest) = (mount.selector.clone(), mount.dest.clone());
-        blocking("select", move || select::within(&root, &selector, &dest)).await.map_err(failed::op)
+        if mount.mount_type() != MountType::Cache {
+            let root = self.tree(mount).await?;
+            return blocking("select", move || select::within(&root, &selector, &dest))
+                .await
+                .map_err(failed::op);
+        }
+        let root = self.cache(mount)?;
+        if select::is_whole(&selector) {
+            return Ok(root);
+        }
+        // Others have the cache, too, and may put a link there between a look and a mount: what was found is held on to.
+        let private = self.private().await?;
+        let show = move || private.show(number, &select::open(&root, &selector, &dest)?);
+        blocking("select", show).await.map_err(failed::op)
     }
 
     fn cache(&self, mount: &Mount) -> Result<PathBuf, OpError> {
         let key = cache::key(mount, self.input(mount));
         let lease = self.held.caches.get(&key).map(|lease| lease.directory().to_owned());
-        lease.ok_or(OpError::Cancelled)
+        lease.ok_or_else(|| failed::op(Error::failed("mount cache at", &mount.dest, "it was not taken")))
     }
 
     async fn secret(&mut self, number: usize, opt: SecretOpt) -> Result<Option<PathBuf>, OpError> {
         let found = secret::find(self.sessions, &opt.id, opt.optional).map_err(failed::op)?;
         let Some(secret) = found else { return Ok(None) };
-        let directory = self.private().await?;
-        let written = blocking("write secret", move || secret::write(&directory, number, &opt, &secret));
+        let private = self.private().await?;
+        let written = blocking("write secret", move || secret::write(private.path(), number, &opt, &secret));
         Ok(Some(written.await.map_err(failed::op)?))
     }
 
     async fn agent(&mut self, number: usize, opt: &SshOpt) -> Result<Option<PathBuf>, OpError> {
         let found = agents::find(self.sessions, opt).map_err(failed::op)?;
         let Some(agent) = found else { return Ok(None) };
-        let directory = self.private().await?;
+        let private = self.private().await?;
         let agents = self.held.agents.get_or_insert_with(Agents::default);
-        Ok(Some(agents.forward(&directory, number, opt, agent).map_err(failed::op)?))
+        Ok(Some(agents.forward(private.path(), number, opt, agent).map_err(failed::op)?))
     }
 
     /// The directory for what must not reach a disk.
-    async fn private(&mut self) -> Result<PathBuf, OpError> {
-        if self.held.private.is_none() {
-            self.held.private =
-                Some(blocking("make a private directory", Private::make).await.map_err(failed::op)?);
+    async fn private(&mut self) -> Result<Arc<Private>, OpError> {
+        if let Some(private) = &self.held.private {
+            return Ok(Arc::clone(private));
         }
-        Ok(self.held.private.as_ref().map(|private| private.path().to_owned()).unwrap_or_default())
+        let made = blocking("make a private directory", || Ok(Arc::new(Private::make()?))).await;
+        Ok(Arc::clone(self.held.private.insert(made.map_err(failed::op)?)))
     }
 
     /// The input that a mount begins as, if it does not begin empty, and its number.

@@ -1,9 +1,17 @@
-//! A directory for what must never reach a disk.
+//! A directory for what must never reach a disk, and for what is shown of a tree that others change.
+//!
+//! It is flat: files, sockets, and directories or files that something is mounted on. So it is never deleted but entry by
+//! entry, and nothing that was mounted is deleted with it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+
+use lazyblob_remote::What;
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 
 use crate::error::{Error, Result};
 
@@ -35,11 +43,38 @@ impl Private {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Mounts a directory or file that somebody has found, whatever its name stands for by now. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::Executor`] where this process may not mount; [`Error::Io`].
+    pub(super) fn show(&self, number: usize, found: &OwnedFd) -> Result<PathBuf> {
+        let path = self.path.join(format!("mount-{number}"));
+        let mount = || -> io::Result<()> {
+            if rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(found)?.st_mode).is_dir() {
+                fs::create_dir(&path)?;
+            } else {
+                File::create_new(&path)?;
+            }
+            let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            let tree = open_tree(found, "", clone | OpenTreeFlags::AT_EMPTY_PATH)?;
+            move_mount(&tree, "", CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+            Ok(())
+        };
+        match mount() {
+            Ok(()) => Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let reason = "that takes root (CAP_SYS_ADMIN): mount all of the cache instead".to_owned();
+                Err(Error::Executor { what: What::new("mount part of a cache at", path.display()), reason })
+            }
+            Err(error) => Err(Error::io("mount part of a cache", &path, error)),
+        }
+    }
 }
 
 impl Drop for Private {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = remove(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "a private directory stays behind");
         }
         drop(self.lock.unlock());
@@ -88,6 +123,16 @@ fn locked(path: &Path) -> io::Result<Option<File>> {
     Ok(is_named.then_some(lock))
 }
 
+/// Removes such a directory. What is mounted there goes out of sight, and nothing of it is removed.
+fn remove(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        while unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
+        if fs::symlink_metadata(&path)?.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) }?;
+    }
+    fs::remove_dir(path)
+}
+
 /// Takes away what processes have left that were killed.
 fn sweep(above: &Path) -> io::Result<()> {
     for entry in fs::read_dir(above)? {
@@ -100,7 +145,7 @@ fn sweep(above: &Path) -> io::Result<()> {
         let is_ours = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir() && found.uid() == ours);
         if is_ours && let Ok(Some(_lock)) = locked(&path) {
             // What cannot be removed now may be next time.
-            drop(fs::remove_dir_all(&path));
+            drop(remove(&path));
         }
     }
     Ok(())
@@ -123,6 +168,36 @@ mod tests {
         assert!(path.join("secret").exists());
         drop(private);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_shown_is_what_was_found_and_outlives_the_directory() {
+        if !rustix::process::geteuid().is_root() {
+            println!("not run: mounting takes root");
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let (found, file) = (temp.path().join("found"), temp.path().join("file"));
+        fs::create_dir(&found).unwrap();
+        fs::write(found.join("kept"), "inside").unwrap();
+        fs::write(&file, "file").unwrap();
+        let open = |path: &Path| OwnedFd::from(File::open(path).unwrap());
+        let (directory, alone) = (open(&found), open(&file));
+        // Somebody puts a link there after it was found.
+        fs::rename(&found, temp.path().join("moved")).unwrap();
+        std::os::unix::fs::symlink("/etc", &found).unwrap();
+        let private = Private::make().unwrap();
+        let path = private.path().to_owned();
+        let shown = match private.show(0, &directory) {
+            Err(Error::Executor { .. }) => return println!("not run: this machine does not let root mount"),
+            shown => shown.unwrap(),
+        };
+        assert_eq!(fs::read_to_string(shown.join("kept")).unwrap(), "inside");
+        assert_eq!(fs::read_to_string(private.show(1, &alone).unwrap()).unwrap(), "file");
+        drop(private);
+        assert!(!path.exists());
+        assert_eq!(fs::read_to_string(temp.path().join("moved/kept")).unwrap(), "inside");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "file");
     }
 
     #[test]

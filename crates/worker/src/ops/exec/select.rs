@@ -9,30 +9,45 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::llb::paths;
 
+/// Finds what a mount shows of the tree at `root`, which nobody changes meanwhile: as [`open`]. What is returned has no link
+/// in it. Blocking.
+///
+/// # Errors
+/// Those of [`open`].
+pub(super) fn within(root: &Path, selector: &str, dest: &str) -> Result<PathBuf> {
+    if is_whole(selector) {
+        return Ok(root.to_owned());
+    }
+    let found = open(root, selector, dest)?;
+    std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
+        .map_err(|error| Error::io("select", root, error))
+}
+
+/// Whether it is not part of a tree but all of it.
+pub(super) fn is_whole(selector: &str) -> bool {
+    paths::rooted(selector) == "/"
+}
+
 /// Finds what a mount shows of the tree at `root`: links mean what they mean to somebody whose `/` is that root, so that
-/// none leads out of it. What is returned has no link in it. Blocking.
+/// none leads out of it, not even one that somebody makes at this moment. Blocking.
 ///
 /// # Errors
 /// [`Error::Failed`] where there is no such path, naming it and where it was to be shown; [`Error::Io`].
-pub(super) fn within(root: &Path, selector: &str, dest: &str) -> Result<PathBuf> {
+pub(super) fn open(root: &Path, selector: &str, dest: &str) -> Result<OwnedFd> {
     let selector = paths::rooted(selector);
-    if selector == "/" {
-        return Ok(root.to_owned());
-    }
     let missing = |reason: &str| {
         let reason = format!("{reason}, to be mounted at {dest}");
         Error::failed("select", &selector, reason)
     };
-    match open(root, &selector) {
-        Ok(found) => std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
-            .map_err(|error| Error::io("select", root, error)),
+    match open_in(root, &selector) {
+        Ok(found) => Ok(found),
         Err(Errno::NOENT | Errno::NOTDIR) => Err(missing("the tree has no such path")),
         Err(Errno::LOOP) => Err(missing("links lead in a circle")),
         Err(error) => Err(Error::io("select", &root.join(selector.trim_start_matches('/')), error.into())),
     }
 }
 
-fn open(root: &Path, selector: &str) -> rustix::io::Result<OwnedFd> {
+fn open_in(root: &Path, selector: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty())?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

@@ -32,6 +32,8 @@ pub(super) struct Input<'a> {
     /// The root as an absolute path of the host.
     pub(super) root: &'a Path,
     pub(super) user: &'a User,
+    /// Where it begins, absolute and clean.
+    pub(super) cwd: &'a str,
     /// Files that are bound in besides what the process names.
     pub(super) given: &'a [Given],
     pub(super) machine: &'a Machine,
@@ -103,7 +105,7 @@ pub(super) fn spec<'a>(input: &Input<'a>) -> Spec<'a> {
             user: input.user,
             args: &process.args,
             env: &process.env,
-            cwd: if process.cwd.is_empty() { "/" } else { &process.cwd },
+            cwd: input.cwd,
             capabilities: capabilities::of(process.security, machine.bounding),
             rlimits: rlimits::of(&process.ulimits),
             // Programs like `sudo` and `ping` are allowed to be what they are, as with BuildKit.

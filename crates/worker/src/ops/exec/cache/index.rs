@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lazyblob_cache::metadata::{Read as _, Space};
+use lazyblob_cache::metadata::Space;
 use lazyblob_cache::{Manager, RecordId, Result};
 
 /// As lasting as the records that it names.

@@ -1,0 +1,60 @@
+//! What goes wrong with files, and where.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use lazyblob_remote::What;
+use rustix::io::Errno;
+
+use crate::error::Error;
+
+/// What went wrong. Paths are those of the tree, as they were asked for.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Nobody wants it any more.
+    Cancelled,
+    /// What the file system said of a path.
+    Os { path: Vec<u8>, error: Errno },
+    /// Why something cannot be done to a path.
+    Wrong { path: Vec<u8>, reason: String },
+    /// What unpacking an archive ended with.
+    Archive(lazyblob_cache::Error),
+}
+
+/// The result of work on files.
+pub(super) type Done<T> = Result<T, Fault>;
+
+impl Fault {
+    pub(super) fn wrong(path: impl AsRef<[u8]>, reason: impl fmt::Display) -> Self {
+        Self::Wrong { path: path.as_ref().to_vec(), reason: reason.to_string() }
+    }
+
+    /// The error of an action: `operation` on `object`.
+    pub(super) fn during(self, operation: &'static str, object: &str) -> Error {
+        let what = What::new(operation, object);
+        match self {
+            Self::Cancelled => Error::Cancelled { what },
+            Self::Os { path, error } => {
+                Error::Io { what, path: PathBuf::from(OsStr::from_bytes(&path)), source: error.into() }
+            }
+            Self::Wrong { path, reason } => {
+                Error::Failed { what, reason: format!("{}: {reason}", String::from_utf8_lossy(&path)) }
+            }
+            Self::Archive(lazyblob_cache::Error::Cancelled { .. }) => Error::Cancelled { what },
+            Self::Archive(error) => Error::Failed { what, reason: error.to_string() },
+        }
+    }
+}
+
+/// Says at which path the file system said no.
+pub(super) trait At<T> {
+    fn at(self, path: impl AsRef<[u8]>) -> Done<T>;
+}
+
+impl<T> At<T> for Result<T, Errno> {
+    fn at(self, path: impl AsRef<[u8]>) -> Done<T> {
+        self.map_err(|error| Fault::Os { path: path.as_ref().to_vec(), error })
+    }
+}

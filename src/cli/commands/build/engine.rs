@@ -1,0 +1,31 @@
+//! The engine that a build runs on: on this command's cache, client and display.
+
+use std::sync::Arc;
+
+use lazyblob::worker::Engine;
+use lazyblob::worker::executor::{OciRuntime, Settings};
+
+use crate::cli::build_args::BuildArgs;
+use crate::cli::context::Context;
+use crate::cli::exit::Failure;
+
+/// Opens it.
+pub(super) async fn open(args: &BuildArgs, context: &Context) -> Result<Engine, Failure> {
+    let manager = context.manager().await?;
+    let state = manager.root().path().join("run");
+    let executor = OciRuntime::new(Settings { runtime: args.runtime.clone(), state });
+    let engine = Engine::builder(manager.root().path())
+        .manager(manager.clone())
+        .registry(context.registry().clone())
+        .executor(Arc::new(executor))
+        .open()
+        .await?;
+    Ok(engine)
+}
+
+/// Ends what runs, and waits until nothing is left of it.
+pub(super) async fn close(engine: &Engine) -> Result<(), Failure> {
+    let closed = engine.close().await;
+    engine.worker().executor().close().await;
+    Ok(closed?)
+}
