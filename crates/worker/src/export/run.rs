@@ -57,7 +57,8 @@ pub async fn export(
             // In the registry first: a name here that was to be elsewhere as well would look like success.
             let pushed = match push {
                 true if *push_by_digest => {
-                    let mut repositories: Vec<_> = names.iter().map(|name| name.repository().clone()).collect();
+                    let mut repositories: Vec<_> =
+                        names.iter().map(|name| name.repository().clone()).collect();
                     repositories.dedup();
                     image.push_by_digest(worker, &repositories, access).await?
                 }

@@ -275,9 +275,8 @@ fn tagged_names(attrs: &mut Attrs<'_>) -> Result<(Vec<Reference>, Option<String>
     let mut names: Vec<Reference> = Vec::new();
     let text = attrs.take("name").unwrap_or_default();
     for written in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        let name: Reference = written
-            .parse()
-            .map_err(|error: lazyblob_remote::Error| attrs.invalid(error.to_string()))?;
+        let name: Reference =
+            written.parse().map_err(|error: lazyblob_remote::Error| attrs.invalid(error.to_string()))?;
         if name.digest().is_some() {
             return Err(attrs.invalid(format!("`{name}`: what is made gets its digest from what it is")));
         }
