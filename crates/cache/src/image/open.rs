@@ -1,5 +1,6 @@
 //! An image of the store, opened: its manifests, its config, and a handle on its top layer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use lazyblob_remote::copy::Platform;
@@ -145,6 +146,11 @@ impl Manager {
         };
         let sources: Vec<record::Source> =
             seen.iter().filter(|origin| is_remote(origin)).cloned().map(record::Source::from).collect();
+        // What was made here has been nowhere, but its layers may have been: where, their records say.
+        let mut known = match seen.is_empty() {
+            true => self.remembered(&layers.iter().map(digest_of).collect::<Vec<_>>()).await?,
+            false => HashMap::new(),
+        };
         // Where nothing is remembered its name may still say where it is. That is a guess, and not written down.
         let called = reference.repository();
         let called = Origin { host: called.host().to_owned(), repository: called.path().to_owned() };
@@ -155,10 +161,16 @@ impl Manager {
             Some(source) => Some(DescHandler::of(source.blobs())),
             None => None,
         };
-        let handlers: DescHandlers = handler.map_or_else(DescHandlers::none, |handler| {
-            let handler = Arc::new(handler);
-            layers.iter().map(|layer| (layer.descriptor.digest().clone(), Arc::clone(&handler))).collect()
-        });
+        let handler = handler.map(Arc::new);
+        let handlers: DescHandlers = layers
+            .iter()
+            .map(digest_of)
+            .filter_map(|layer| {
+                let place = known.remove(&layer).and_then(|places| places.into_iter().next());
+                let own = place.map(|place| Arc::new(self.handler_at(place)));
+                Some((layer, own.or_else(|| handler.clone())?))
+            })
+            .collect();
         let new =
             layers.iter().map(|blob| NewLayer { blob: blob.clone(), sources: sources.clone() }).collect();
         let options = GetOptions {
@@ -169,4 +181,8 @@ impl Manager {
         };
         self.import(new, None, options).await
     }
+}
+
+fn digest_of(layer: &LayerBlob) -> Digest {
+    layer.descriptor.digest().clone()
 }

@@ -296,11 +296,12 @@ fn clamp(block: &mut [u8; BLOCK], latest: i64, mtime: bool) {
     sum(block);
 }
 
-/// Writes the checksum.
+/// Writes the checksum in the way of who wrote the one before: some end it with a NUL, some with a NUL and a blank.
 fn sum(block: &mut [u8; BLOCK]) {
+    let length = if block[154..156] == *b"\0 " { 7 } else { 8 };
     block[148..156].fill(b' ');
     let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
-    octal(block, 148, 7, sum);
+    octal(block, 148, length, sum);
 }
 
 fn broken(reason: &str) -> io::Error {
@@ -443,6 +444,20 @@ mod tests {
             assert!(through(&whole[..cut], 0, 512).is_err(), "{cut}");
         }
         assert!(through(&[7; 512], 0, 512).is_err());
+    }
+
+    #[test]
+    fn a_clamped_header_is_what_its_writer_would_have_made() {
+        let clamped = |later: &[u8; BLOCK]| through(&[&later[..], &[0; 1024]].concat(), 100, 512).unwrap();
+        let (one, other) = (header(b'5', "d/", 0, 100), header(b'5', "d/", 0, 200));
+        assert!(clamped(&other)[..512] == one);
+        let blank = |mut block: [u8; BLOCK]| {
+            block[154..156].copy_from_slice(b"\0 ");
+            sum(&mut block);
+            block
+        };
+        assert_eq!(blank(one)[154..156], *b"\0 ");
+        assert!(clamped(&blank(other))[..512] == blank(one));
     }
 
     #[test]

@@ -37,25 +37,30 @@ impl ImageExport {
     /// pushed is remembered to be there.
     ///
     /// # Errors
-    /// [`Error::Failed`] for a name with a digest, no names, and a tag that is to be pushed `by_digest`;
-    /// [`Error::Remote`] with those of the copy: what the failing repository had under the name is untouched then.
-    pub async fn push(
+    /// [`Error::Failed`] for a name with a digest, and for no names; [`Error::Remote`] with those of the copy: what the
+    /// failing repository had under the name is untouched then.
+    pub async fn push(&self, worker: &Worker, names: &[Reference], access: &Access) -> Result<Vec<Pushed>> {
+        let mut pushed = Vec::new();
+        for (repository, names) in by_repository(names)? {
+            pushed.push(self.push_to(worker, repository, names, access).await?);
+        }
+        Ok(pushed)
+    }
+
+    /// Pushes the image to `repositories` without any tag.
+    ///
+    /// # Errors
+    /// As [`ImageExport::push`].
+    pub async fn push_by_digest(
         &self,
         worker: &Worker,
-        names: &[Reference],
-        by_digest: bool,
+        repositories: &[RepositoryName],
         access: &Access,
     ) -> Result<Vec<Pushed>> {
         let mut pushed = Vec::new();
-        for (repository, names) in by_repository(names, by_digest)? {
-            let names = if by_digest { vec![Name::Digest(self.digest().clone())] } else { names };
-            let report = self.push_to(worker, &repository, names.clone(), access).await?;
-            let tags = names.into_iter().filter_map(|name| match name {
-                Name::Tag(tag) => Some(tag),
-                _ => None,
-            });
-            let Report { root, unchanged, blobs, .. } = report;
-            pushed.push(Pushed { repository, tags: tags.collect(), digest: root, unchanged, blobs });
+        for repository in repositories {
+            let names = vec![Name::Digest(self.digest().clone())];
+            pushed.push(self.push_to(worker, repository.clone(), names, access).await?);
         }
         Ok(pushed)
     }
@@ -63,10 +68,10 @@ impl ImageExport {
     async fn push_to(
         &self,
         worker: &Worker,
-        repository: &RepositoryName,
+        repository: RepositoryName,
         names: Vec<Name>,
         access: &Access,
-    ) -> Result<Report> {
+    ) -> Result<Pushed> {
         let towards = Origin { host: repository.host().to_owned(), repository: repository.path().to_owned() };
         let source = ExportSource::new(self, towards.clone());
         let transfers = worker.registry().transfers();
@@ -83,18 +88,24 @@ impl ImageExport {
                 }
             }
         }
-        let mut scopes = Scopes::push(repository);
+        let mut scopes = Scopes::push(&repository);
         for other in others {
             if let Ok(other) = RepositoryName::new(repository.host(), &other) {
                 scopes = Scopes::pull(&other).union(&scopes);
             }
         }
-        let target = RegistryTarget::new(worker.registry().repository(repository, scopes, access)?);
+        let target = RegistryTarget::new(worker.registry().repository(&repository, scopes, access)?);
         let target: Arc<dyn Target> = Arc::new(target);
+        let tags = names.iter().filter_map(|name| match name {
+            Name::Tag(tag) => Some(tag.clone()),
+            _ => None,
+        });
+        let tags = tags.collect();
         let copy = Copy::new(Arc::new(source), Name::Only, target, names, access.clone(), transfers.clone());
         let report = copy.of(self.root().clone()).run().await?;
         self.remember(worker, &report, &towards).await;
-        Ok(report)
+        let Report { root, unchanged, blobs, .. } = report;
+        Ok(Pushed { repository, tags, digest: root, unchanged, blobs })
     }
 
     /// Writes down where the layers are now. The push is done: that it is not remembered costs the next one requests, and
@@ -113,14 +124,11 @@ impl ImageExport {
 type ByRepository = Vec<(RepositoryName, Vec<Name>)>;
 
 /// Names of one repository together, in the order in which repositories are named first.
-pub(super) fn by_repository(names: &[Reference], by_digest: bool) -> Result<ByRepository> {
+pub(super) fn by_repository(names: &[Reference]) -> Result<ByRepository> {
     let mut grouped: ByRepository = Vec::new();
     for name in names {
         if name.digest().is_some() {
             return Err(Error::failed("push", name, "an image that is made gets its digest from what it is"));
-        }
-        if by_digest && name.tag().is_some() {
-            return Err(Error::failed("push", name, "it has a tag, and is to be pushed by its digest alone"));
         }
         let tag = Name::Tag(name.identifier());
         match grouped.iter_mut().find(|(repository, _)| repository == name.repository()) {

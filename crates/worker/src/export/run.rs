@@ -56,7 +56,13 @@ pub async fn export(
             let image = image(worker, &parts, options, access).await?;
             // In the registry first: a name here that was to be elsewhere as well would look like success.
             let pushed = match push {
-                true => image.push(worker, names, *push_by_digest, access).await?,
+                true if *push_by_digest => {
+                    let mut repositories: Vec<_> =
+                        names.iter().map(|name| name.repository().clone()).collect();
+                    repositories.dedup();
+                    image.push_by_digest(worker, &repositories, access).await?
+                }
+                true => image.push(worker, names, access).await?,
                 false => Vec::new(),
             };
             if *store && !names.is_empty() && !push_by_digest {

@@ -27,7 +27,7 @@ impl ImageExport {
         access: &Access,
     ) -> Result<()> {
         let (manager, transfers) = (worker.manager(), worker.manager().transfers());
-        for (repository, tags) in by_repository(names, false)? {
+        for (repository, tags) in by_repository(names)? {
             let target = Arc::new(StoreTarget::new(manager, &repository));
             let source = Arc::new(ExportSource::within(self, Target::origin(target.as_ref())));
             let provider: Arc<dyn Provider> = Arc::clone(&source) as _;

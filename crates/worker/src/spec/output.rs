@@ -165,7 +165,7 @@ fn files(attrs: &mut Attrs<'_>, kind: &str) -> Result<OutputKind> {
 }
 
 fn image(attrs: &mut Attrs<'_>, pushes: bool) -> Result<OutputKind> {
-    let (options, names) = (options(attrs)?, names(attrs)?);
+    let (options, (names, tagged)) = (options(attrs)?, tagged_names(attrs)?);
     let push = attrs.switch("push")?.unwrap_or(pushes);
     let push_by_digest = attrs.switch("push-by-digest")?.unwrap_or_default();
     // An image may be incomplete here whatever is said.
@@ -173,7 +173,7 @@ fn image(attrs: &mut Attrs<'_>, pushes: bool) -> Result<OutputKind> {
     if push && names.is_empty() {
         return Err(attrs.invalid("push=true needs a `name` to push to"));
     }
-    if let Some(tagged) = names.iter().find(|name| push_by_digest && name.tag().is_some()) {
+    if let Some(tagged) = tagged.filter(|_| push_by_digest) {
         return Err(
             attrs.invalid(format!("push-by-digest=true pushes without a tag, and `{tagged}` has one"))
         );
@@ -266,19 +266,29 @@ fn annotations(attrs: &mut Attrs<'_>) -> Result<Vec<Annotation>> {
 }
 
 fn names(attrs: &mut Attrs<'_>) -> Result<Vec<Reference>> {
+    tagged_names(attrs).map(|(names, _)| names)
+}
+
+/// The names, and the first of them that was written with a tag.
+fn tagged_names(attrs: &mut Attrs<'_>) -> Result<(Vec<Reference>, Option<String>)> {
+    let mut tagged = None;
     let mut names: Vec<Reference> = Vec::new();
     let text = attrs.take("name").unwrap_or_default();
-    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+    for written in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         let name: Reference =
-            name.parse().map_err(|error: lazyblob_remote::Error| attrs.invalid(error.to_string()))?;
+            written.parse().map_err(|error: lazyblob_remote::Error| attrs.invalid(error.to_string()))?;
         if name.digest().is_some() {
             return Err(attrs.invalid(format!("`{name}`: what is made gets its digest from what it is")));
+        }
+        // Read, every name has one.
+        if written.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+            tagged.get_or_insert_with(|| written.to_owned());
         }
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    Ok(names)
+    Ok((names, tagged))
 }
 
 fn configs(attrs: &mut Attrs<'_>) -> Result<Vec<(Option<Platform>, Bytes)>> {
