@@ -66,6 +66,25 @@ async fn a_copy_that_is_cancelled_leaves_nothing() {
     }
 }
 
+/// A tree that is gone from the disk is made again, and what was to be done to it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_is_gone_is_made_again() {
+    for wanted in kinds() {
+        let world = World::new(wanted).await;
+        let base = scratch().file(Mkfile::new("/f", 0o644, "x"));
+        let one = base.file(Mkfile::new("/g", 0o644, "y"));
+        assert_eq!(world.files(&one).await.len(), 2);
+        let trees = fs::read_dir(world.dir.path().join("snapshots")).unwrap().flatten();
+        let lost = trees.filter(|tree| walk(&tree.path()).iter().any(|path| path.ends_with("f")));
+        let lost: Vec<_> = lost.map(|tree| fs::remove_dir_all(tree.path()).unwrap()).collect();
+        assert!(!lost.is_empty());
+        let other = base.file(Mkfile::new("/h", 0o644, "z"));
+        assert_eq!(world.files(&other).await, tree([("f", "x"), ("h", "z")]));
+        world.assert_clean().await;
+        world.close().await;
+    }
+}
+
 fn walk(root: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![(root.to_owned(), 0)];

@@ -58,13 +58,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(wanted: Wanted) -> Self {
-        Self::with(wanted, Session::default()).await
+        Self::at(HOST, wanted, Session::default()).await
     }
 
-    pub(crate) async fn with(wanted: Wanted, session: Session) -> Self {
+    /// With a registry of this name.
+    pub(crate) async fn at(host: &str, wanted: Wanted, session: Session) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let registry = TestRegistry::builder().settings(|settings| settings.serve_unnamed = true);
-        let registry = registry.in_memory(HOST).await;
+        let registry = registry.in_memory(host).await;
         let client =
             Registry::new(Arc::new(registry.transport()), Hosts::default(), ClientSettings::default());
         let root = Root::open(dir.path(), RootSettings::default()).await.unwrap();

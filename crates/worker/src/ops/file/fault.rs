@@ -19,8 +19,6 @@ pub(super) enum Fault {
     Os { path: Vec<u8>, error: Errno },
     /// Why something cannot be done to a path.
     Wrong { path: Vec<u8>, reason: String },
-    /// What unpacking an archive ended with.
-    Archive(lazyblob_cache::Error),
 }
 
 /// The result of work on files.
@@ -42,8 +40,6 @@ impl Fault {
             Self::Wrong { path, reason } => {
                 Error::Failed { what, reason: format!("{}: {reason}", String::from_utf8_lossy(&path)) }
             }
-            Self::Archive(lazyblob_cache::Error::Cancelled { .. }) => Error::Cancelled { what },
-            Self::Archive(error) => Error::Failed { what, reason: error.to_string() },
         }
     }
 }

@@ -3,7 +3,6 @@
 //! What an archive is is told by its bytes: a tar, as it is or compressed with gzip or zstd; what is compressed with xz or
 //! bzip2 goes through the programs of these names. Whiteouts in it are files like any other.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek as _};
 use std::os::fd::AsRawFd as _;
@@ -45,14 +44,18 @@ pub(super) fn unpack(
     let options = if is_root { Options::privileged(Form::Tree) } else { Options::unprivileged(Form::Tree) };
     let options = Options { whiteouts: false, owner: look.owner, ..options };
     file.rewind().map_err(errno).at(source)?;
+    let wrong = |error: lazyblob_cache::Error| match error {
+        lazyblob_cache::Error::Cancelled { .. } => Fault::Cancelled,
+        // It knows the directory by our name for it.
+        error => Fault::wrong(source, error.to_string().replace(&path, &String::from_utf8_lossy(dest))),
+    };
     let Some(program) = program else {
-        layer::unpack_archive(&file, Path::new(OsStr::new(&path)), &options, cancel)
-            .map_err(Fault::Archive)?;
+        layer::unpack_archive(&file, Path::new(&path), &options, cancel).map_err(wrong)?;
         return Ok(true);
     };
     let mut running = Running::new(program, &file, source)?;
     let out = running.out(source)?;
-    layer::unpack_archive(out, Path::new(OsStr::new(&path)), &options, cancel).map_err(Fault::Archive)?;
+    layer::unpack_archive(out, Path::new(&path), &options, cancel).map_err(wrong)?;
     running.finish(program, source)?;
     Ok(true)
 }
