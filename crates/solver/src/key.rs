@@ -26,6 +26,9 @@ pub struct KeyId {
 }
 
 impl KeyId {
+    /// How many bytes it has [encoded](Self::encode).
+    pub const ENCODED: usize = 33;
+
     /// The key of output `output` of an op with this map digest: the key of an op without inputs, and the op part of every
     /// link to a key of one with inputs. A digest that begins `random:` makes a random key.
     #[must_use]
@@ -84,6 +87,26 @@ impl KeyId {
     #[must_use]
     pub fn from_bytes(hash: [u8; 32]) -> Self {
         Self { random: false, hash }
+    }
+
+    /// All of it, for a store that keeps it: whether it is random, 0 or 1, and the hash.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::ENCODED] {
+        let mut bytes = [u8::from(self.random); Self::ENCODED];
+        bytes[1..].copy_from_slice(&self.hash);
+        bytes
+    }
+
+    /// The key that was [encoded](Self::encode); none of bytes that are no key.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (random, hash) = bytes.split_first()?;
+        let random = match random {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        Some(Self { random, hash: hash.try_into().ok()? })
     }
 
     /// Whether it means nothing beyond its session.

@@ -61,6 +61,16 @@ pub enum Error {
         /// What is not done, in the plural.
         what: String,
     },
+    /// A user wrote what cannot be meant: where results or caches go, say. Write it otherwise.
+    #[error("{what} `{spec}`: {reason}")]
+    Spec {
+        /// What it says: `output`, say.
+        what: &'static str,
+        /// What was written.
+        spec: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An op failed at what it does: the command, the files, the network. The cause says which.
     #[error("{what}: {reason}")]
     Failed {

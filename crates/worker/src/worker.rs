@@ -9,7 +9,7 @@ use lazyblob_solver::LoadCx;
 
 use crate::executor::Executor;
 use crate::llb::pb::Platform;
-use crate::ops::CacheMounts;
+use crate::ops::{CacheMounts, Tables};
 use crate::session::Sessions;
 
 /// What a worker stands on.
@@ -33,17 +33,15 @@ struct Inner {
     components: Components,
     sessions: Sessions,
     cache_mounts: CacheMounts,
+    tables: Tables,
 }
 
 impl Worker {
     /// A worker on `components`, without sessions yet.
     #[must_use]
     pub fn new(components: Components) -> Self {
-        Self(Arc::new(Inner {
-            components,
-            sessions: Sessions::default(),
-            cache_mounts: CacheMounts::default(),
-        }))
+        let (sessions, cache_mounts, tables) = Default::default();
+        Self(Arc::new(Inner { components, sessions, cache_mounts, tables }))
     }
 
     /// Where trees and blobs are kept.
@@ -79,6 +77,11 @@ impl Worker {
     /// Who waits for a cache mount.
     pub(crate) fn cache_mounts(&self) -> &CacheMounts {
         &self.0.cache_mounts
+    }
+
+    /// What is known of trees.
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.0.tables
     }
 
     /// Access on behalf of whoever wants the vertex of `cx`.

@@ -1,5 +1,6 @@
 //! Showing what moves, on standard error.
 
+pub(crate) mod build;
 mod frame;
 mod in_passing;
 mod json;

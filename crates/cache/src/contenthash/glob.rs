@@ -7,8 +7,9 @@
 use super::rune;
 
 /// A pattern that is not well formed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadPattern;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pattern is not well formed")]
+pub struct BadPattern;
 
 #[derive(Clone, Debug)]
 enum Token {
@@ -26,10 +27,14 @@ struct Chunk {
 
 /// A pattern.
 #[derive(Clone, Debug)]
-pub(super) struct Glob(Vec<Chunk>);
+pub struct Glob(Vec<Chunk>);
 
 impl Glob {
-    pub(super) fn new(pattern: &[u8]) -> Result<Self, BadPattern> {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// [`BadPattern`].
+    pub fn new(pattern: &[u8]) -> Result<Self, BadPattern> {
         let mut chunks = vec![Chunk::default()];
         let mut rest = pattern;
         while let Some((byte, behind)) = rest.split_first() {
@@ -59,7 +64,9 @@ impl Glob {
         Ok(Self(chunks))
     }
 
-    pub(super) fn matches(&self, path: &[u8]) -> bool {
+    /// Whether the whole of `path` matches.
+    #[must_use]
+    pub fn matches(&self, path: &[u8]) -> bool {
         let mut rest = path;
         for (at, chunk) in self.0.iter().enumerate() {
             let is_last = at + 1 == self.0.len();
@@ -131,7 +138,8 @@ fn skip(rest: &mut &[u8], byte: u8) -> bool {
 }
 
 /// Whether a part of a path has wildcards: what makes one is not behind a backslash.
-pub(super) fn has_wildcards(part: &[u8]) -> bool {
+#[must_use]
+pub fn has_wildcards(part: &[u8]) -> bool {
     let mut bytes = part.iter();
     while let Some(byte) = bytes.next() {
         match byte {

@@ -46,7 +46,9 @@ mod table;
 
 pub use checksum::of_nothing;
 pub use directory::Directory;
+pub use glob::{BadPattern, Glob, has_wildcards};
 pub use header::{FileHasher, Kind, Meta};
+pub use patterns::{Matched, Patterns};
 pub use selector::{Selector, dedupe};
 pub use shared::ContentHash;
 pub use source::{Node, Source};

@@ -9,7 +9,7 @@ use super::regex::{BadRegex, Regex};
 
 /// A list of patterns.
 #[derive(Clone, Debug)]
-pub(super) struct Patterns(Vec<Pattern>);
+pub struct Patterns(Vec<Pattern>);
 
 #[derive(Clone, Debug)]
 struct Pattern {
@@ -29,11 +29,14 @@ enum Test {
 
 /// Which patterns matched a path: what is known of a directory when its children are looked at. Without any, all
 /// directories a path is in are tried by their names.
-pub(super) type Matched = Vec<bool>;
+pub type Matched = Vec<bool>;
 
 impl Patterns {
-    /// Says of a list that is not well formed which pattern it is.
-    pub(super) fn new(list: &[String]) -> Result<Self, String> {
+    /// Reads a list. Patterns are trimmed and made clean; those that are empty do not count.
+    ///
+    /// # Errors
+    /// The first pattern that is not well formed.
+    pub fn new(list: &[String]) -> Result<Self, String> {
         let mut patterns = Vec::new();
         for given in list {
             let trimmed = given.trim();
@@ -55,8 +58,12 @@ impl Patterns {
         Ok(Self(patterns))
     }
 
-    /// Whether `path` matches, and which patterns did. Where a pattern that decides makes no sense, says which.
-    pub(super) fn matches(&self, path: &[u8], parent: &Matched) -> Result<(bool, Matched), String> {
+    /// Whether a path, relative and clean, matches, and which patterns did. `parent` is what this said of the directory it
+    /// is in.
+    ///
+    /// # Errors
+    /// A pattern that decides and makes no sense.
+    pub fn matches(&self, path: &[u8], parent: &Matched) -> Result<(bool, Matched), String> {
         let mut is_matched = false;
         let mut found = vec![false; self.0.len()];
         for (index, (pattern, slot)) in self.0.iter().zip(&mut found).enumerate() {
@@ -76,6 +83,39 @@ impl Patterns {
             }
         }
         Ok((is_matched, found))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether something below a directory may match though the directory does not, by the beginnings of the patterns:
+    /// where this says no, nothing does.
+    #[must_use]
+    pub fn may_match_below(&self, directory: &[u8]) -> bool {
+        self.0.iter().any(|pattern| !pattern.takes_back && pattern.may_be_below(directory))
+    }
+
+    /// Whether something below a directory may be taken back though the directory matches, likewise.
+    #[must_use]
+    pub fn may_take_back_below(&self, directory: &[u8]) -> bool {
+        self.0.iter().any(|pattern| pattern.takes_back && pattern.may_be_below(directory))
+    }
+}
+
+impl Pattern {
+    /// Whether it may match something below a directory.
+    fn may_be_below(&self, directory: &[u8]) -> bool {
+        // As far as it is plain words it must be the way to the directory, or lead through it.
+        let end = self.text.find(['*', '?', '[', '\\']).unwrap_or(self.text.len());
+        let plain = self.text.get(..end).unwrap_or_default().as_bytes();
+        let whole = [directory, b"/"].concat();
+        let shared = plain.len().min(whole.len());
+        let is_word = end == self.text.len();
+        plain.get(..shared) == whole.get(..shared) && (!is_word || plain.len() > whole.len())
+            || is_word && (plain == directory || whole.starts_with(&[plain, b"/"].concat()))
     }
 }
 
@@ -247,6 +287,32 @@ mod tests {
         assert!(!list.matches(b"deep/zz/a", &zz).unwrap().0);
         let none = vec![false, false];
         assert!(!list.matches(b"deep/er", &none).unwrap().0, "what is known of the directory is right");
+    }
+
+    #[test]
+    fn nothing_is_below_where_no_pattern_leads() {
+        for (pattern, directory, may) in [
+            ("a/b/c", "a", true),
+            ("a/b/c", "a/b", true),
+            ("a/b/c", "ab", false),
+            ("a/b/c", "b", false),
+            ("a", "a/b", true),
+            ("a", "a", true),
+            ("ab", "a", false),
+            ("a*", "b", false),
+            ("a*", "abc", true),
+            ("a/x*/y", "a", true),
+            ("a/x*/y", "a/xx", true),
+            ("a/x*/y", "a/z", false),
+            ("**/y", "anything", true),
+            ("[ab]", "c", true),
+        ] {
+            let forth = patterns(&[pattern]);
+            assert_eq!(forth.may_match_below(directory.as_bytes()), may, "{pattern} {directory}");
+            assert!(!forth.may_take_back_below(directory.as_bytes()), "{pattern} takes nothing back");
+            let back = patterns(&[&format!("!{pattern}")]);
+            assert_eq!(back.may_take_back_below(directory.as_bytes()), may, "!{pattern} {directory}");
+        }
     }
 
     #[test]

@@ -12,8 +12,10 @@
 
 mod count;
 mod layers;
+mod merge;
 mod mounted;
 mod place;
+mod tar;
 mod tree;
 
 use std::path::Path;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::mounted::MountOptions;
 use self::place::Staging;
+pub use self::tar::TarTree;
 use self::tree::Making;
 use crate::blocking::blocking;
 use crate::error::{Result, What};

@@ -69,6 +69,12 @@ impl Staging {
         }
     }
 
+    /// Makes all that is on the file system of the place durable. Blocking.
+    pub(super) fn sync(&self) -> Result<()> {
+        let synced = rustix::fs::syncfs(&self.held).map_err(io::Error::from);
+        synced.during(OPERATION, self.target.display(), &self.path)
+    }
+
     /// Makes the tree durable and gives it its name. Blocking. After an error nothing is left of it, but for one of the
     /// very last step, which makes the name durable.
     pub(super) fn finish(self, skipped: Skipped, cancel: &CancellationToken) -> Result<Extracted> {
@@ -89,7 +95,7 @@ impl Staging {
     fn place(&self, cancel: &CancellationToken) -> Result<Extracted> {
         let (tree, target) = (self.tree(), &self.target);
         let counted = count::count(&tree).during(OPERATION, target.display(), &tree)?;
-        rustix::fs::syncfs(&self.held).map_err(io::Error::from).during(OPERATION, target.display(), &tree)?;
+        self.sync()?;
         // From here on it is done.
         if cancel.is_cancelled() {
             return Err(Error::Cancelled { what: What::new(OPERATION, target.display()) });
@@ -127,7 +133,7 @@ fn make_tree(tree: &Path, target: &Path) -> Result<()> {
 }
 
 /// Only who may write a directory may give it another parent: one that nobody may write is made so for that moment.
-fn rename(tree: &Path, target: &Path) -> io::Result<()> {
+pub(super) fn rename(tree: &Path, target: &Path) -> io::Result<()> {
     let open = File::open(tree);
     match fs::rename(tree, target) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -1,20 +1,15 @@
 //! Bringing an image's name here: its manifest and its config, and no layer.
 
-use std::io::Read as _;
 use std::sync::Arc;
 
 use lazyblob_remote::copy::Platform;
 use lazyblob_remote::endpoint::{Name, Source, Target};
 use lazyblob_remote::provider::Origin;
-use lazyblob_remote::verify::Verifier;
-use lazyblob_remote::{Access, Manifest, Provider, Reference};
-use oci_spec::image::{Descriptor, Digest};
+use lazyblob_remote::{Access, Manifest, Reference};
+use oci_spec::image::Digest;
 
-use super::MAX_DEPTH;
-use super::config::{Config, MAX_CONFIG};
 use super::open::Image;
-use crate::blocking::blocking;
-use crate::error::{Error, IoContext as _, Result, What};
+use crate::error::Result;
 use crate::manager::Manager;
 use crate::record::RecordType;
 use crate::root::{Pin, Pinned};
@@ -51,7 +46,6 @@ impl Manager {
     /// Those of the source; [`Error::Invalid`] for a config that does not fit the manifest; [`Error::NotFound`] for a
     /// platform that the image does not have, naming those it has.
     pub async fn pull(&self, pull: Pull, access: &Access) -> Result<Pulled> {
-        let mut pins: Vec<Pinned> = Vec::new();
         let layout = self.store().layout();
         let before = match self.named(&pull.reference).await {
             Ok(digest) => Some(digest),
@@ -59,28 +53,9 @@ impl Manager {
             Err(error) => return Err(error),
         };
         let root = self.root_of(&pull, before.as_ref()).await?;
-        pins.push(self.pin_blob(root.digest())?);
         let platform = pull.platform.clone().unwrap_or_else(Platform::host);
-        let mut manifests = vec![root.clone()];
-        while let Some(index) = manifests.last().filter(|manifest| manifest.is_index()) {
-            if manifests.len() >= MAX_DEPTH {
-                let reason = format!("indexes are nested deeper than {MAX_DEPTH}");
-                return Err(Error::refused("pull", &pull.reference, reason));
-            }
-            // Not every index is one of platforms: a build cache has layers in the place of manifests.
-            if index.child_manifests().is_empty() {
-                break;
-            }
-            let child = platform.find(index)?.digest().clone();
-            pins.push(self.pin_blob(&child)?);
-            let here = Source::manifest(layout, &Name::Digest(child.clone())).await;
-            let child = match here {
-                Ok(child) => child,
-                Err(error) if error.is_not_found() => pull.source.manifest(&Name::Digest(child)).await?,
-                Err(error) => return Err(error.into()),
-            };
-            manifests.push(child);
-        }
+        let find = |index: &Manifest| Ok(platform.find(index)?.digest().clone());
+        let (manifests, mut pins) = self.below(root.clone(), &pull.reference, &*pull.source, find).await?;
         let origin = pull.source.origin();
         let mut seen: Vec<Digest> = manifests.iter().map(|manifest| manifest.digest().clone()).collect();
         if let Some(config) = manifests.last().and_then(Manifest::config).cloned() {
@@ -127,47 +102,11 @@ impl Manager {
         Ok(pull.source.manifest(&pull.name).await?)
     }
 
-    /// Brings a config here, one of a size that is read.
-    pub(super) async fn bring_config(
-        &self,
-        config: &Descriptor,
-        sources: Vec<Arc<dyn Provider>>,
-        access: &Access,
-    ) -> Result<()> {
-        if config.size() > MAX_CONFIG {
-            let reason = format!("its config has {} bytes, past the limit of {MAX_CONFIG}", config.size());
-            return Err(Error::refused("pull config", config.digest(), reason));
-        }
-        if !self.store().holds(config).await? {
-            self.bring(config, sources, 0, access).await?;
-        }
-        Ok(())
-    }
-
     pub(crate) fn pin_blob(&self, digest: &Digest) -> Result<Pinned> {
         let pinned = self.root().live().pin(&[Pin::Blob(digest.clone())])?;
         // Until now another process may have removed it.
         self.store().lost(digest);
         Ok(pinned)
-    }
-
-    /// What `config` says.
-    pub(crate) async fn read_config(&self, config: &Descriptor) -> Result<Config> {
-        let (store, config) = (self.store().clone(), config.clone());
-        let what = What::new("read config", config.digest());
-        blocking(|| what.clone(), {
-            let what = what.clone();
-            move || {
-                let mut bytes = Vec::new();
-                let read = store.open_file(&config)?.take(MAX_CONFIG).read_to_end(&mut bytes);
-                read.during("read config", config.digest(), &store.path(config.digest())?)?;
-                let mut verifier = Verifier::new(&config)?;
-                let verified = verifier.update(&bytes).and_then(|()| verifier.finish());
-                verified.map_err(|mismatch| Error::Integrity { what, mismatch })?;
-                Config::parse(&bytes, config.digest())
-            }
-        })
-        .await
     }
 }
 

@@ -13,6 +13,8 @@ use super::origins::Origins;
 use super::pull::is_remote;
 use crate::error::Result;
 use crate::manager::Manager;
+use crate::manager::live::Table;
+use crate::metadata::Transaction;
 use crate::record::{self, RecordType, Rows};
 use crate::root::{Pin, Pinned};
 
@@ -35,21 +37,30 @@ impl Manager {
         self.write(move |rows| {
             let place = record::Source::from(origin.clone());
             for blob in blobs {
-                let ids = Rows::of_blob(rows, blob.as_ref())?;
-                if ids.is_empty() {
+                if !note_layer(rows, &table, &blob, &place)? {
                     digests.push(blob);
-                }
-                for id in ids {
-                    let Some(mut record) = Rows::get(rows, &id)? else { continue };
-                    if record.seen(None, std::slice::from_ref(&place)) {
-                        Rows::put(rows, &record)?;
-                        if let Some(live) = table.get(&id) {
-                            live.update(record);
-                        }
-                    }
                 }
             }
             digests.iter().try_for_each(|digest| Origins::add(rows, digest, &origin))
+        })
+        .await
+    }
+
+    /// `origin` has these layers: it is remembered of those of them that have records. For what was pushed without a name
+    /// here; no manifest is looked for.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`](crate::Error::Metadata).
+    pub async fn layers_pushed_to(&self, layers: Vec<Digest>, origin: &Origin) -> Result<()> {
+        if !is_remote(origin) || layers.is_empty() {
+            return Ok(());
+        }
+        let (place, table) = (record::Source::from(origin.clone()), Arc::clone(&self.0.table));
+        self.write(move |rows| {
+            for layer in layers {
+                note_layer(rows, &table, &layer, &place)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -101,4 +112,24 @@ impl Manager {
         }
         Ok(found)
     }
+}
+
+/// The records of a blob say where it was seen. Says whether there are any.
+fn note_layer(
+    rows: &mut Transaction<'_>,
+    table: &Table,
+    blob: &Digest,
+    place: &record::Source,
+) -> Result<bool> {
+    let ids = Rows::of_blob(rows, blob.as_ref())?;
+    for id in &ids {
+        let Some(mut record) = Rows::get(rows, id)? else { continue };
+        if record.seen(None, std::slice::from_ref(place)) {
+            Rows::put(rows, &record)?;
+            if let Some(live) = table.get(id) {
+                live.update(record);
+            }
+        }
+    }
+    Ok(!ids.is_empty())
 }

@@ -179,7 +179,7 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// `LENGTH key=value\n`, where the length counts itself.
-fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
+pub(super) fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut len = rest + 1;
     while len != rest + len.to_string().len() {
@@ -193,7 +193,7 @@ fn put(bytes: &mut [u8], at: usize, len: usize, value: &[u8]) {
     bytes[at..at + len].copy_from_slice(&value[..len]);
 }
 
-fn octal(bytes: &mut [u8], at: usize, len: usize, value: u64) {
+pub(super) fn octal(bytes: &mut [u8], at: usize, len: usize, value: u64) {
     let digits = format!("{value:0width$o}\0", width = len - 1);
     put(bytes, at, len, digits.as_bytes());
 }

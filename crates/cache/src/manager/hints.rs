@@ -30,8 +30,10 @@ impl Manager {
         Ok(handlers.into_iter().collect())
     }
 
-    /// A handler for a place that the manager's own [`Remotes`](crate::Remotes) reach.
-    pub(crate) fn handler_at(&self, origin: Origin) -> DescHandler {
+    /// A handler for a place that the manager's own [`Remotes`](crate::Remotes) reach, with the credentials of whoever
+    /// reads. Where they do not reach it, reading says so.
+    #[must_use]
+    pub fn handler_at(&self, origin: Origin) -> DescHandler {
         let (remotes, at) = (Arc::clone(&self.0.remotes), origin.clone());
         DescHandler::new(move |access| {
             remotes.provider(&at, access).unwrap_or_else(|| Arc::new(crate::remotes::Unreachable(at.clone())))

@@ -46,7 +46,11 @@ impl ImmutableRef {
         let mut pins = Vec::new();
         for layer in self.layers() {
             if layer.blob().is_none() {
-                self.extract(access).await?;
+                // Its own tree is enough: what it stands on, or beside, may stay lazy.
+                if !self.manager().has_snapshot(&layer.record()).await? {
+                    let (live, handlers) = (Arc::clone(layer.live()), layer.handlers().clone());
+                    Self::open(self.manager(), live, handlers, false).extract(access).await?;
+                }
                 pins.push(self.manager().make_blob(&layer, options).await?);
             }
         }
@@ -133,7 +137,7 @@ impl Manager {
     }
 
     /// Takes what was made into the store. It is pinned before it is there.
-    async fn store_made(&self, made: (Compressed, File)) -> Result<(LayerBlob, Pinned)> {
+    pub(super) async fn store_made(&self, made: (Compressed, File)) -> Result<(LayerBlob, Pinned)> {
         let (Compressed { descriptor, diff_id, .. }, mut file) = made;
         let pin = self.root().live().pin(&[Pin::Blob(descriptor.digest().clone())])?;
         let ingests = self.store().ingests();
@@ -201,7 +205,7 @@ impl Manager {
 }
 
 /// A file without a name: it is gone when nobody has it any more.
-fn scratch_file(directory: &std::path::Path) -> Result<File> {
+pub(super) fn scratch_file(directory: &std::path::Path) -> Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let opened = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR);

@@ -4,6 +4,7 @@ mod blobs;
 mod immutable;
 mod layers;
 mod mutable;
+mod rewritten;
 
 pub use blobs::BlobOptions;
 pub use immutable::ImmutableRef;

@@ -66,6 +66,20 @@ pub struct Exported<R: Value> {
     pub warnings: Vec<String>,
 }
 
+impl<R: Value> Exported<R> {
+    /// Takes in what another export has, of another edge of the same job say. What both have is there twice; whoever writes
+    /// records down knows equal ones by their digests and ways.
+    pub fn join(&mut self, other: Self) {
+        let before = self.records.len();
+        self.records.extend(other.records.into_iter().map(|mut record| {
+            record.inputs.iter_mut().flatten().for_each(|(_, below)| *below += before);
+            record
+        }));
+        self.dropped.extend(other.dropped);
+        self.warnings.extend(other.warnings);
+    }
+}
+
 /// What is known under a name, and the ways there.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -152,6 +166,16 @@ impl<R: Value> Job<R> {
     /// fails.
     pub async fn export_cache(&self, edge: &Edge, options: ExportOptions) -> Result<Exported<R>> {
         self.build(edge).await?;
+        self.export_learned(edge, options).await
+    }
+
+    /// What was learned of an edge so far, also by a build that failed: as [`export_cache`](Self::export_cache), but nothing
+    /// is run. What was not computed has no result in it, and what was not looked at no record.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for an edge that was never asked for;
+    /// [`Error::Store`](crate::Error::Store) if the solver's own cache fails.
+    pub async fn export_learned(&self, edge: &Edge, options: ExportOptions) -> Result<Exported<R>> {
         let (job, edge) = (self.id, edge.clone());
         let look = |reply: oneshot::Sender<_>| {
             Message::Look(Box::new(move |machine| {

@@ -20,6 +20,14 @@ pub struct Event {
     pub what: What,
 }
 
+impl Event {
+    /// An event: for those who test what shows them.
+    #[must_use]
+    pub fn new(at: SystemTime, vertex: Option<Arc<VertexName>>, what: What) -> Self {
+        Self { at, vertex, what }
+    }
+}
+
 /// What happened. In which order, [`Status`](crate::Status) says.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

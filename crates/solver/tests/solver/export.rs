@@ -830,3 +830,23 @@ async fn a_long_chain_is_exported() {
     assert!(exported.records.iter().skip(1).all(|record| record.results.len() == 1));
     solver.close().await;
 }
+
+/// Row 99: what a failed build has made is given away all the same, and nothing is run for it.
+#[tokio::test]
+async fn a_failed_build_is_exported() {
+    let below = Script::new("below", 1);
+    let made = Script::new("made", 2).input(&below);
+    let fails = Script::new("fails", 3).input(&made).failing_runs(usize::MAX);
+    let never = Script::new("never", 4).input(&fails);
+    let (solver, _) = crate::support::solver();
+    let job = crate::support::job(&solver, &[&below, &made, &fails, &never]).await;
+    assert!(job.build(&never.edge()).await.is_err());
+    assert!(job.export_cache(&never.edge(), mode(MIN)).await.is_err());
+
+    for options in [mode(MIN), mode(MAX)] {
+        let exported = job.export_learned(&never.edge(), options).await.unwrap();
+        let results: Vec<_> = shapes(&exported).into_iter().flat_map(|(_, _, results)| results).collect();
+        assert_eq!(results, [3], "made alone has a result");
+    }
+    assert_eq!((made.counts().execs(), never.counts().execs()), (1, 0), "nothing was run for it");
+}

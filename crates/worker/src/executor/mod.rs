@@ -1,14 +1,16 @@
 //! What runs the command of an exec op.
 //!
 //! An [`Executor`] is given a root and what is mounted in it, and leaves the root as the command left it: what it had to
-//! make there to run it (mount points, `resolv.conf`, `hosts`, the working directory's parents) is gone again.
+//! make there to run it (mount points, `resolv.conf`, `hosts`) is gone again. A working directory that was not there stays.
 
+mod oci;
 mod process;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+pub use oci::{OciRuntime, Settings};
 pub use process::{MountSource, Mounted, Network, Process, Security, Ulimit};
 
 use crate::error::Result;
@@ -45,4 +47,7 @@ pub trait Executor: Send + Sync + std::fmt::Debug {
     /// [`Error::Executor`](crate::Error::Executor) if it could not be run at all; [`Error::Cancelled`](crate::Error::Cancelled).
     /// A status that is not 0 is no error here.
     async fn run(&self, process: Process, output: &dyn Output, cancel: &CancellationToken) -> Result<Exit>;
+
+    /// Kills what runs, and waits until nothing is left of it; nothing is run afterwards.
+    async fn close(&self) {}
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
-use lazyblob_remote::Reference;
+use lazyblob_remote::{Digest, Reference};
 
 use super::pb::SourceOp;
 use super::{Fault, limits};
@@ -34,6 +34,8 @@ pub struct ImageSource {
     pub resolve_mode: ResolveMode,
     /// How many of its layers are wanted, from the bottom; `None` is all.
     pub layer_limit: Option<usize>,
+    /// What the name must stand for, where the client is sure; only for an image of a registry.
+    pub checksum: Option<Digest>,
     /// Which layout it is in, as the client named it; only for a layout.
     pub store: Option<String>,
 }
@@ -102,7 +104,11 @@ fn image(op: &SourceOp, rest: &str) -> Result<ImageSource, Fault> {
         Some(value) => return Err(bad("image.resolvemode", value, "not one of default, pull and local")),
     };
     let layer_limit = layer_limit(op, "image.layerlimit")?;
-    Ok(ImageSource { reference, resolve_mode, layer_limit, store: None })
+    let checksum = match attribute(&op.attrs, "image.checksum") {
+        None | Some("") => None,
+        Some(value) => Some(value.parse().map_err(|_| bad("image.checksum", value, "not a digest"))?),
+    };
+    Ok(ImageSource { reference, resolve_mode, layer_limit, checksum, store: None })
 }
 
 fn layout(op: &SourceOp, rest: &str) -> Result<ImageSource, Fault> {
@@ -114,6 +120,7 @@ fn layout(op: &SourceOp, rest: &str) -> Result<ImageSource, Fault> {
         reference,
         resolve_mode: ResolveMode::Local,
         layer_limit: layer_limit(op, "oci.layerlimit")?,
+        checksum: None,
         store: attribute(&op.attrs, "oci.store").map(str::to_owned),
     })
 }

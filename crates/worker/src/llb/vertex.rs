@@ -28,6 +28,7 @@ pub struct Vertex {
 /// What a vertex does.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "there is one of a vertex, and it is moved twice")]
 pub enum Op {
     /// Brings something in.
     Source {

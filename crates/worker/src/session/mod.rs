@@ -6,10 +6,12 @@
 mod entitlement;
 mod keychain;
 mod progress;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lazyblob_remote::keychain::Secret;
@@ -19,6 +21,14 @@ use lazyblob_solver::{LoadCx, SessionGroup, SessionId};
 pub use entitlement::Entitlement;
 use keychain::OfSessions;
 use progress::OfVertex;
+pub(crate) use routes::{Routed, Routes};
+
+/// Hears of files of local directories.
+pub trait LocalReads: Send + Sync + fmt::Debug {
+    /// The content of a file is about to be read: it is new, or not what it was. The file is open. Called from a thread that
+    /// may block.
+    fn reads(&self, path: &Path);
+}
 
 /// What a session brings to a build. Everything is optional.
 #[derive(Clone, Debug)]
@@ -27,6 +37,8 @@ pub struct Session {
     pub keychain: Arc<dyn Keychain>,
     /// Directories by the name that `local://NAME` has.
     pub locals: BTreeMap<String, PathBuf>,
+    /// Told of the files of these directories whose content is read.
+    pub local_reads: Option<Arc<dyn LocalReads>>,
     /// OCI image layouts by the name of their store (`oci.store`).
     pub layouts: BTreeMap<String, PathBuf>,
     /// Secrets by id. They are never written down, shown, or part of a key.
@@ -42,6 +54,7 @@ impl Default for Session {
         Self {
             keychain: Arc::new(lazyblob_remote::keychain::Anonymous),
             locals: BTreeMap::new(),
+            local_reads: None,
             layouts: BTreeMap::new(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
@@ -52,11 +65,16 @@ impl Default for Session {
 
 /// The sessions that are open. Cheap to clone; clones are the same.
 #[derive(Clone, Default)]
-pub struct Sessions(Arc<Mutex<Table>>);
+pub struct Sessions {
+    table: Arc<Mutex<Table>>,
+    routes: Routes,
+}
 
 #[derive(Default)]
 struct Table {
     opened: u64,
+    /// Random: what is remembered for one session alone must not be found by one of another process.
+    nonce: RandomState,
     open: BTreeMap<SessionId, Arc<Session>>,
 }
 
@@ -65,7 +83,8 @@ impl Sessions {
     pub fn open(&self, session: Session) -> OpenSession {
         let mut table = self.lock();
         table.opened += 1;
-        let id = SessionId::new(format!("session-{}", table.opened));
+        let id =
+            SessionId::new(format!("session-{}-{:016x}", table.opened, table.nonce.hash_one(table.opened)));
         table.open.insert(id.clone(), Arc::new(session));
         OpenSession { id, of: self.clone() }
     }
@@ -82,15 +101,21 @@ impl Sessions {
         ids.iter().filter_map(|id| self.get(id)).collect()
     }
 
-    /// Access on behalf of whoever wants the vertex of `cx` when credentials are used; what moves is told to that vertex.
+    /// Access on behalf of whoever wants the vertex of `cx` when credentials are used; what moves is told to that
+    /// vertex, or to that of the image whose layer it is.
     #[must_use]
     pub fn access(&self, cx: &LoadCx) -> Access {
         Access::new(Arc::new(OfSessions::new(self.clone(), cx.sessions())))
-            .watched_by(Arc::new(OfVertex::new(cx.clone())))
+            .watched_by(Arc::new(OfVertex::new(cx.clone(), self.routes.clone())))
+    }
+
+    /// Whose work blobs are.
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::BLOCK;
 
 /// A header whose checksum is right.
-pub(super) struct Header<'a>(pub(super) &'a [u8; BLOCK]);
+pub(in crate::layer) struct Header<'a>(pub(in crate::layer) &'a [u8; BLOCK]);
 
 /// Whether this may be the beginning of a tar: nothing, zeros or a header.
 pub(in crate::layer) fn looks_like_tar(head: &[u8]) -> bool {
@@ -14,13 +14,13 @@ pub(in crate::layer) fn looks_like_tar(head: &[u8]) -> bool {
 }
 
 /// Whether the block is one of those that end a tar.
-pub(super) fn is_zero(block: &[u8; BLOCK]) -> bool {
+pub(in crate::layer) fn is_zero(block: &[u8; BLOCK]) -> bool {
     block.iter().all(|byte| *byte == 0)
 }
 
 impl<'a> Header<'a> {
     /// Checks the sum; old writers took bytes as signed ones.
-    pub(super) fn parse(block: &'a [u8; BLOCK]) -> Option<Self> {
+    pub(in crate::layer) fn parse(block: &'a [u8; BLOCK]) -> Option<Self> {
         let (mut unsigned, mut signed) = (0_i64, 0_i64);
         for (at, byte) in block.iter().enumerate() {
             let byte = if (148..156).contains(&at) { b' ' } else { *byte };
@@ -31,7 +31,7 @@ impl<'a> Header<'a> {
         header.number(148, 8).filter(|sum| *sum == unsigned || *sum == signed).map(|_| header)
     }
 
-    pub(super) fn field(&self, at: usize, length: usize) -> &'a [u8] {
+    pub(in crate::layer) fn field(&self, at: usize, length: usize) -> &'a [u8] {
         self.0.get(at..at + length).unwrap_or_default()
     }
 
@@ -40,11 +40,11 @@ impl<'a> Header<'a> {
         self.field(at, length).split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
-    pub(super) fn number(&self, at: usize, length: usize) -> Option<i64> {
+    pub(in crate::layer) fn number(&self, at: usize, length: usize) -> Option<i64> {
         number(self.field(at, length))
     }
 
-    pub(super) fn kind(&self) -> u8 {
+    pub(in crate::layer) fn kind(&self) -> u8 {
         self.field(156, 1).first().copied().unwrap_or_default()
     }
 
@@ -52,12 +52,12 @@ impl<'a> Header<'a> {
         self.field(257, 6) == b"ustar\0"
     }
 
-    pub(super) fn is_gnu(&self) -> bool {
+    pub(in crate::layer) fn is_gnu(&self) -> bool {
         self.field(257, 8) == b"ustar  \0"
     }
 
     /// The name, with the prefix that ustar puts elsewhere.
-    pub(super) fn path(&self) -> Vec<u8> {
+    pub(in crate::layer) fn path(&self) -> Vec<u8> {
         let name = self.text(0, 100);
         // star keeps two times where ustar has the end of the prefix.
         let length = if self.field(508, 4) == b"tar\0" { 131 } else { 155 };

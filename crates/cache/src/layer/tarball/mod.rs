@@ -11,7 +11,8 @@ mod sparse;
 
 use rustix::fs::Timespec;
 
-pub(super) use header::looks_like_tar;
+pub(super) use header::{Header, is_zero, looks_like_tar};
+pub(super) use pax::{record, time};
 pub(super) use read::Reader;
 
 /// The unit of a tar.

@@ -78,7 +78,7 @@ impl Pax {
 }
 
 /// Key and value of the first record, and what is behind it.
-fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+pub(in crate::layer) fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let blank = data.iter().position(|byte| *byte == b' ')?;
     let length: usize = decimal(data.get(..blank)?)?;
     let (record, rest) = data.split_at_checked(length)?;
@@ -103,7 +103,7 @@ fn optional<T: std::str::FromStr>(value: &[u8]) -> Option<Option<T>> {
 }
 
 /// Seconds with a fraction of any length; a negative time counts back from the epoch, its fraction too.
-fn time(value: &[u8]) -> Option<Timespec> {
+pub(in crate::layer) fn time(value: &[u8]) -> Option<Timespec> {
     let (is_negative, value) = value.strip_prefix(b"-").map_or((false, value), |value| (true, value));
     let mut parts = value.splitn(2, |byte| *byte == b'.');
     let seconds: i64 = decimal(parts.next()?)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
-use lazyblob_remote::Reference;
+use lazyblob_remote::{Digest, Reference};
 
 use super::node::{Kind, Node};
 use super::state::State;
@@ -11,12 +11,14 @@ use crate::keys::go_strings;
 use crate::llb::{LocalSource, ResolveMode};
 
 /// Which part of an image is wanted, and from where.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageOptions {
     /// Whether what is here already may do.
     pub resolve_mode: ResolveMode,
     /// How many of its layers, from the bottom; `None` is all.
     pub layer_limit: Option<usize>,
+    /// What the name must stand for; the build fails where it stands for something else.
+    pub checksum: Option<Digest>,
 }
 
 /// The empty tree.
@@ -43,6 +45,8 @@ pub fn image_with(reference: impl AsRef<str>, options: ImageOptions) -> State {
     };
     source.set("image.resolvemode", mode.map(str::to_owned), "source.image.resolvemode");
     source.set("image.layerlimit", options.layer_limit.map(|n| n.to_string()), "source.image.layerlimit");
+    let checksum = options.checksum.map(|checksum| checksum.to_string());
+    source.set("image.checksum", checksum, "source.image.checksum");
     source.state(true)
 }
 

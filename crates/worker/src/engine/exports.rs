@@ -1,0 +1,138 @@
+//! What becomes of the results of a build.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lazyblob_cache::ImmutableRef;
+use lazyblob_cache::record::LayerBlob;
+use lazyblob_remote::{Access, Digest, digest};
+use lazyblob_solver::{Built, Cause, Edge, ExportMode, ExportOptions, Job};
+
+use super::Build;
+use crate::cache_io;
+use crate::error::{Error, Result};
+use crate::export::{self, Exported, InlineCache, Part};
+use crate::image::BaseImage;
+use crate::result::WorkerRef;
+use crate::spec::OutputSpec;
+
+/// Opens what goes to standard output.
+pub type Stdout = fn() -> Box<dyn Write + Send>;
+
+impl Build {
+    /// Builds what was asked for and makes of it what `spec` says, on behalf of `access`. With `inline` an image has the
+    /// cache of this build in its config. A result whose blobs turn out to be gone is made again.
+    ///
+    /// # Errors
+    /// Those of [`results`](Self::results) and of [`export::export`].
+    pub async fn export(
+        &self,
+        spec: &OutputSpec,
+        inline: bool,
+        stdout: Option<Stdout>,
+        access: &Access,
+    ) -> Result<Exported> {
+        loop {
+            let results = self.results().await?;
+            let mut parts = Vec::new();
+            for (output, built) in self.outputs().iter().zip(&results) {
+                let mut part = Part::new(output.platform.clone(), built.result.clone());
+                part.base = base(built).await;
+                if inline {
+                    let (job, edge) = (Arc::clone(&self.job), output.edge.clone());
+                    part.inline_cache = Some(Arc::new(Inline { job, edge }));
+                }
+                parts.push(part);
+            }
+            let out = stdout.map(|open| open());
+            let exporting = Box::pin(export::export(self.engine().worker(), spec, parts, out, access));
+            let error = match exporting.await {
+                Err(error) => error,
+                done => return done,
+            };
+            let lost = lost(&results, &error).await?;
+            if lost.is_empty() {
+                return Err(error);
+            }
+            let cause: Cause = Arc::new(error);
+            for built in lost {
+                self.job.lost(built, Arc::clone(&cause)).await?;
+            }
+        }
+    }
+}
+
+/// The image that a result begins with: the one with the most layers of those that its ancestors know.
+async fn base(built: &Built<WorkerRef>) -> Option<BaseImage> {
+    let mut chains: Vec<Digest> = Vec::new();
+    for layer in built.result.tree()?.layers() {
+        let Some(blob) = layer.blob() else { break };
+        chains.push(match chains.last() {
+            Some(below) => digest::sha256(format!("{below} {}", blob.diff_id).as_bytes()),
+            None => blob.diff_id,
+        });
+    }
+    let mut found = built.cx().find::<BaseImage>(&chains).await;
+    let base = chains.iter().rev().find_map(|chain| found.remove(chain))?;
+    Some(Arc::unwrap_or_clone(base))
+}
+
+/// The results whose blobs `error` says are gone.
+async fn lost<'a>(results: &'a [Built<WorkerRef>], error: &Error) -> Result<Vec<&'a Built<WorkerRef>>> {
+    let missing = match error {
+        Error::Cache(error) => {
+            matches!(
+                error.root(),
+                lazyblob_cache::Error::NeedsRemoteProviders { .. } | lazyblob_cache::Error::Lost { .. }
+            ) || error.is_not_found()
+        }
+        Error::Remote(error) => error.is_not_found(),
+        _ => false,
+    };
+    let mut lost = Vec::new();
+    if missing {
+        let said = error.to_string();
+        for built in results {
+            if let Some(tree) = built.result.tree()
+                && lacks(tree, &said).await?
+            {
+                lost.push(built);
+            }
+        }
+    }
+    Ok(lost)
+}
+
+/// Whether `said` names a blob of `tree` that is not here.
+async fn lacks(tree: &ImmutableRef, said: &str) -> Result<bool> {
+    for layer in tree.layers() {
+        let Some(blob) = layer.blob() else { continue };
+        let is_here = tree.manager().store().holds(&blob.descriptor).await?;
+        if !is_here && said.contains(blob.descriptor.digest().as_ref()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The cache of one edge of a build, for the config of its image.
+struct Inline {
+    job: Arc<Job<WorkerRef>>,
+    edge: Edge,
+}
+
+#[async_trait]
+impl InlineCache for Inline {
+    async fn of_layers(&self, layers: &[LayerBlob]) -> Result<Option<String>> {
+        let options = ExportOptions { mode: ExportMode::Min, ..ExportOptions::default() };
+        let exported = self.job.export_learned(&self.edge, options).await?;
+        cache_io::inline(&exported, layers)
+    }
+}
+
+impl std::fmt::Debug for Inline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inline").field("edge", &self.edge).finish_non_exhaustive()
+    }
+}

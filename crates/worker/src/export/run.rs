@@ -1,0 +1,174 @@
+//! One output of a build, as its spec says.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use lazyblob_cache::Extracted;
+use lazyblob_remote::{Access, Digest, Reference};
+use serde_json::{Value, json};
+
+use super::archive::Scratch;
+use super::base::Part;
+use super::files::{self, NewFile};
+use super::image::image;
+use super::options::ImageOptions;
+use super::push::Pushed;
+use crate::error::{Error, Result};
+use crate::spec::{Dest, OutputKind, OutputSpec};
+use crate::worker::Worker;
+
+/// What became of an output.
+#[derive(Clone, Debug, Default)]
+pub struct Exported {
+    /// The image's digest; nothing for files.
+    pub digest: Option<Digest>,
+    /// Where it was pushed, and what became of its blobs there.
+    pub pushed: Vec<Pushed>,
+    /// What there was of files in a directory.
+    pub files: Option<Extracted>,
+    /// What is told of it under BuildKit's keys: `containerimage.digest`, `containerimage.config.digest`,
+    /// `containerimage.descriptor`, `image.name`.
+    pub response: BTreeMap<String, Value>,
+}
+
+/// Makes of `parts` what `spec` says. `stdout` takes what goes to standard output.
+///
+/// # Errors
+/// [`Error::Failed`] for what goes to standard output and has none; [`Error::Cache`] where what is to be read is gone, and
+/// those of [`image`] and of the place it goes to. Nothing partial has the final name then.
+pub async fn export(
+    worker: &Worker,
+    spec: &OutputSpec,
+    mut parts: Vec<Part>,
+    stdout: Option<Box<dyn Write + Send>>,
+    access: &Access,
+) -> Result<Exported> {
+    for part in &mut parts {
+        if part.config.is_none() {
+            let own = spec.configs.iter().find(|(platform, _)| platform.as_ref() == Some(&part.platform));
+            let general = spec.configs.iter().find(|(platform, _)| platform.is_none());
+            part.config = own.or(general).map(|(_, config)| config.clone());
+        }
+    }
+    let run = Run { worker, parts: &parts, access };
+    match &spec.kind {
+        OutputKind::Image { options, names, push, push_by_digest, store, name_canonical, unpack } => {
+            let image = image(worker, &parts, options, access).await?;
+            // In the registry first: a name here that was to be elsewhere as well would look like success.
+            let pushed = match push {
+                true => image.push(worker, names, *push_by_digest, access).await?,
+                false => Vec::new(),
+            };
+            if *store && !names.is_empty() && !push_by_digest {
+                image.store(worker, names, *name_canonical, access).await?;
+            }
+            if *unpack {
+                image.unpack(access).await?;
+            }
+            let mut response = image.response();
+            if !names.is_empty() {
+                response.insert("image.name".to_owned(), listed(names));
+            }
+            Ok(Exported { digest: Some(image.digest().clone()), pushed, files: None, response })
+        }
+        OutputKind::Oci { options, names, dest, tar } => {
+            run.archive(options, names, dest, if *tar { Form::Oci } else { Form::Layout }, stdout).await
+        }
+        OutputKind::Docker { options, names, dest } => {
+            run.archive(options, names, dest, Form::Docker, stdout).await
+        }
+        OutputKind::Local { dest, platform_split } => {
+            let files = files::directory(worker, &parts, dest, *platform_split, access).await?;
+            Ok(Exported { files: Some(files), ..Exported::default() })
+        }
+        OutputKind::Tar { dest, platform_split, epoch } => {
+            run.tar(dest, *platform_split, *epoch, stdout).await?;
+            Ok(Exported::default())
+        }
+    }
+}
+
+struct Run<'a> {
+    worker: &'a Worker,
+    parts: &'a [Part],
+    access: &'a Access,
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Layout,
+    Oci,
+    Docker,
+}
+
+impl Run<'_> {
+    async fn archive(
+        &self,
+        options: &ImageOptions,
+        names: &[Reference],
+        dest: &Dest,
+        form: Form,
+        stdout: Option<Box<dyn Write + Send>>,
+    ) -> Result<Exported> {
+        let Self { worker, parts, access } = *self;
+        let out = match dest {
+            Dest::Stdout => Some(needed(stdout)?),
+            Dest::Path(_) => None,
+        };
+        let image = image(worker, parts, options, access).await?;
+        // Archives are written in no order; only a file can be.
+        let (scratch, file) = match dest {
+            Dest::Path(file) => (None, file.clone()),
+            Dest::Stdout => {
+                let scratch = Scratch::new(worker, access).await?;
+                let file = scratch.file();
+                (Some(scratch), file)
+            }
+        };
+        match form {
+            Form::Layout => image.to_layout(worker, &file, names, access).await?,
+            Form::Oci => image.to_oci_archive(worker, &file, names, access).await?,
+            Form::Docker => image.to_docker_archive(worker, &file, names, access).await?,
+        }
+        if let (Some(scratch), Some(out)) = (scratch, out) {
+            scratch.send(out).await?;
+        }
+        let mut response = image.response();
+        if !names.is_empty() {
+            response.insert("image.name".to_owned(), listed(names));
+        }
+        Ok(Exported { digest: Some(image.digest().clone()), response, ..Exported::default() })
+    }
+
+    async fn tar(
+        &self,
+        dest: &Dest,
+        split: Option<bool>,
+        epoch: Option<u64>,
+        stdout: Option<Box<dyn Write + Send>>,
+    ) -> Result<()> {
+        let Self { worker, parts, access } = *self;
+        match dest {
+            Dest::Stdout => {
+                files::tar(worker, parts, needed(stdout)?, split, epoch, access).await?;
+                Ok(())
+            }
+            Dest::Path(file) => {
+                let (named, out) = NewFile::create(file)?;
+                let out = files::tar(worker, parts, out, split, epoch, access).await?;
+                match tokio::task::spawn_blocking(move || named.finish(out)).await {
+                    Ok(finished) => finished,
+                    Err(error) => Err(Error::failed("export to", file.display(), error)),
+                }
+            }
+        }
+    }
+}
+
+fn needed(stdout: Option<Box<dyn Write + Send>>) -> Result<Box<dyn Write + Send>> {
+    stdout.ok_or_else(|| Error::failed("export to", "standard output", "there is none: say `dest`"))
+}
+
+fn listed(names: &[Reference]) -> Value {
+    json!(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+}
