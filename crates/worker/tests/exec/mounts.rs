@@ -111,7 +111,8 @@ async fn what_is_selected_is_in_the_tree_or_an_error() {
         let absolute = format!("link /absolute {}", outside.display());
         let given = run(&llb::scratch(), &["write /d/f in", "link /in d/f", &up, &absolute]).root();
         let see = |path: &str| {
-            let mount = Mount::bind(&given).select(path).read_only();
+            // With keys of what is selected, whoever makes the keys would miss it first.
+            let mount = Mount::bind(&given).select(path).read_only().content_keys(false);
             run(&llb::scratch(), &["cat /seen"]).mount("/seen", mount).root()
         };
         assert_eq!(world.said(&see("/in")).await, "in");
