@@ -7,5 +7,6 @@ mod ends;
 mod lazy;
 mod mounts;
 mod processes;
+mod real;
 mod secrets;
 mod support;

@@ -309,7 +309,7 @@ pub(crate) async fn files(result: &WorkerRef) -> BTreeMap<String, String> {
             } else if kind.is_symlink() {
                 found.insert(name, format!("-> {}", fs::read_link(&path).unwrap().display()));
             } else {
-                found.insert(name, fs::read_to_string(&path).unwrap());
+                found.insert(name, String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned());
             }
         }
     }
