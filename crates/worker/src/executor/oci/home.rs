@@ -86,7 +86,7 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         // Whoever holds it last has no containers any more.
-        if let Err(error) = fs::remove_dir_all(&self.dir) {
+        if let Err(error) = remove(&self.dir) {
             tracing::debug!(%error, path = %self.dir.display(), "an executor's directory stays");
         }
     }
@@ -142,6 +142,12 @@ fn clear(dir: &Path, runtime: &Runtime, cgroups: &Cgroups) -> io::Result<()> {
         purge::purge(runtime, &dir.join(RUNTIME), &container, cgroup.as_deref(), cgroups)?;
         fs::remove_dir_all(entry.path())?;
     }
+    remove(dir)
+}
+
+/// Removes a process's directory, with its lock last: whoever finds that sweeps what is left.
+fn remove(dir: &Path) -> io::Result<()> {
+    purge::remove(&dir.join(RUNTIME))?;
     fs::remove_dir_all(dir)
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -38,12 +40,15 @@ pub(super) fn purge(
     remove(&state)
 }
 
-/// Removes a container's state. A runtime that is killed as it starts leaves its program mounted there: it makes a copy of
-/// itself so that no container can change it.
-fn remove(state: &Path) -> io::Result<()> {
-    for _ in 0..TRIES {
+/// Removes a container's state, or all of them. A runtime that is killed as it starts leaves its program mounted there: it
+/// makes a copy of itself so that no container can change it. One whose container was killed is about to remove it as well.
+pub(super) fn remove(state: &Path) -> io::Result<()> {
+    for tries in 0..TRIES {
         match fs::remove_dir_all(state) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                thread::park_timeout(Duration::from_millis(1) * tries);
+            }
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
             done => return done,
         }
