@@ -27,8 +27,6 @@ const NEW: &str = ".new-";
 const LOCK: &str = "lock";
 /// Where the runtime keeps its state.
 const RUNTIME: &str = "runtime";
-/// Where a bundle says which cgroup is its container's.
-pub(super) const CGROUP: &str = "cgroup";
 
 /// What this process keeps, until it is dropped.
 #[derive(Debug)]
@@ -138,8 +136,7 @@ fn clear(dir: &Path, runtime: &Runtime, cgroups: &Cgroups) -> io::Result<()> {
         }
         let container = name.to_string_lossy();
         tracing::debug!(%container, "killed: its process is dead");
-        let cgroup = fs::read_to_string(entry.path().join(CGROUP)).ok();
-        purge::purge(runtime, &dir.join(RUNTIME), &container, cgroup.as_deref(), cgroups)?;
+        purge::purge(runtime, &dir.join(RUNTIME), &entry.path(), cgroups)?;
         fs::remove_dir_all(entry.path())?;
     }
     remove(dir)
