@@ -6,5 +6,6 @@ mod ending;
 mod mounts;
 mod runtime;
 mod sandbox;
+mod speed;
 mod support;
 mod traces;

@@ -6,7 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::home::{CGROUP, Home};
+use super::home::Home;
+use super::purge::CGROUP;
 use super::root::{Kind, Root, Stubs};
 use super::spec::{Given, Input, spec};
 use super::user::User;
@@ -122,10 +123,9 @@ impl Bundle {
     /// Takes away whatever there is about it: processes, cgroup, mount points, bundle. All is tried; the first error is
     /// told.
     pub(super) fn clear(self) -> Result<()> {
-        let Self { home, container, dir, cgroup, root, stubs } = self;
+        let Self { home, container, dir, root, stubs, .. } = self;
         let what = || lazyblob_remote::What::new("clean up after", &container);
-        let purged =
-            purge::purge(&home.runtime, &home.states(), &container, cgroup.as_deref(), &home.cgroups);
+        let purged = purge::purge(&home.runtime, &home.states(), &dir, &home.cgroups);
         let purged = purged.map_err(|e| Error::Executor { what: what(), reason: format!("{e}") });
         let unstubbed = stubs.remove(&root).map_err(|e| Error::Io {
             what: what(),

@@ -1,15 +1,12 @@
 //! One container, from its making to its end. It runs in a task of its own: whoever asked for it may lose interest, and it
 //! is taken away all the same.
 
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use lazyblob_remote::What;
-use rustix::process::Pid;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -17,12 +14,11 @@ use super::bundle::Bundle;
 use super::find::Runtime;
 use super::home::Home;
 use super::kill::kill;
+use super::purge::{PID, pid};
 use super::words;
 use crate::error::{Error, Result};
 use crate::executor::Process;
 
-/// Where a runtime says that the command runs.
-const PID: &str = "pid";
 const LOG: &str = "log.json";
 
 /// How a runtime ended.
@@ -89,12 +85,6 @@ fn start(bundle: &Bundle, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Child>
     // A terminal's signals are for this process, which decides.
     command.process_group(0);
     command.spawn()
-}
-
-/// The number of the first process of a container.
-fn pid(bundle: &Path) -> Option<Pid> {
-    let text = fs::read_to_string(bundle.join(PID)).ok()?;
-    Pid::from_raw(text.trim().parse().ok()?)
 }
 
 /// Runs `work` where it may block.

@@ -11,11 +11,12 @@
 //! Who gets the lock of another's directory sweeps it: its containers are killed, their cgroups and the directory removed.
 //! Their roots are left alone, as they may be somebody else's by now. A directory gets its name after it is locked.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::cgroup::Cgroups;
 use super::find::Runtime;
@@ -27,8 +28,6 @@ const NEW: &str = ".new-";
 const LOCK: &str = "lock";
 /// Where the runtime keeps its state.
 const RUNTIME: &str = "runtime";
-/// Where a bundle says which cgroup is its container's.
-pub(super) const CGROUP: &str = "cgroup";
 
 /// What this process keeps, until it is dropped.
 #[derive(Debug)]
@@ -86,7 +85,7 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         // Whoever holds it last has no containers any more.
-        if let Err(error) = fs::remove_dir_all(&self.dir) {
+        if let Err(error) = remove(&self.dir) {
             tracing::debug!(%error, path = %self.dir.display(), "an executor's directory stays");
         }
     }
@@ -115,14 +114,19 @@ fn take_over(dir: &Path) -> io::Result<Option<File>> {
     let file = match File::open(dir.join(LOCK)) {
         Ok(file) => file,
         // It is being made, or somebody died in the middle of that; nothing is in it then.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && is_new => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_new => {
+            if is_old(&fs::metadata(dir)?) {
+                fs::remove_dir(dir)?;
+            }
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     match file.try_lock() {
         // Two who sweep: the other one was faster.
         Ok(()) if file.metadata()?.nlink() == 0 => Ok(None),
         // Between making and locking it.
-        Ok(()) if is_new && file.metadata()?.mtime() + 60 > now() => Ok(None),
+        Ok(()) if is_new && !is_old(&file.metadata()?) => Ok(None),
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
@@ -138,16 +142,22 @@ fn clear(dir: &Path, runtime: &Runtime, cgroups: &Cgroups) -> io::Result<()> {
         }
         let container = name.to_string_lossy();
         tracing::debug!(%container, "killed: its process is dead");
-        let cgroup = fs::read_to_string(entry.path().join(CGROUP)).ok();
-        purge::purge(runtime, &dir.join(RUNTIME), &container, cgroup.as_deref(), cgroups)?;
+        purge::purge(runtime, &dir.join(RUNTIME), &entry.path(), cgroups)?;
         fs::remove_dir_all(entry.path())?;
     }
+    remove(dir)
+}
+
+/// Removes a process's directory, with its lock last: whoever finds that sweeps what is left.
+fn remove(dir: &Path) -> io::Result<()> {
+    purge::remove(&dir.join(RUNTIME))?;
     fs::remove_dir_all(dir)
 }
 
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+/// Whether its maker must have got on since: making takes no minute.
+fn is_old(metadata: &Metadata) -> bool {
+    let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
+    age.is_some_and(|age| age > Duration::from_secs(60))
 }
 
 /// A number that nobody else has.

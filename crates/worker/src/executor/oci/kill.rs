@@ -45,11 +45,20 @@ pub(super) async fn kill(child: &mut Child, init: Option<Pid>) {
         tracing::debug!(%error, "the runtime is not waited for");
     }
     for child in children {
-        // Readable when it has ended.
-        let Ok(child) = AsyncFd::register_with_interest(child, Interest::READABLE) else { continue };
-        if tokio::time::timeout(PATIENCE, child.readable()).await.is_err() {
+        if tokio::time::timeout(PATIENCE, ended(child)).await.is_err() {
             tracing::warn!("a process does not die");
         }
+    }
+}
+
+/// Waits until a process has ended: it can be read from then.
+#[expect(
+    deprecated,
+    reason = "unsound for what closes its descriptor before it is dropped, as this does not"
+)]
+async fn ended(process: OwnedFd) {
+    if let Ok(process) = AsyncFd::with_interest(process, Interest::READABLE) {
+        drop(process.readable().await);
     }
 }
 
