@@ -25,7 +25,7 @@ pub(super) fn group(root: &Root, name: &str) -> Done<Option<u32>> {
 }
 
 fn lines<'a>(text: &'a [u8], name: &'a str) -> impl Iterator<Item = Vec<&'a [u8]>> {
-    let lines = text.split(|byte| *byte == b'\n').map(|line| line.trim_ascii());
+    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     lines.map(|line| line.split(|byte| *byte == b':').collect::<Vec<_>>()).filter(move |fields| {
         fields
             .first()

@@ -32,7 +32,7 @@ pub(super) fn unpack(
 ) -> Done<bool> {
     let Some(mut file) = open(from, source)? else { return Ok(false) };
     let mut head = [0; 8];
-    let length = file.read(&mut head).map_err(errno).at(source)?;
+    let length = file.read(&mut head).map_err(|error| errno(&error)).at(source)?;
     let head = head.get(..length).unwrap_or_default();
     let program = PROGRAMS.iter().find(|(_, magic)| head.starts_with(magic)).map(|(name, _)| *name);
     if !is_archive(&mut file, program, source)? {
@@ -43,7 +43,7 @@ pub(super) fn unpack(
     let is_root = rustix::process::geteuid().is_root();
     let options = if is_root { Options::privileged(Form::Tree) } else { Options::unprivileged(Form::Tree) };
     let options = Options { whiteouts: false, owner: look.owner, ..options };
-    file.rewind().map_err(errno).at(source)?;
+    file.rewind().map_err(|error| errno(&error)).at(source)?;
     let wrong = |error: lazyblob_cache::Error| match error {
         lazyblob_cache::Error::Cancelled { .. } => Fault::Cancelled,
         // It knows the directory by our name for it.
@@ -70,15 +70,15 @@ fn open(from: &Root, source: &[u8]) -> Done<Option<File>> {
 }
 
 fn is_archive(file: &mut File, program: Option<&str>, source: &[u8]) -> Done<bool> {
-    file.rewind().map_err(errno).at(source)?;
+    file.rewind().map_err(|error| errno(&error)).at(source)?;
     match program {
         None => Ok(layer::is_archive(&*file)),
         Some(program) => Ok(layer::is_archive(Running::new(program, file, source)?.out(source)?)),
     }
 }
 
-fn errno(error: std::io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// A program that decompresses; it ends with this.
@@ -87,7 +87,7 @@ struct Running(Child);
 impl Running {
     /// Decompresses from where the file is.
     fn new(program: &str, file: &File, source: &[u8]) -> Done<Self> {
-        let input = file.try_clone().map_err(errno).at(source)?;
+        let input = file.try_clone().map_err(|error| errno(&error)).at(source)?;
         let mut command = Command::new(program);
         command.args(["-d", "-c", "-q"]).stdin(input).stdout(Stdio::piped()).stderr(Stdio::null());
         let missing = |error| {
@@ -105,7 +105,7 @@ impl Running {
 
     /// Whether all of it could be decompressed.
     fn finish(mut self, program: &str, source: &[u8]) -> Done<()> {
-        let status = self.0.wait().map_err(errno).at(source)?;
+        let status = self.0.wait().map_err(|error| errno(&error)).at(source)?;
         let broken = || Fault::wrong(source, format_args!("{program} cannot decompress all of it"));
         if status.success() { Ok(()) } else { Err(broken()) }
     }

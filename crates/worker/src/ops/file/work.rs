@@ -92,7 +92,7 @@ fn ids<'r>(
         Some((who, Some(User::ByName(named)))) => match group(looked_up(who, &named.name)?, &named.name)? {
             Some(found) => gid = found,
             None => {
-                warnings.push(format!("the group {:?} is not in /etc/group: root's is taken", named.name))
+                warnings.push(format!("the group {:?} is not in /etc/group: root's is taken", named.name));
             }
         },
         Some((_, None)) | None => {}

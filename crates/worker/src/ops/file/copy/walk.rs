@@ -88,7 +88,7 @@ impl Copier<'_> {
                 return Err(Fault::Cancelled);
             }
             match top.left.next() {
-                Some(name) => self.entry(&mut way, name)?,
+                Some(name) => self.entry(&mut way, &name)?,
                 None => self.done(&mut way)?,
             }
         }
@@ -96,22 +96,22 @@ impl Copier<'_> {
     }
 
     /// Copies what is called `name` in the last directory of the way, or goes into it.
-    fn entry(&mut self, way: &mut Way<'_>, name: Vec<u8>) -> Done<()> {
+    fn entry(&mut self, way: &mut Way<'_>, name: &[u8]) -> Done<()> {
         let Some(top) = way.open.last() else { return Ok(()) };
         let dir = top.source.as_ref().ok_or(Errno::BADF).at(way.source)?;
-        let facts = Facts::of(dir, &name).at(way.called(&name).0)?;
+        let facts = Facts::of(dir, name).at(way.called(name).0)?;
         let (mut is_chosen, mut is_over, mut said) = (true, false, Said::default());
         if self.chosen.chooses() {
-            let verdict = self.chosen.ask(way.source, &way.below(&name), &top.said)?;
+            let verdict = self.chosen.ask(way.source, &way.below(name), &top.said)?;
             (is_chosen, is_over, said) = (verdict.is_chosen, verdict.is_over, verdict.said);
         }
         if facts.is_dir() {
             if is_over {
                 return Ok(());
             }
-            let opened = fs::openat(dir, name.as_slice(), LIST, Mode::empty());
-            let open = opened.and_then(|opened| Open::new(name.clone(), opened, said, is_chosen));
-            let open = open.at(way.called(&name).0)?;
+            let opened = fs::openat(dir, name, LIST, Mode::empty());
+            let open = opened.and_then(|opened| Open::new(name.to_vec(), opened, said, is_chosen));
+            let open = open.at(way.called(name).0)?;
             way.push(open);
             return if is_chosen { self.make(way) } else { Ok(()) };
         }
@@ -119,12 +119,12 @@ impl Copier<'_> {
             return Ok(());
         }
         self.make(way)?;
-        let below = way.below(&name);
+        let below = way.below(name);
         let Some(top) = way.open.last() else { return Ok(()) };
         let made = top.target.as_ref().and_then(|made| made.dir.as_ref());
         let (Some(from), Some(to)) = (&top.source, made) else { return Err(Errno::BADF).at(way.source) };
-        let called = || way.called(&name);
-        self.node(Named::new(from, &name), &facts, Named::new(to, &name), Some(&way.base), &called, &below)
+        let called = || way.called(name);
+        self.node(Named::new(from, name), &facts, Named::new(to, name), Some(&way.base), &called, &below)
     }
 
     /// Makes the directories of the way that are not there yet.
