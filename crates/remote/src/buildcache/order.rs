@@ -129,9 +129,8 @@ fn compare(one: &Record, other: &Record, digests: &[Digest]) -> Ordering {
         }
         order = ways.len().cmp(&others.len());
         for (way, beside) in ways.iter().zip(others) {
-            let key = |way: &Input| {
-                (way.selector.as_ref().map(|selector| selector.to_string()), digests[way.link].to_string())
-            };
+            let key =
+                |way: &Input| (way.selector.as_ref().map(ToString::to_string), digests[way.link].to_string());
             order = order.then_with(|| key(way).cmp(&key(beside)));
         }
     }
