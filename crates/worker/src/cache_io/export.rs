@@ -66,15 +66,15 @@ pub async fn export(
 ) -> Result<CacheExport> {
     let begun = SystemTime::now();
     let mut report = CacheExport { warnings: exported.warnings.clone(), ..CacheExport::default() };
-    let stacks = Stacks::of(exported, spec, access, &mut report.dropped).await?;
+    let stacks = Box::pin(Stacks::of(exported, spec, access, &mut report.dropped)).await?;
     let Some(to) = To::open(worker, spec, &stacks, access).await? else {
         return Err(Error::failed(OPERATION, "inline", "it goes into the config of an image"));
     };
     let run = Run { worker, exported, spec, access, to: &to, stacks: &stacks };
     let mut gone = HashMap::new();
     // First what is known to be there is taken to be there. A target that says otherwise is asked for everything.
-    let written = match run.write(true, &mut gone).await {
-        Err(Error::Remote(error)) if to.denies(&error) => run.write(false, &mut gone).await?,
+    let written = match Box::pin(run.write(true, &mut gone)).await {
+        Err(Error::Remote(error)) if to.denies(&error) => Box::pin(run.write(false, &mut gone)).await?,
         written => written?,
     };
     for (at, stack) in stacks.results.iter().enumerate() {
@@ -177,7 +177,7 @@ impl Run<'_> {
         let wanted: Vec<&Digest> = whole
             .blobs
             .iter()
-            .filter(|blob| !(trust && self.is_known(blob)) && !self.is_elsewhere(blob))
+            .filter(|blob| !(self.is_elsewhere(blob) || trust && self.is_known(blob)))
             .collect();
         gone.extend(push::bring(&self.stacks.layers, &wanted, target, transfers, self.access).await?);
         let Some(left) = self.assemble(gone)? else { return Ok(None) };

@@ -61,7 +61,7 @@ async fn bench() -> Bench {
 }
 
 fn ops(bench: &Bench) -> [Step; 2] {
-    let layer = |name: &str| Does::Layer(bench.worker.clone(), Made::new(name));
+    let layer = |name: &str| Does::Layer(bench.worker.clone(), Box::new(Made::new(name)));
     let base = Step::new("base", Does::Scratch);
     let run = Step::new("run", layer("run")).on(&base);
     [base, run]

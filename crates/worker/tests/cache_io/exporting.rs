@@ -28,7 +28,7 @@ struct Ops {
 impl Ops {
     fn new(bench: &Bench) -> Self {
         let layers = ["one", "two", "run", "other", "last"].map(Made::new);
-        let layer = |at: usize| Does::Layer(bench.worker.clone(), layers[at].clone());
+        let layer = |at: usize| Does::Layer(bench.worker.clone(), Box::new(layers[at].clone()));
         let base =
             Step::new("base", Does::Image(bench.worker.clone(), "base".to_owned(), layers[..2].to_vec()));
         let run = Step::new("run", layer(2)).on(&base);
@@ -235,7 +235,8 @@ async fn reset_removes_what_nothing_names() {
     let kept = bench.export(&learned(&job, &ops.edge(), MAX).await, &at(",tag=kept")).await.unwrap();
     bench.export(&learned(&job, &ops.edge(), MAX).await, &at("")).await.unwrap();
     drop(job);
-    let single = Step::new("single", Does::Layer(bench.worker.clone(), Made::new("single"))).on(&ops.base);
+    let single =
+        Step::new("single", Does::Layer(bench.worker.clone(), Box::new(Made::new("single")))).on(&ops.base);
     let (job, _) = bench.build(&[], &[&ops.base, &single]).await;
     let exported = learned(&job, &single.edge(), MAX).await;
     let names = || -> BTreeSet<String> {

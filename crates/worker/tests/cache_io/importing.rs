@@ -145,8 +145,8 @@ impl Ops {
         let layers = ["one", "two", "run", "copy"].map(Made::new);
         let image = Does::Image(bench.worker.clone(), "base".to_owned(), layers[..2].to_vec());
         let base = Step::new("base", image);
-        let run = Step::new("run", Does::Layer(bench.worker.clone(), layers[2].clone())).on(&base);
-        let copy = Step::new("copy", Does::Layer(bench.worker.clone(), layers[3].clone())).on(&run);
+        let run = Step::new("run", Does::Layer(bench.worker.clone(), Box::new(layers[2].clone()))).on(&base);
+        let copy = Step::new("copy", Does::Layer(bench.worker.clone(), Box::new(layers[3].clone()))).on(&run);
         Self { base, run, copy, layers }
     }
 
@@ -161,6 +161,10 @@ impl Ops {
 
 /// A registry with the base image and with a cache of the rest, and what is in it.
 async fn exported(registry: &TestRegistry) {
+    Box::pin(export(registry)).await;
+}
+
+async fn export(registry: &TestRegistry) {
     let bench = Bench::new(registry).await;
     let ops = Ops::new(&bench);
     for layer in &ops.layers[..2] {
@@ -245,8 +249,9 @@ async fn a_cache_that_cannot_be_read_is_a_miss_and_a_warning() {
         // Beside one that is whole.
         let good = bench.import("type=registry,ref=registry.test/cache:1");
         let import = bench.import(&format!("type=registry,ref={name}"));
-        let extra = Step::new(&format!("on {name}"), Does::Layer(bench.worker.clone(), Made::new("extra")))
-            .on(&ops.copy);
+        let extra =
+            Step::new(&format!("on {name}"), Does::Layer(bench.worker.clone(), Box::new(Made::new("extra"))))
+                .on(&ops.copy);
         let all = [&ops.base, &ops.run, &ops.copy, &extra];
         let (job, _) = bench.build(&[import, good], &all).await;
         assert_eq!(all.map(Step::execs), [0, 0, 0, 1], "{name}");

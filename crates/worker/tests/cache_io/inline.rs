@@ -59,8 +59,8 @@ struct Ops {
 fn ops(bench: &Bench) -> Ops {
     let layers = ["one", "two", "run", "top"].map(Made::new);
     let base = Step::new("base", Does::Image(bench.worker.clone(), "base".to_owned(), layers[..2].to_vec()));
-    let run = Step::new("run", Does::Layer(bench.worker.clone(), layers[2].clone())).on(&base);
-    let top = Step::new("top", Does::Layer(bench.worker.clone(), layers[3].clone())).on(&run);
+    let run = Step::new("run", Does::Layer(bench.worker.clone(), Box::new(layers[2].clone()))).on(&base);
+    let top = Step::new("top", Does::Layer(bench.worker.clone(), Box::new(layers[3].clone()))).on(&run);
     Ops { base, run, top, layers: layers.into_iter().map(|made| made.blob).collect() }
 }
 

@@ -45,7 +45,7 @@ pub(crate) enum Does {
     /// These layers, lazily, of a repository of the test's registry.
     Image(Worker, String, Vec<Made>),
     /// A layer on top of its first input.
-    Layer(Worker, Made),
+    Layer(Worker, Box<Made>),
     /// Unpacks its first input, and hands it on.
     Reads(Worker),
 }

@@ -118,10 +118,8 @@ impl Bench {
         imports: &[Arc<Imported>],
         ops: &[&Step],
     ) -> Job<WorkerRef> {
-        let mut options = JobOptions::default();
-        options.session = session;
         let sources = imports.iter().map(|import| Arc::clone(import) as Arc<dyn CacheSource<WorkerRef>>);
-        options.sources = sources.collect();
+        let options = JobOptions { session, sources: sources.collect(), ..JobOptions::default() };
         let job = self.solver.job(options).await.unwrap();
         job.load(Graph::new(ops.iter().map(|op| op.vertex())).unwrap()).await.unwrap();
         job
@@ -158,8 +156,7 @@ pub(crate) const MIN: ExportMode = ExportMode::Min;
 pub(crate) const MAX: ExportMode = ExportMode::Max;
 
 pub(crate) async fn learned(job: &Job<WorkerRef>, edge: &Edge, mode: ExportMode) -> Exported<WorkerRef> {
-    let mut options = ExportOptions::default();
-    options.mode = mode;
+    let options = ExportOptions { mode, ..ExportOptions::default() };
     job.export_cache(edge, options).await.unwrap()
 }
 
