@@ -31,7 +31,7 @@ impl ConfigOf<'_> {
     /// # Errors
     /// [`Error::Failed`] for what is given and is no config.
     pub(super) fn make(&self) -> Result<Bytes> {
-        let invalid = |reason: String| Error::failed("make image config", "the one given", reason);
+        let invalid = |reason: String| Error::failed("read", "the image config given", reason);
         let mut config: Map<String, Value> = match self.given {
             Some(given) => serde_json::from_slice(given).map_err(|error| invalid(error.to_string()))?,
             None => Map::from_iter([("config".to_owned(), json!({}))]),
@@ -223,7 +223,7 @@ mod tests {
                 inline_cache: None,
             };
             let error = config.make().unwrap_err().to_string();
-            assert!(error.starts_with("make image config: the one given"), "{error}");
+            assert!(error.starts_with("read the image config given: "), "{error}");
         }
     }
 }

@@ -9,7 +9,7 @@
 //!          └─ archive ▶ Copy ─▶ OCI layout, OCI tar, what `docker load` reads
 //! ```
 //!
-//! The same inputs make the same bytes: no clock is looked at ([ADR 0018](../../../docs/adr/0018-reproducible-images.md)).
+//! The same inputs make the same bytes: no clock is looked at (docs/adr/0018-reproducible-images.md).
 
 mod archive;
 mod base;

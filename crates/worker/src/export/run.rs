@@ -43,53 +43,18 @@ pub async fn export(
     stdout: Option<Box<dyn Write + Send>>,
     access: &Access,
 ) -> Result<Exported> {
-    for part in &mut parts {
+    give_configs(spec, &mut parts);
+    // Boxed: callers hold it inside futures of their own.
+    Box::pin(Run { worker, parts: &parts, access }.run(spec, stdout)).await
+}
+
+/// Parts that have no config get that of the spec: their platform's, or else the one for all.
+fn give_configs(spec: &OutputSpec, parts: &mut [Part]) {
+    for part in parts {
         if part.config.is_none() {
             let own = spec.configs.iter().find(|(platform, _)| platform.as_ref() == Some(&part.platform));
             let general = spec.configs.iter().find(|(platform, _)| platform.is_none());
             part.config = own.or(general).map(|(_, config)| config.clone());
-        }
-    }
-    let run = Run { worker, parts: &parts, access };
-    match &spec.kind {
-        OutputKind::Image { options, names, push, push_by_digest, store, name_canonical, unpack } => {
-            let image = image(worker, &parts, options, access).await?;
-            // In the registry first: a name here that was to be elsewhere as well would look like success.
-            let pushed = match push {
-                true if *push_by_digest => {
-                    let mut repositories: Vec<_> =
-                        names.iter().map(|name| name.repository().clone()).collect();
-                    repositories.dedup();
-                    image.push_by_digest(worker, &repositories, access).await?
-                }
-                true => image.push(worker, names, access).await?,
-                false => Vec::new(),
-            };
-            if *store && !names.is_empty() && !push_by_digest {
-                image.store(worker, names, *name_canonical, access).await?;
-            }
-            if *unpack {
-                image.unpack(access).await?;
-            }
-            let mut response = image.response();
-            if !names.is_empty() {
-                response.insert("image.name".to_owned(), listed(names));
-            }
-            Ok(Exported { digest: Some(image.digest().clone()), pushed, files: None, response })
-        }
-        OutputKind::Oci { options, names, dest, tar } => {
-            run.archive(options, names, dest, if *tar { Form::Oci } else { Form::Layout }, stdout).await
-        }
-        OutputKind::Docker { options, names, dest } => {
-            run.archive(options, names, dest, Form::Docker, stdout).await
-        }
-        OutputKind::Local { dest, platform_split } => {
-            let files = files::directory(worker, &parts, dest, *platform_split, access).await?;
-            Ok(Exported { files: Some(files), ..Exported::default() })
-        }
-        OutputKind::Tar { dest, platform_split, epoch } => {
-            run.tar(dest, *platform_split, *epoch, stdout).await?;
-            Ok(Exported::default())
         }
     }
 }
@@ -108,6 +73,51 @@ enum Form {
 }
 
 impl Run<'_> {
+    async fn run(&self, spec: &OutputSpec, stdout: Option<Box<dyn Write + Send>>) -> Result<Exported> {
+        let Self { worker, parts, access } = *self;
+        match &spec.kind {
+            OutputKind::Image { options, names, push, push_by_digest, store, name_canonical, unpack } => {
+                let image = image(worker, parts, options, access).await?;
+                // In the registry first: a name here that was to be elsewhere as well would look like success.
+                let pushed = match push {
+                    true if *push_by_digest => {
+                        let mut repositories: Vec<_> =
+                            names.iter().map(|name| name.repository().clone()).collect();
+                        repositories.dedup();
+                        image.push_by_digest(worker, &repositories, access).await?
+                    }
+                    true => image.push(worker, names, access).await?,
+                    false => Vec::new(),
+                };
+                if *store && !names.is_empty() && !push_by_digest {
+                    image.store(worker, names, *name_canonical, access).await?;
+                }
+                if *unpack {
+                    image.unpack(access).await?;
+                }
+                let mut response = image.response();
+                if !names.is_empty() {
+                    response.insert("image.name".to_owned(), listed(names));
+                }
+                Ok(Exported { digest: Some(image.digest().clone()), pushed, files: None, response })
+            }
+            OutputKind::Oci { options, names, dest, tar } => {
+                self.archive(options, names, dest, if *tar { Form::Oci } else { Form::Layout }, stdout).await
+            }
+            OutputKind::Docker { options, names, dest } => {
+                self.archive(options, names, dest, Form::Docker, stdout).await
+            }
+            OutputKind::Local { dest, platform_split } => {
+                let files = files::directory(worker, parts, dest, *platform_split, access).await?;
+                Ok(Exported { files: Some(files), ..Exported::default() })
+            }
+            OutputKind::Tar { dest, platform_split, epoch } => {
+                self.tar(dest, *platform_split, *epoch, stdout).await?;
+                Ok(Exported::default())
+            }
+        }
+    }
+
     async fn archive(
         &self,
         options: &ImageOptions,

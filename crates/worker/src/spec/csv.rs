@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn quotes_are_go_s() {
         assert_eq!(fields("type=local,src=a b").unwrap(), ["type=local", "src=a b"]);
-        assert_eq!(fields(r#"type=local,"src=a,""b"""#).unwrap(), ["type=local", r#"src=a,"b""#]);
+        assert_eq!(fields(r#"type=local,"src=a,""b""""#).unwrap(), ["type=local", r#"src=a,"b""#]);
         assert_eq!(fields("a,,").unwrap(), ["a", "", ""]);
         for bad in [r#"a"b"#, r#""a"#, r#""a"b,c"#] {
             assert!(fields(bad).is_err(), "{bad}");

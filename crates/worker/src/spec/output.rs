@@ -352,7 +352,10 @@ mod tests {
         else {
             panic!("an image");
         };
-        assert_eq!(names.iter().map(ToString::to_string).collect::<Vec<_>>(), ["h.test/a:1", "h.test/b"]);
+        assert_eq!(
+            names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["h.test/a:1", "h.test/b:latest"]
+        );
         assert!(push && !push_by_digest && !store && name_canonical && !unpack);
         assert_eq!(options.compression, Compression::Zstd { level: 9 });
         assert_eq!(options.family, Some(Family::Oci));

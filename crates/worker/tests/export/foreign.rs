@@ -28,7 +28,6 @@ fn foreign() -> Image {
 #[tokio::test]
 async fn they_stay_what_they_are_or_are_distributed() {
     let world = World::of(TestRegistry::builder(), foreign()).await;
-    // Another registry would have to get the bytes: mounts are refused here.
     let worker = world.worker().await;
     let (app, base) = world.app(&worker).await;
     let prefer = ImageOptions { prefer_nondist_layers: true, ..plain() };

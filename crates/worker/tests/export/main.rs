@@ -4,6 +4,7 @@
 mod archives;
 mod compression;
 mod configs;
+mod debian;
 mod files;
 mod foreign;
 mod pushing;

@@ -21,7 +21,7 @@ use lazyblob_remote::registry::{self as client, RegistrySource};
 use lazyblob_remote::request::Kind;
 use lazyblob_remote::testing::{Builder, Image, TestRegistry};
 use lazyblob_remote::transfer::{self, Retry};
-use lazyblob_remote::{Access, Descriptor, Manifest, Reference, Registry, Scopes, Source};
+use lazyblob_remote::{Access, Descriptor, Manifest, Reference, Registry, Scopes, Source, Transport};
 use lazyblob_worker::executor::{Executor, Exit, Output, Process};
 use lazyblob_worker::export::{ImageOptions, Part, Pushed};
 use lazyblob_worker::llb::pb::Platform;
@@ -84,27 +84,9 @@ impl World {
     }
 
     pub(crate) async fn known(&self, worker: &Worker, called: &str) -> (ImmutableRef, BaseImage) {
-        let reference = name(called);
-        let scopes = Scopes::pull(reference.repository());
-        let repository = worker.registry().repository(reference.repository(), scopes, &access()).unwrap();
-        let source: Arc<dyn Source> = Arc::new(RegistrySource::new(repository));
-        let pull = Pull {
-            reference: reference.clone(),
-            source: Arc::clone(&source),
-            name: Name::Tag(reference.identifier()),
-            platform: Some("linux/amd64".parse().unwrap()),
-            record_type: RecordType::Regular,
-        };
-        let top = worker.manager().pull(pull, &access()).await.unwrap().image.top.unwrap();
-        let ask = Resolve {
-            name: Name::Tag(reference.identifier()),
-            reference,
-            source,
-            platforms: vec!["linux/amd64".parse().unwrap()],
-        };
-        let known = worker.manager().resolve_image(&ask, &access()).await.unwrap();
+        let known = known(worker, &name(called)).await;
         self.registry.reset();
-        (top, BaseImage::new(Arc::new(known), None))
+        known
     }
 
     /// GETs of layers of the image so far.
@@ -152,6 +134,29 @@ impl World {
     }
 }
 
+/// An image of a registry, lazy, with what is known of it.
+pub(crate) async fn known(worker: &Worker, reference: &Reference) -> (ImmutableRef, BaseImage) {
+    let scopes = Scopes::pull(reference.repository());
+    let repository = worker.registry().repository(reference.repository(), scopes, &access()).unwrap();
+    let source: Arc<dyn Source> = Arc::new(RegistrySource::new(repository));
+    let pull = Pull {
+        reference: reference.clone(),
+        source: Arc::clone(&source),
+        name: Name::Tag(reference.identifier()),
+        platform: Some("linux/amd64".parse().unwrap()),
+        record_type: RecordType::Regular,
+    };
+    let top = worker.manager().pull(pull, &access()).await.unwrap().image.top.unwrap();
+    let ask = Resolve {
+        name: Name::Tag(reference.identifier()),
+        reference: reference.clone(),
+        source,
+        platforms: vec!["linux/amd64".parse().unwrap()],
+    };
+    let known = worker.manager().resolve_image(&ask, &access()).await.unwrap();
+    (top, BaseImage::new(Arc::new(known), None))
+}
+
 /// All bytes of a blob.
 pub(crate) async fn read(from: &dyn lazyblob_remote::Provider, blob: &Descriptor) -> Vec<u8> {
     use futures::StreamExt as _;
@@ -164,6 +169,10 @@ pub(crate) async fn read(from: &dyn lazyblob_remote::Provider, blob: &Descriptor
 }
 
 pub(crate) fn client_of(registry: &TestRegistry) -> Registry {
+    client_through(Arc::new(registry.transport()))
+}
+
+pub(crate) fn client_through(transport: Arc<dyn Transport>) -> Registry {
     let retry = Retry {
         first: Duration::from_millis(2),
         cap: Duration::from_millis(10),
@@ -174,7 +183,7 @@ pub(crate) fn client_of(registry: &TestRegistry) -> Registry {
         transfers: transfer::Settings { retry, ..transfer::Settings::default() },
         ..client::Settings::default()
     };
-    Registry::new(Arc::new(registry.transport()), Hosts::default(), settings)
+    Registry::new(transport, Hosts::default(), settings)
 }
 
 pub(crate) async fn worker_at(dir: &Path, client: &Registry) -> Worker {
