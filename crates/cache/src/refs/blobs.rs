@@ -43,10 +43,12 @@ impl ImmutableRef {
         if self.layers().iter().all(|layer| layer.blob().is_some()) && self.blob_chain().is_some() {
             return Ok(());
         }
+        if self.layers().iter().any(|layer| layer.blob().is_none()) {
+            self.extract(access).await?;
+        }
         let mut pins = Vec::new();
         for layer in self.layers() {
             if layer.blob().is_none() {
-                self.extract(access).await?;
                 pins.push(self.manager().make_blob(&layer, options).await?);
             }
         }

@@ -80,7 +80,8 @@ impl ImmutableRef {
     /// Whether all its snapshots are there.
     async fn is_extracted(&self) -> Result<bool> {
         let mut unseen = stack(self.live());
-        unseen.retain(|live| !live.has_snapshot());
+        // One that has a blob is made of it again if somebody has removed it.
+        unseen.retain(|live| !live.has_snapshot() || live.record().blob.is_some());
         if unseen.is_empty() {
             return Ok(true);
         }
