@@ -1,6 +1,7 @@
 //! Records that somebody has a handle on, in this process.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use dashmap::DashMap;
@@ -19,6 +20,10 @@ pub(crate) struct Live {
     parents: Vec<Arc<Live>>,
     uses: Mutex<Uses>,
     slot: Slot,
+    /// The batch that its rows become durable with; 0 where they are.
+    batch: AtomicU64,
+    /// Its own snapshot was seen since it is pinned.
+    has_snapshot: AtomicBool,
     /// What every process sees of it.
     _pin: Pinned,
     table: Weak<Table>,
@@ -76,6 +81,26 @@ impl Live {
     /// The one among its parents that is called `id`.
     pub(crate) fn parent(&self, id: &RecordId) -> Option<&Arc<Self>> {
         self.parents.iter().find(|parent| parent.record().id == *id)
+    }
+
+    /// Whether its own snapshot is known to be here: what is pinned stays.
+    pub(crate) fn has_snapshot(&self) -> bool {
+        self.has_snapshot.load(Ordering::Relaxed)
+    }
+
+    /// Its own snapshot was seen.
+    pub(crate) fn saw_snapshot(&self) {
+        self.has_snapshot.store(true, Ordering::Relaxed);
+    }
+
+    /// The batch that its rows become durable with; 0 where they were when they were read.
+    pub(crate) fn batch(&self) -> u64 {
+        self.batch.load(Ordering::SeqCst)
+    }
+
+    /// Its rows become durable with a batch.
+    pub(crate) fn is_of_batch(&self, batch: u64) {
+        self.batch.store(batch, Ordering::SeqCst);
     }
 
     /// Where its tree is shown.
@@ -169,6 +194,8 @@ impl Live {
             parents,
             uses: Mutex::default(),
             slot: Slot::default(),
+            batch: AtomicU64::new(0),
+            has_snapshot: AtomicBool::new(false),
             _pin: pin,
             table,
         }

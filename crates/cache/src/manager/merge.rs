@@ -26,7 +26,7 @@ impl Manager {
         let mut handlers = options.handlers.clone();
         let mut parents: Vec<RecordId> = Vec::new();
         for each in refs {
-            each.finalize().await?;
+            each.finalize_soon().await?;
             handlers = handlers.union(each.handlers());
             // A merge of merges is one of what those are made of.
             match &each.record().kind {
@@ -53,7 +53,7 @@ impl Manager {
     ) -> Result<ImmutableRef> {
         let mut handlers = options.handlers.clone();
         for each in [upper, lower].into_iter().flatten() {
-            each.finalize().await?;
+            each.finalize_soon().await?;
             handlers = handlers.union(each.handlers());
         }
         let above = between(lower.map(ImmutableRef::live), upper.map(ImmutableRef::live));
@@ -99,13 +99,16 @@ impl Manager {
         options: &GetOptions,
     ) -> Result<ImmutableRef> {
         let (root, store, table) = (self.root().clone(), self.0.store.clone(), Arc::clone(&self.0.table));
+        let soon = Arc::clone(&self.0.soon);
         let (image_ref, sources) = (options.image_ref.clone(), options.sources.clone());
         let live = self
-            .write(move |rows| {
+            .write_soon(move |rows| {
                 let mut record = sibling(rows, &record.kind)?.unwrap_or(record);
                 let id = record.id.clone();
+                let mut is_written = false;
                 if record.seen(image_ref.as_deref(), &sources) || Rows::get(rows, &id)?.is_none() {
                     Rows::put(rows, &record)?;
+                    is_written = true;
                     // In this turn, so that changes are seen in the order in which they are written.
                     if let Some(live) = table.get(&id) {
                         live.update(record);
@@ -114,7 +117,11 @@ impl Manager {
                 let loaded = load(rows, &id, |pin: Pin| root.live().pin(&[pin]))?;
                 let loaded = loaded
                     .ok_or_else(|| Error::not_found("make record", &id, "what it stands on is gone"))?;
-                enter(&table, &store, loaded, &id)
+                let live = enter(&table, &store, loaded, &id)?;
+                if is_written {
+                    live.is_of_batch(soon.batch());
+                }
+                Ok(live)
             })
             .await?;
         Ok(ImmutableRef::open(self, live, handlers, !options.unused))

@@ -26,6 +26,7 @@ pub(crate) mod live;
 mod merge;
 pub(crate) mod mutable;
 mod options;
+mod soon;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -42,10 +43,11 @@ pub use options::{GetOptions, Settings};
 
 use self::keeper::Keeper;
 use self::live::Table;
+use self::soon::Soon;
 use crate::blocking::blocking;
 use crate::content::Store;
 use crate::error::{Error, Result, What};
-use crate::metadata::{self, Database, Engine, Read, Sled, Transaction};
+use crate::metadata::{self, Barrier, Database, Engine, Read, Sled, Transaction};
 use crate::mount::Mounter;
 use crate::record::{RecordId, Rows, now};
 use crate::remotes::Remotes;
@@ -90,6 +92,7 @@ pub(crate) struct Inner {
     pub(crate) root: Root,
     pub(crate) store: Store,
     pub(crate) db: Database,
+    pub(crate) soon: Arc<Soon>,
     pub(crate) transfers: Transfers,
     pub(crate) remotes: Arc<dyn Remotes>,
     pub(crate) snapshots: Arc<dyn Snapshotter>,
@@ -116,13 +119,17 @@ impl Manager {
     /// [`Error::Refused`] for a database of a newer schema, [`Error::Metadata`], [`Error::Io`].
     pub async fn open(root: Root, components: Components, settings: Settings) -> Result<Self> {
         let Components { transfers, remotes, engine, snapshots } = components;
-        let db = Database::new(metadata::Settings::new(root.path(), engine));
+        let soon = Arc::new(Soon::new(Arc::clone(&snapshots)));
+        let barrier: Arc<dyn Barrier> = Arc::clone(&soon) as _;
+        let rows = metadata::Settings::new(root.path(), engine);
+        let db = Database::new(metadata::Settings { barrier: Some(barrier), ..rows });
         let (mounts, trash, trees) = (root.mounts(), root.dir(Dir::Trash), Arc::clone(&snapshots));
         let what = || What::new("open mounts", root.path().display());
         let mounter = Arc::new(blocking(what, move || Mounter::open(mounts, trash, trees)).await?);
         let inner = Inner {
             store: Store::new(&root),
             db,
+            soon,
             transfers,
             remotes,
             snapshots,
@@ -261,7 +268,7 @@ impl Manager {
             Ok(())
         };
         blocking(|| What::new("close", self.0.root.path().display()), close).await?;
-        let written = self.write(|_| Ok(())).await;
+        let written = self.write(|_| Ok(())).await.and(self.settle().await);
         self.0.db.close().await;
         written
     }
@@ -334,24 +341,38 @@ impl Manager {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_when(true, work).await
+    }
+
+    /// The same, but it is [durable soon](Self::settle).
+    pub(crate) async fn write_soon<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.write_when(false, work).await
+    }
+
+    async fn write_when<T: Send + 'static>(
+        &self,
+        is_durable: bool,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (keeper, table, live) =
             (Arc::clone(&self.0.keeper), Arc::clone(&self.0.table), Arc::clone(self.0.root.live()));
         // What was written in the turn, until it is committed.
         let slot = Arc::new(Mutex::new(None));
         let uncommitted = Arc::clone(&slot);
-        let written = self
-            .0
-            .db
-            .write(move |rows| {
-                Rows::complete(rows)?;
-                // Not before its turn: one that nobody waits for any more never has it.
-                let taken = keeper.take();
-                let is_left = taken.write(rows, &table, &live)?;
-                let value = work(rows)?;
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken.written());
-                Ok((value, is_left))
-            })
-            .await;
+        let turn = move |rows: &mut Transaction<'_>| {
+            Rows::complete(rows)?;
+            // Not before its turn: one that nobody waits for any more never has it.
+            let taken = keeper.take();
+            let is_left = taken.write(rows, &table, &live)?;
+            let value = work(rows)?;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken.written());
+            Ok((value, is_left))
+        };
+        let db = &self.0.db;
+        let written = if is_durable { db.write(turn).await } else { db.write_soon(turn).await };
         match written {
             Ok((value, is_left)) => {
                 if is_left {

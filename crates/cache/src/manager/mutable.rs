@@ -9,16 +9,16 @@ use lazyblob_remote::Access;
 use lazyblob_remote::progress::Silent;
 use tokio_util::sync::CancellationToken;
 
-use super::get::load;
 use super::get_by_blob::describe;
-use super::live::Live;
-use super::{GetOptions, Manager};
+use super::live::{Live, Table};
+use super::soon::Soon;
+use super::{GetOptions, Inner, Manager};
 use crate::blocking::blocking;
 use crate::error::{Error, Result, What};
 use crate::handler::DescHandlers;
 use crate::record::{Kind, Record, RecordId, Rows};
 use crate::refs::{ImmutableRef, MutableRef, stack};
-use crate::root::Pin;
+use crate::root::{Pin, Root};
 use crate::snapshot::SnapshotKey;
 
 /// What is done with the snapshots of a stack, where nothing else is said.
@@ -37,7 +37,7 @@ impl Manager {
         options: GetOptions,
     ) -> Result<MutableRef> {
         if let Some(parent) = parent {
-            parent.extract(access).await?;
+            parent.extract_soon(access).await?;
         }
         let handlers = match parent {
             Some(parent) => options.handlers.union(parent.handlers()),
@@ -55,7 +55,8 @@ impl Manager {
             // The tree before the row that speaks of it. Until then nobody else has an eye on either.
             let _pin = manager.root().live().pin(&[Pin::Record(record.id.as_str().into())])?;
             manager.prepare(key.clone(), below, cancel).await?;
-            match manager.write_new(record).await {
+            let parents = parent.iter().map(|parent| Arc::clone(parent.live())).collect();
+            match manager.write_new(record, parents).await {
                 // If nobody waits for it any more it goes the way of any other handle.
                 Ok(live) => MutableRef::open(&manager, live, handlers),
                 Err(error) => {
@@ -82,7 +83,7 @@ impl Manager {
         let what = What::new("prepare snapshot", &key);
         let prepare = move || {
             let _claim = claim;
-            snapshots.prepare(&key, &below, &cancel).map(drop)
+            snapshots.prepare_soon(&key, &below, &cancel).map(drop)
         };
         blocking(|| what, prepare).await
     }
@@ -160,28 +161,37 @@ impl Manager {
         Err(Error::not_found("get mutable", id, "it was finalized"))
     }
 
-    /// Writes a record that is not there yet, and pins it in the same turn.
-    pub(crate) async fn write_new(&self, record: Record) -> Result<Arc<Live>> {
-        let (id, root) = (record.id.clone(), self.root().clone());
-        let wanted = id.clone();
-        let loaded = self
-            .write(move |rows| {
-                Rows::put(rows, &record)?;
-                load(rows, &wanted, |pin: Pin| root.live().pin(&[pin]))
-            })
-            .await?;
-        let loaded =
-            loaded.ok_or_else(|| Error::not_found("make record", &id, "what it stands on is gone"))?;
-        self.enter(loaded, &id)
+    /// Writes a record that is not there yet, durable [soon](Self::settle), and pins it in the same turn.
+    async fn write_new(&self, record: Record, parents: Vec<Arc<Live>>) -> Result<Arc<Live>> {
+        let (root, table, soon) = (self.root().clone(), Arc::clone(&self.0.table), Arc::clone(&self.0.soon));
+        self.write_soon(move |rows| {
+            Rows::put(rows, &record)?;
+            new_live(record, parents, &root, &table, &soon)
+        })
+        .await
     }
+}
+
+/// Enters a record that is written in the turn that is at hand, on what is in use and so is here.
+fn new_live(
+    record: Record,
+    parents: Vec<Arc<Live>>,
+    root: &Root,
+    table: &Arc<Table>,
+    soon: &Soon,
+) -> Result<Arc<Live>> {
+    let pin = root.live().pin(&[Pin::Record(record.id.as_str().into())])?;
+    let live = table.enter(record, parents, pin);
+    live.is_of_batch(soon.batch());
+    Ok(live)
 }
 
 impl MutableRef {
     /// Makes a ref of the tree as it is. Nothing is copied, and this may be had back with [`Manager::get_mutable`] until
     /// the ref is finalized.
     ///
-    /// When this returns the record is durable, and that its tree is this one. What was written into the tree is when the
-    /// ref is [finalized](ImmutableRef::finalize): until then a power cut may take of it what the kernel had not written.
+    /// All of it, the record and what was written into the tree, is durable when this process says so of anything it did
+    /// later: with [`Manager::settle`], [`ImmutableRef::finalize`] or [`Manager::close`], or when another process sees it.
     ///
     /// # Errors
     /// [`Error::Locked`] where somebody has its [tree](Self::tree) open: this handle is gone then, and with it what was
@@ -198,24 +208,22 @@ impl MutableRef {
         record.record_type = mutable.record_type;
         record.labels.clone_from(&mutable.labels);
         let (id, twin) = (mutable.id.clone(), record.id.clone());
-        let loaded = manager
-            .write({
-                let (id, twin, root, live) =
-                    (id.clone(), twin.clone(), manager.root().clone(), Arc::clone(&live));
+        let committed = manager
+            .write_soon({
+                let (id, live, own) = (id.clone(), Arc::clone(&live), manager.clone());
                 move |rows| {
                     let mut mutable =
                         Rows::get(rows, &id)?.ok_or_else(|| Error::not_found("commit", &id, "it is gone"))?;
-                    mutable.twin = Some(twin.clone());
+                    mutable.twin = Some(twin);
                     // Both in one turn: the tree is never that of two refs that do not know of each other.
                     Rows::put(rows, &record)?;
                     Rows::put(rows, &mutable)?;
                     live.update(mutable);
-                    load(rows, &twin, |pin: Pin| root.live().pin(&[pin]))
+                    let Inner { root, table, soon, .. } = &*own.0;
+                    new_live(record, live.parents().to_vec(), root, table, soon)
                 }
             })
             .await?;
-        let loaded = loaded.ok_or_else(|| Error::not_found("commit", &id, "what it stands on is gone"))?;
-        let committed = manager.enter(loaded, &twin)?;
         tracing::debug!(mutable = %id, immutable = %committed.record().id, "committed");
         let opened = ImmutableRef::open(&manager, committed, handlers, true);
         drop(self);
@@ -225,17 +233,35 @@ impl MutableRef {
 
 impl ImmutableRef {
     /// Makes a snapshot of a tree that was committed and may be had back as a mutable one until now, and waits until all of
-    /// it is durable. Nothing is to do for any other ref.
+    /// it is durable. For any other ref that is all there is to do.
     ///
     /// # Errors
     /// [`Error::Locked`] where somebody has it mounted; [`Error::Lost`] where its tree is gone;
-    /// [`Error::Cancelled`] where the manager is closed meanwhile: it may be finalized later.
+    /// [`Error::Cancelled`] where the manager is closed meanwhile: it may be finalized later. Those of
+    /// [`Manager::settle`].
     pub async fn finalize(&self) -> Result<()> {
+        self.finalize_soon().await?;
+        self.settled().await
+    }
+
+    /// The same, but it is durable [soon](Manager::settle).
+    pub(crate) async fn finalize_soon(&self) -> Result<()> {
         let record = self.record();
         let (Some(twin), Some(key)) = (record.twin.clone(), record.snapshot.clone()) else { return Ok(()) };
         let (manager, live) = (self.manager().clone(), Arc::clone(self.live()));
         let work = |cancel| async move { finalize(&manager, live, twin, key, cancel).await };
         self.manager().see_through(work).await
+    }
+
+    /// Waits until it is durable, with all that it stands on.
+    pub(crate) async fn settled(&self) -> Result<()> {
+        let gathered = self.manager().0.soon.batch();
+        match self.live().batch() == gathered
+            || stack(self.live()).iter().any(|live| live.batch() == gathered)
+        {
+            true => self.manager().settle().await,
+            false => Ok(()),
+        }
     }
 }
 
@@ -260,11 +286,13 @@ async fn finalize(
         }
         let active = snapshots.active(&active)?.ok_or(lost)?;
         let _unmounted = own.mounter().keep_unmounted(&active)?;
-        snapshots.commit(&active, &key, &cancel).map(drop)
+        snapshots.commit_soon(&active, &key, &cancel).map(drop)
     };
     blocking(|| what, commit).await?;
+    live.saw_snapshot();
+    let soon = Arc::clone(&manager.0.soon);
     manager
-        .write(move |rows| {
+        .write_soon(move |rows| {
             if let Some(mutable) = Rows::get(rows, &twin)? {
                 Rows::delete(rows, &mutable);
             }
@@ -272,6 +300,7 @@ async fn finalize(
             record.twin = None;
             Rows::put(rows, &record)?;
             live.update(record);
+            live.is_of_batch(soon.batch());
             Ok(())
         })
         .await
@@ -279,7 +308,12 @@ async fn finalize(
 
 /// What the snapshots of a ref's layers are called, the bottom one first. `operation` is named where one has none.
 pub(crate) fn keys(live: &Arc<Live>, operation: &'static str) -> Result<Vec<SnapshotKey>> {
-    let layers = stack(live).into_iter().map(|layer| {
+    keys_of(&stack(live), operation)
+}
+
+/// The same of layers.
+pub(crate) fn keys_of(layers: &[Arc<Live>], operation: &'static str) -> Result<Vec<SnapshotKey>> {
+    let layers = layers.iter().map(|layer| {
         let record = layer.record();
         let key = record.snapshot.clone();
         key.ok_or_else(|| Error::invalid(operation, &record.id, "it has no snapshot of its own"))

@@ -14,6 +14,10 @@ use crate::error::{Error, Result};
 pub(super) enum Job {
     Read(Box<dyn Reader>),
     Write(Box<dyn Writer>),
+    /// Answered before it is durable.
+    Soon(Box<dyn Writer>),
+    /// Make durable what is not, and say what was lost.
+    Settle(oneshot::Sender<Result<()>>),
     /// Do what came before, and end.
     Close,
 }

@@ -76,6 +76,28 @@ impl Database {
         self.call("write", |caller| Job::Write(Box::new(Call { closure, caller }))).await
     }
 
+    /// The same, but what is written is not durable when this returns: it is with the next [`write`](Self::write) or
+    /// [`settle`](Self::settle), before another process sees the database, and when this one is closed or idle. Who reads
+    /// here sees it at once. A process that is killed loses it, and all that was written so after it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read). Where it cannot be made durable later it is gone again; [`settle`](Self::settle) says so.
+    pub async fn write_soon<T: Send + 'static>(
+        &self,
+        closure: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.call("write", |caller| Job::Soon(Box::new(Call { closure, caller }))).await
+    }
+
+    /// Waits until all is durable that was written before.
+    ///
+    /// # Errors
+    /// [`Error::Shared`] with what went wrong where anything that was to be durable soon could not be made so since this was
+    /// asked last: it is gone. [`Error::Cancelled`] after [`close`](Self::close).
+    pub async fn settle(&self) -> Result<()> {
+        self.call("settle", Job::Settle).await
+    }
+
     /// How many batches have changed something, in whichever process; one that is being acknowledged at this moment is
     /// counted or not. Takes no lock: as long as it stays the same, what was read before still holds.
     ///

@@ -20,6 +20,11 @@
 //! written anew from the database. A journal that is ahead tells of a database that has lost something; what it lacks is
 //! put back.
 //!
+//! **What is durable soon.** Changes of [`write_soon`](Database::write_soon) stay in the thread's memory, where everybody
+//! here sees them, until the next batch, which begins with them; before another process has its turn there is such a batch.
+//! So what is lost with a process is always the end of what it did. What they speak of, trees that were not synced, the
+//! [`Barrier`] makes durable before them.
+//!
 //! **What is lost with a database.** One that fails is set aside, never deleted, and a new one is filled from the
 //! journal: all that is in [`Space::recoverable`] spaces. The rest is for its owners to find out again from the disk.
 
@@ -54,7 +59,7 @@ pub(crate) use journal::read as read_journal;
 pub use memory::Memory;
 pub use read::{Entry, Read, Visitor};
 pub use schema::SCHEMA;
-pub use settings::Settings;
+pub use settings::{Barrier, Settings};
 pub use space::Space;
 pub use store::{Batch, MetadataStore};
 pub use transaction::Transaction;

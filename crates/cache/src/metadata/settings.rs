@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use crate::error::Result;
 
 /// Where a [`Database`](super::Database) is, which engine it is on, and when it lets others have it.
 #[derive(Clone, Debug)]
@@ -24,6 +25,17 @@ pub struct Settings {
     pub turn: Duration,
     /// The journal is written anew when it has more than this many lines, and more than half of them are of no use.
     pub dead_lines: u64,
+    /// What is done around a commit of what was to be durable [soon](super::Database::write_soon).
+    pub barrier: Option<Arc<dyn Barrier>>,
+}
+
+/// Makes durable what rows speak of, before they are.
+pub trait Barrier: Send + Sync + std::fmt::Debug {
+    /// Makes it durable, and then calls `commit`, once. Runs on the database's thread.
+    ///
+    /// # Errors
+    /// Its own, and then nothing is committed; that of `commit`.
+    fn before(&self, commit: &mut dyn FnMut() -> Result<()>) -> Result<()>;
 }
 
 impl Settings {
@@ -37,6 +49,7 @@ impl Settings {
             look: Duration::from_millis(20),
             turn: Duration::from_millis(20),
             dead_lines: 10_000,
+            barrier: None,
         }
     }
 }

@@ -83,6 +83,12 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T, operation: &'static st
     write().during(operation, path.display(), path)
 }
 
+/// Writes a small file and leaves it to somebody else to sync it.
+pub(crate) fn write_later<T: Serialize>(path: &Path, value: &T, operation: &'static str) -> Result<()> {
+    let write = || fs::write(path, serde_json::to_vec(value)?);
+    write().during(operation, path.display(), path)
+}
+
 /// Reads a small file: nothing where it is not there, or is not whole.
 pub(crate) fn read<T: for<'a> Deserialize<'a>>(path: &Path, operation: &'static str) -> Result<Option<T>> {
     let bytes = match fs::read(path) {

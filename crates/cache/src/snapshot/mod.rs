@@ -161,6 +161,41 @@ pub trait Snapshotter: Send + Sync + Debug {
     /// [`Error::Io`](crate::Error::Io): the active one is as it was.
     fn commit(&self, active: &Active, key: &SnapshotKey, cancel: &CancellationToken) -> Result<SnapshotInfo>;
 
+    /// As [`prepare`](Self::prepare) for a stack whose top one is known to be there, without waiting for the disk: for who
+    /// syncs the file system before anything durable speaks of it.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare).
+    fn prepare_soon(
+        &self,
+        key: &SnapshotKey,
+        stack: &[SnapshotKey],
+        cancel: &CancellationToken,
+    ) -> Result<Active> {
+        self.prepare(key, stack, cancel)
+    }
+
+    /// As [`commit`](Self::commit), without waiting for the disk: for who syncs the file system before anything durable
+    /// speaks of the snapshot, and has done so before anything durable spoke of the active one. Whatever a power cut takes of
+    /// the commit, there is the active one or the snapshot.
+    ///
+    /// # Errors
+    /// Those of [`commit`](Self::commit).
+    fn commit_soon(
+        &self,
+        active: &Active,
+        key: &SnapshotKey,
+        cancel: &CancellationToken,
+    ) -> Result<SnapshotInfo> {
+        self.commit(active, key, cancel)
+    }
+
+    /// Waits until all that is there is on disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    fn sync_all(&self) -> Result<()>;
+
     /// How the tree of a stack, the bottom one first, gets to be seen: read-only, or with an active one on top, whose
     /// stack it then is.
     ///

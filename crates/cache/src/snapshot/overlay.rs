@@ -12,7 +12,7 @@ use super::info::{About, SnapshotInfo};
 use super::key::SnapshotKey;
 use super::places::{Places, nonce, private_directory};
 use super::staged::{Active, Staged, Synced};
-use super::store::{Store, dress_root};
+use super::store::{Store, Sync, dress_root};
 use super::{Assembled, Mounts, Snapshotter, file, xattrs};
 use crate::error::{IoContext as _, Result};
 use crate::layer::{Applied, Form};
@@ -158,7 +158,7 @@ impl Snapshotter for Overlay {
         stack: &[SnapshotKey],
         _cancel: &CancellationToken,
     ) -> Result<Active> {
-        self.store.prepare(key, stack, dress_root)
+        self.store.prepare(key, stack, Sync::Now, dress_root)
     }
 
     fn active(&self, key: &SnapshotKey) -> Result<Option<Active>> {
@@ -181,7 +181,31 @@ impl Snapshotter for Overlay {
     ) -> Result<SnapshotInfo> {
         let fs = active.directory();
         mark_whiteouts(&fs).during("commit snapshot", key, &fs)?;
-        self.store.commit_whole(active, key, active.stack.last().cloned())
+        self.store.commit_whole(active, key, active.stack.last().cloned(), Sync::Now)
+    }
+
+    fn prepare_soon(
+        &self,
+        key: &SnapshotKey,
+        stack: &[SnapshotKey],
+        _cancel: &CancellationToken,
+    ) -> Result<Active> {
+        self.store.prepare(key, stack, Sync::Later, dress_root)
+    }
+
+    fn commit_soon(
+        &self,
+        active: &Active,
+        key: &SnapshotKey,
+        _cancel: &CancellationToken,
+    ) -> Result<SnapshotInfo> {
+        let fs = active.directory();
+        mark_whiteouts(&fs).during("commit snapshot", key, &fs)?;
+        self.store.commit_whole(active, key, active.stack.last().cloned(), Sync::Later)
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.store.sync_all("sync snapshots")
     }
 
     fn mounts(&self, stack: &[SnapshotKey], upper: Option<&Active>) -> Result<Mounts> {

@@ -11,7 +11,7 @@ use super::key::SnapshotKey;
 use super::layers::Layers;
 use super::places::Places;
 use super::staged::{Active, Staged, Synced};
-use super::store::Store;
+use super::store::{Store, Sync};
 use super::{Assembled, Mounts, Snapshotter, assemble, usage};
 use crate::error::{IoContext as _, Result};
 use crate::layer::{Applied, Form};
@@ -92,7 +92,7 @@ impl Snapshotter for Plain {
         stack: &[SnapshotKey],
         cancel: &CancellationToken,
     ) -> Result<Active> {
-        self.store.prepare(key, stack, |fs, below| {
+        self.store.prepare(key, stack, Sync::Now, |fs, below| {
             let layers = Layers { form: Form::Plain, roots: below };
             assemble::assemble(layers, fs, keep(), cancel)?;
             // What it starts from is to be whole after a power cut: what is missing would count as removed.
@@ -130,6 +130,10 @@ impl Snapshotter for Plain {
         let info = last?;
         self.store.remove_active(&active.key)?;
         Ok(info)
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.store.sync_all("sync snapshots")
     }
 
     fn mounts(&self, stack: &[SnapshotKey], upper: Option<&Active>) -> Result<Mounts> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::copy::{Keep, dress};
@@ -21,6 +22,27 @@ use crate::layer::{Applied, Form, Skipped};
 
 const INFO: &str = "info.json";
 const ACTIVE: &str = "active.json";
+
+/// Whether something is on disk when it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sync {
+    Now,
+    /// Somebody else sees to it.
+    Later,
+}
+
+impl Sync {
+    fn directory(self, path: &Path, operation: &'static str) -> Result<()> {
+        if self == Self::Now { sync_directory(path, operation) } else { Ok(()) }
+    }
+
+    fn write<T: Serialize>(self, path: &Path, value: &T, operation: &'static str) -> Result<()> {
+        match self {
+            Self::Now => info::write(path, value, operation),
+            Self::Later => info::write_later(path, value, operation),
+        }
+    }
+}
 
 /// Directories of snapshots.
 #[derive(Debug)]
@@ -39,8 +61,23 @@ impl Store {
     }
 
     pub(super) fn info(&self, key: &SnapshotKey) -> Result<Option<SnapshotInfo>> {
-        let found: Option<SnapshotInfo> = info::read(&self.path(key).join(INFO), "read snapshot")?;
-        Ok(found.filter(|info| info.key == *key))
+        let path = self.path(key);
+        let found: Option<SnapshotInfo> = info::read(&path.join(INFO), "read snapshot")?;
+        match found.filter(|info| info.key == *key) {
+            None if path.join(ACTIVE).exists() => self.committed(key, &path),
+            found => Ok(found),
+        }
+    }
+
+    /// What a snapshot was before it was one: it has its name, and a power cut took what says the rest.
+    fn committed(&self, key: &SnapshotKey, path: &Path) -> Result<Option<SnapshotInfo>> {
+        let Some(active) = info::read::<Active>(&path.join(ACTIVE), "read snapshot")? else {
+            return Ok(None);
+        };
+        let fs = path.join("fs");
+        let usage = usage::measure(&fs).during("read snapshot", key, &fs)?;
+        let parent = active.stack.last().cloned();
+        Ok(Some(SnapshotInfo::new(key.clone(), About { parent, usage, ..About::default() })))
     }
 
     /// The directory of a committed snapshot.
@@ -58,8 +95,9 @@ impl Store {
     pub(super) fn list(&self) -> Result<Vec<SnapshotInfo>> {
         let mut found = Vec::new();
         for path in self.entries()? {
-            if let Some(info) = info::read::<SnapshotInfo>(&path.join(INFO), "list snapshots")?
-                && path.file_name() == Some(OsStr::new(&info.key.file_name()))
+            let key = path.file_name().and_then(OsStr::to_str).and_then(SnapshotKey::of_file_name);
+            if let Some(key) = key
+                && let Some(info) = self.info(&key)?
             {
                 found.push(info);
             }
@@ -120,7 +158,7 @@ impl Store {
         let info = SnapshotInfo::new(staged.key.clone(), about);
         info::write(&staged.path.join(INFO), &info, "publish snapshot")?;
         sync_directory(&staged.path, "publish snapshot")?;
-        match self.place(&staged.path, &info)? {
+        match self.place(&staged.path, &info, Sync::Now)? {
             None => {
                 staged.is_published = true;
                 Ok(info)
@@ -130,7 +168,7 @@ impl Store {
     }
 
     /// Gives a whole directory its name. Returns the one that is there already, if there is one.
-    fn place(&self, path: &Path, info: &SnapshotInfo) -> Result<Option<SnapshotInfo>> {
+    fn place(&self, path: &Path, info: &SnapshotInfo, sync: Sync) -> Result<Option<SnapshotInfo>> {
         let target = self.path(&info.key);
         loop {
             match rename_new(path, &target) {
@@ -145,7 +183,7 @@ impl Store {
                 Err(error) => return Err(error.into()).during("publish snapshot", &info.key, &target),
             }
         }
-        sync_directory(&self.places.snapshots, "publish snapshot")?;
+        sync.directory(&self.places.snapshots, "publish snapshot")?;
         Ok(None)
     }
 
@@ -174,6 +212,7 @@ impl Store {
         &self,
         key: &SnapshotKey,
         stack: &[SnapshotKey],
+        sync: Sync,
         fill: impl FnOnce(&Path, &[PathBuf]) -> Result<()>,
     ) -> Result<Active> {
         let target = self.active_path(key);
@@ -184,19 +223,21 @@ impl Store {
         if target.exists() {
             return Err(taken());
         }
-        let below = self.stack(stack)?;
+        // Whoever comes back to it soon has just looked.
+        let known = if sync == Sync::Now { 0 } else { stack.len().saturating_sub(1) };
+        let below = self.stack(stack.get(known..).unwrap_or_default())?;
         let mut staged = self.stage(key)?;
         fill(&staged.fs, &below)?;
         let active = Active { key: key.clone(), stack: stack.to_vec(), path: target.clone() };
         private_directory(&staged.path.join("work")).during("prepare snapshot", key, &staged.path)?;
-        info::write(&staged.path.join(ACTIVE), &active, "prepare snapshot")?;
-        sync_directory(&staged.path, "prepare snapshot")?;
+        sync.write(&staged.path.join(ACTIVE), &active, "prepare snapshot")?;
+        sync.directory(&staged.path, "prepare snapshot")?;
         match rename_new(&staged.path, &target) {
             Ok(()) => staged.is_published = true,
             Err(Errno::EXIST | Errno::NOTEMPTY) => return Err(taken()),
             Err(error) => return Err(error.into()).during("prepare snapshot", key, &target),
         }
-        sync_directory(&self.places.snapshots, "prepare snapshot")?;
+        sync.directory(&self.places.snapshots, "prepare snapshot")?;
         Ok(active)
     }
 
@@ -231,6 +272,7 @@ impl Store {
         active: &Active,
         key: &SnapshotKey,
         parent: Option<SnapshotKey>,
+        sync: Sync,
     ) -> Result<SnapshotInfo> {
         if let Some(there) = self.info(key)? {
             self.remove_active(&active.key)?;
@@ -238,13 +280,20 @@ impl Store {
         }
         let fs = active.directory();
         let usage = usage::measure(&fs).during("commit snapshot", key, &fs)?;
-        self.sync_all("commit snapshot")?;
+        if sync == Sync::Now {
+            self.sync_all("commit snapshot")?;
+        }
         let info = SnapshotInfo::new(key.clone(), About { parent, usage, ..About::default() });
-        info::write(&active.path.join(INFO), &info, "commit snapshot")?;
-        sync_directory(&active.path, "commit snapshot")?;
-        let there = self.place(&active.path, &info)?;
+        sync.write(&active.path.join(INFO), &info, "commit snapshot")?;
+        sync.directory(&active.path, "commit snapshot")?;
+        let there = self.place(&active.path, &info, sync)?;
         if there.is_some() {
             self.remove_active(&active.key)?;
+        } else if sync == Sync::Later {
+            // What it was stays, and says that it is whole where a power cut takes the rest.
+            if let Err(error) = fs::remove_dir_all(self.path(key).join("work")) {
+                tracing::debug!(%error, %key, "a work directory stays");
+            }
         } else {
             // Not part of it, and harmless where a crash leaves them.
             self.places.discard(&self.path(key).join(ACTIVE))?;

@@ -46,7 +46,7 @@ impl ImmutableRef {
     /// Those of [`ImmutableRef::extract`]; [`Error::Refused`] where this process may not mount, or there are too many
     /// layers for the kernel; [`Error::Io`]; [`Error::Cancelled`] where the manager is closed while a tree is copied.
     pub async fn view(&self, access: &Access) -> Result<Tree> {
-        self.extract(access).await?;
+        self.extract_soon(access).await?;
         let (manager, of) = (self.manager().clone(), self.clone());
         self.manager()
             .see_through(|cancel| async move {

@@ -20,7 +20,7 @@ use crate::blocking::blocking;
 use crate::error::{Error, Missing, Result, What};
 use crate::manager::Manager;
 use crate::manager::live::Live;
-use crate::manager::mutable::{STACK, keys};
+use crate::manager::mutable::{STACK, keys, keys_of};
 use crate::record::{Kind, Record, RecordId};
 use crate::refs::{ImmutableRef, Layer, stack};
 use crate::snapshot::{About, SnapshotKey};
@@ -59,8 +59,14 @@ impl ImmutableRef {
     /// [`Error::NeedsRemoteProviders`]; [`Error::Integrity`] for a layer that is not what its config says;
     /// [`Error::Lost`] for one that has neither blob nor snapshot; those of transfers; [`Error::Io`].
     pub async fn extract(&self, access: &Access) -> Result<()> {
+        self.extract_soon(access).await?;
+        self.settled().await
+    }
+
+    /// The same, but trees that were committed are durable [soon](Manager::settle).
+    pub(crate) async fn extract_soon(&self, access: &Access) -> Result<()> {
         // A tree that was committed and may be had back is no snapshot yet.
-        self.finalize().await?;
+        self.finalize_soon().await?;
         if self.is_extracted().await? {
             return Ok(());
         }
@@ -73,13 +79,22 @@ impl ImmutableRef {
 
     /// Whether all its snapshots are there.
     async fn is_extracted(&self) -> Result<bool> {
-        let (snapshots, keys) = (Arc::clone(self.manager().snapshots()), keys(self.live(), STACK)?);
+        let mut unseen = stack(self.live());
+        // One that has a blob is made of it again if somebody has removed it.
+        unseen.retain(|live| !live.has_snapshot() || live.record().blob.is_some());
+        if unseen.is_empty() {
+            return Ok(true);
+        }
+        let snapshots = Arc::clone(self.manager().snapshots());
         let what = || What::new("find snapshots", self.id());
         blocking(what, move || {
-            for key in &keys {
-                if snapshots.info(key)?.is_none() {
-                    return Ok(false);
+            for live in unseen {
+                for key in keys_of(std::slice::from_ref(&live), STACK)? {
+                    if snapshots.info(&key)?.is_none() {
+                        return Ok(false);
+                    }
                 }
+                live.saw_snapshot();
             }
             Ok(true)
         })

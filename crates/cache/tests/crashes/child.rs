@@ -105,6 +105,7 @@ async fn show(task: &Task, manager: &Manager, client: &Registry, repository: &st
     let mutable = manager.new_mutable(Some(&top), &access, options).await.unwrap();
     let tree = mutable.tree().await.unwrap();
     std::fs::write(tree.path().join("made"), "made").unwrap();
+    manager.settle().await.unwrap();
     done();
     std::future::pending::<()>().await;
     drop((seen, tree));
@@ -238,6 +239,7 @@ impl Worker {
         }
         let made = mutable.commit().await.unwrap();
         let id = made.id().to_string();
+        self.manager.settle().await.unwrap();
         self.end(Some(Fact::Committed { id: id.clone(), image: image.clone(), content: content.clone() }));
         if self.random.u32(..4) > 0 {
             self.begin(Deed::Other);
@@ -267,6 +269,7 @@ impl Worker {
         if self.random.bool() {
             made.extract(&access).await.unwrap();
         }
+        self.manager.settle().await.unwrap();
         self.end(Some(Fact::Composed { id: made.id().to_string() }));
         self.held.push(made);
     }

@@ -9,4 +9,5 @@ mod journal;
 mod powercut;
 mod processes;
 mod recovery;
+mod soon;
 mod support;

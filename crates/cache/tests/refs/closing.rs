@@ -137,6 +137,27 @@ impl Snapshotter for Held {
         let _inside = self.pass();
         self.inner.commit(active, key, cancel)
     }
+    fn prepare_soon(
+        &self,
+        key: &SnapshotKey,
+        stack: &[SnapshotKey],
+        cancel: &CancellationToken,
+    ) -> Result<Active> {
+        let _inside = self.pass();
+        self.inner.prepare_soon(key, stack, cancel)
+    }
+    fn commit_soon(
+        &self,
+        active: &Active,
+        key: &SnapshotKey,
+        cancel: &CancellationToken,
+    ) -> Result<SnapshotInfo> {
+        let _inside = self.pass();
+        self.inner.commit_soon(active, key, cancel)
+    }
+    fn sync_all(&self) -> Result<()> {
+        self.inner.sync_all()
+    }
     fn mounts(&self, stack: &[SnapshotKey], upper: Option<&Active>) -> Result<Mounts> {
         self.inner.mounts(stack, upper)
     }

@@ -204,3 +204,60 @@ async fn one_process_shows_a_tree() {
         manager.close().await.unwrap();
     }
 }
+
+/// What makes a committed tree a snapshot is not synced: where a power cut takes the file that says so, what the tree was
+/// before says it.
+#[tokio::test]
+async fn a_snapshot_is_one_without_what_a_power_cut_may_take() {
+    for wanted in kinds() {
+        let world = World::of(Default::default(), &layers(), wanted).await;
+        let (manager, access) = (world.manager().await, Access::anonymous());
+        let active = new(&manager, None).await.unwrap();
+        fs::write(active.directory().await.unwrap().join("file"), "kept").unwrap();
+        let below = active.commit().await.unwrap();
+        manager.settle().await.unwrap();
+        let child = new(&manager, Some(&below)).await.unwrap();
+        let key = below.record().snapshot.clone().unwrap();
+        let whole = manager.snapshots().info(&key).unwrap().unwrap();
+        let path = manager.snapshots().directory(&key).unwrap().parent().unwrap().to_owned();
+        let settled = wanted == Wanted::Plain;
+        assert_eq!(path.join("active.json").exists(), !settled);
+        if settled {
+            // It was synced as soon as it was made.
+            drop((child, below));
+            manager.close().await.unwrap();
+            continue;
+        }
+        fs::write(path.join("info.json"), "").unwrap();
+        let found = manager.snapshots().info(&key).unwrap().unwrap();
+        assert_eq!((&found.parent, found.usage), (&whole.parent, whole.usage));
+        assert_eq!(manager.snapshots().list().unwrap().len(), 1, "prune finds it");
+        let seen = below.view(&access).await.unwrap();
+        assert_eq!(text(seen.path().join("file")), "kept");
+        seen.close().await.unwrap();
+        drop((child, below));
+        manager.close().await.unwrap();
+    }
+}
+
+/// Another process sees all that was committed here, without anybody asking for it to be durable.
+#[tokio::test]
+async fn another_process_sees_what_is_durable_soon() {
+    for wanted in kinds() {
+        let world = World::of(Default::default(), &layers(), wanted).await;
+        let manager = world.manager().await;
+        let active = new(&manager, None).await.unwrap();
+        fs::write(active.directory().await.unwrap().join("file"), "kept").unwrap();
+        let committed = active.commit().await.unwrap();
+        let other = world.process().await;
+        let found = other.get(&committed.id(), GetOptions::default()).await.unwrap();
+        drop(committed);
+        manager.settle().await.unwrap();
+        let seen = found.view(&Access::anonymous()).await.unwrap();
+        assert_eq!(text(seen.path().join("file")), "kept");
+        seen.close().await.unwrap();
+        drop(found);
+        other.close().await.unwrap();
+        manager.close().await.unwrap();
+    }
+}
