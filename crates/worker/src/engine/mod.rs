@@ -118,6 +118,15 @@ impl Engine {
         Ok(pruned)
     }
 
+    /// Waits until everything that builds have made until now is durable. Many share one sync, so it is asked once, before
+    /// somebody outside is told that a build is done.
+    ///
+    /// # Errors
+    /// Those of [`Manager::settle`].
+    pub async fn settle(&self) -> Result<()> {
+        Ok(self.manager().settle().await?)
+    }
+
     /// Ends all builds, waits until all work has returned and everything is durable, and closes what the engine has made.
     ///
     /// # Errors
@@ -127,6 +136,7 @@ impl Engine {
         if self.0.owned.executor {
             self.0.worker.executor().close().await;
         }
+        let settled = self.manager().settle().await;
         let closed = match self.0.owned.manager {
             true => self.manager().close().await,
             false => Ok(()),
@@ -134,6 +144,7 @@ impl Engine {
         if self.0.owned.registry {
             self.0.worker.registry().close().await;
         }
+        settled?;
         Ok(closed?)
     }
 

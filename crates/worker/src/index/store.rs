@@ -14,7 +14,8 @@ const BACK: Space = Space::new("solver-back");
 const RESULTS: Space = Space::new("solver-result");
 const KEYS: Space = Space::new("solver-key");
 
-/// A key store in the database of a cache. Several processes may have the same.
+/// A key store in the database of a cache. Several processes may have the same. What is remembered can be found at once, and
+/// is durable [soon](Database::write_soon): after [`Manager::settle`](lazyblob_cache::Manager::settle) for sure.
 #[derive(Clone, Debug)]
 pub struct DiskKeys(Database);
 
@@ -36,7 +37,7 @@ impl DiskKeys {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<()> + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.0.write(work).await.map_err(StoreError::new)
+        self.0.write_soon(work).await.map_err(StoreError::new)
     }
 }
 
