@@ -64,7 +64,7 @@ async fn definitions_with_file_ops_are_built() {
                     "scratch-file" => assert_eq!(files, tree([("a/", ""), ("a/b", "data\n")])),
                     "copy-from-image" => assert_eq!(files, tree([("os-release", "os")])),
                     "local-copy" => {
-                        assert_eq!(files, tree([("src/", ""), ("src/main.go", "package main\n")]))
+                        assert_eq!(files, tree([("src/", ""), ("src/main.go", "package main\n")]));
                     }
                     "copyinc" => {
                         let wanted = [

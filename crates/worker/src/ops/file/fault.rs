@@ -29,6 +29,15 @@ impl Fault {
         Self::Wrong { path: path.as_ref().to_vec(), reason: reason.to_string() }
     }
 
+    /// Names the path where none was said.
+    pub(super) fn of(self, named: impl FnOnce() -> Vec<u8>) -> Self {
+        match self {
+            Self::Os { path, error } if path.is_empty() => Self::Os { path: named(), error },
+            Self::Wrong { path, reason } if path.is_empty() => Self::Wrong { path: named(), reason },
+            other => other,
+        }
+    }
+
     /// The error of an action: `operation` on `object`.
     pub(super) fn during(self, operation: &'static str, object: &str) -> Error {
         let what = What::new(operation, object);

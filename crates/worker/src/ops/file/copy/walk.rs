@@ -131,17 +131,23 @@ impl Copier<'_> {
     fn make(&mut self, way: &mut Way<'_>) -> Done<()> {
         let first = way.open.iter().rposition(|open| open.target.is_some()).map_or(0, |last| last + 1);
         for at in first..way.open.len() {
-            let path = way.target_at(at);
             let (above, below) = way.open.split_at_mut(at);
             let (Some(above), Some(open)) = (above.last(), below.first_mut()) else { continue };
-            let dir = above.target.as_ref().and_then(|made| made.dir.as_ref());
-            let dir = dir.ok_or(Errno::BADF).at(&path)?;
-            let (made, is_new) = self.directory(Named::new(dir, &open.name), &path)?;
-            let end = if is_new || open.is_chosen { End::All } else { End::Mode };
-            let id = Facts::open(&made).at(&path)?.id();
-            open.target = Some(Made { dir: Some(made), id, end });
+            // What it is called is long to say where it is deep, and only said if something is wrong.
+            let made = self.step(above, open);
+            made.map_err(|fault| fault.of(|| way.target_at(at)))?;
             way.trim();
         }
+        Ok(())
+    }
+
+    /// Makes one of them.
+    fn step(&self, above: &Open, open: &mut Open) -> Done<()> {
+        let dir = above.target.as_ref().and_then(|made| made.dir.as_ref()).ok_or(Errno::BADF).at(b"")?;
+        let (made, is_new) = self.directory(Named::new(dir, &open.name), b"")?;
+        let end = if is_new || open.is_chosen { End::All } else { End::Mode };
+        let id = Facts::open(&made).at(b"")?.id();
+        open.target = Some(Made { dir: Some(made), id, end });
         Ok(())
     }
 
