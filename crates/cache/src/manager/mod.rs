@@ -300,7 +300,7 @@ impl Manager {
             async move {
                 closing.run_until_cancelled(tokio::time::sleep(linger)).await;
                 let Some(inner) = inner.upgrade() else { return };
-                if let Err(error) = Self(inner).write(|_| Ok(())).await {
+                if let Err(error) = Self(inner).write_soon(|_| Ok(())).await {
                     tracing::warn!(%error, "when refs were used last could not be written down");
                 }
             },

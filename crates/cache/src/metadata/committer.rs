@@ -19,6 +19,9 @@ use crate::error::{Error, Result};
 const GROUP: usize = 512;
 /// Nor any when those before have taken so long.
 const GATHERING: Duration = Duration::from_millis(5);
+/// What is to be durable soon is so after this, and when it is this much.
+const SOON: Duration = Duration::from_secs(5);
+const MANY: usize = 50_000;
 /// The first of the pauses between two looks whether another process waits.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 
@@ -39,6 +42,8 @@ pub(super) struct Committer {
     suspect: bool,
     /// What was answered and is in no batch yet. There is none without a session.
     soon: Changes,
+    /// Since when there are such changes.
+    soon_since: Instant,
     /// Why such changes were lost, until somebody is told.
     lost: Option<Arc<Error>>,
 }
@@ -58,7 +63,16 @@ impl Committer {
         let (reads, writes, settles) = (VecDeque::new(), VecDeque::new(), Vec::new());
         let queue = Queue { jobs, reads, writes, settles, closing: false };
         let locks = Locks::new(&shared.settings.meta);
-        Self { shared, queue, locks, session: None, suspect: false, soon: Changes::new(), lost: None }
+        Self {
+            shared,
+            queue,
+            locks,
+            session: None,
+            suspect: false,
+            soon: Changes::new(),
+            soon_since: Instant::now(),
+            lost: None,
+        }
     }
 
     /// Serves until it is told to close, or nobody is left who could ask.
@@ -157,7 +171,11 @@ impl Committer {
         let begun = Instant::now();
         let has_soon = !self.soon.is_empty();
         let mut changes = std::mem::take(&mut self.soon);
-        let (mut answers, mut wait, mut speaks_of_trees) = (Vec::new(), true, has_soon);
+        if !has_soon {
+            self.soon_since = begun;
+        }
+        let (mut answers, mut speaks_of_trees) = (Vec::new(), has_soon);
+        let mut wait = self.soon_since.elapsed() < SOON && changes.len() < MANY;
         while answers.len() < GROUP && begun.elapsed() < GATHERING && !session.has_failed() {
             let Some((writer, is_durable)) = self.queue.writes.pop_front() else { break };
             let mut transaction = Transaction::new(session.store(), &changes, session.generation());
