@@ -17,6 +17,7 @@ use lazyblob::remote::registry::{RegistrySource, RegistryTarget, Repository, Set
 use lazyblob::remote::transfer::{self, Limits, Retry, Transfers};
 use lazyblob::remote::transport::{self, HttpTransport};
 use lazyblob::remote::{Access, Location, Reference, Registry, RepositoryName, Scopes, Transport};
+use lazyblob::worker::Engine;
 
 use super::args::{Global, HostArgs, ProgressMode};
 use super::credentials;
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     /// Layouts that were opened.
     layouts: Mutex<Vec<Layout>>,
     root: Root,
+    /// What builds, while something is built.
+    engine: Mutex<Option<Engine>>,
 }
 
 impl Context {
@@ -80,7 +83,9 @@ impl Context {
         let (json, progress, began) = (global.json, global.progress, SystemTime::now());
         let (from_registry, to_registry, layouts) = Default::default();
         let root = Root::new(global, holder);
+        let engine = Mutex::default();
         Ok(Self {
+            engine,
             registry,
             access,
             watch,
@@ -288,10 +293,28 @@ impl Context {
         unfinished
     }
 
+    /// Remembers what builds: it is ended with the run, however that ends.
+    pub(crate) fn builds(&self, engine: Engine) {
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
+    }
+
+    /// Ends what builds, if anything does: commands are killed, what was mounted for them goes, and what was made is durable.
+    pub(crate) async fn end_builds(&self) -> Result<(), Failure> {
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(engine) = engine else { return Ok(()) };
+        let closed = engine.close().await;
+        engine.worker().executor().close().await;
+        Ok(closed?)
+    }
+
     /// Waits for all work to end, but not for ever.
     pub(crate) async fn close(&self) {
         self.watch.close();
         let all = async {
+            // A build that was not interrupted has done so itself, and has told what came of it.
+            if let Err(failure) = self.end_builds().await {
+                self.watch.say(&failure.to_string());
+            }
             self.root.close(&self.watch).await;
             self.registry.close().await;
         };

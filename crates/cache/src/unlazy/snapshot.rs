@@ -77,6 +77,16 @@ impl ImmutableRef {
         Ok(())
     }
 
+    /// Whether `layer`, which is one of its own and has no blob, has no tree either: then nothing is left of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub async fn lacks_tree(&self, layer: &Layer) -> Result<bool> {
+        let record = layer.record();
+        // What was committed and may be had back is no snapshot yet.
+        Ok(record.twin.is_none() && !self.manager().has_snapshot(&record).await?)
+    }
+
     /// Whether all its snapshots are there.
     async fn is_extracted(&self) -> Result<bool> {
         let mut unseen = stack(self.live());

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use lazyblob_cache::ImmutableRef;
-use lazyblob_remote::{Access, Digest, digest};
+use lazyblob_remote::{Access, Descriptor, Digest, digest};
 use lazyblob_solver::{Built, Cause, ExportMode, ExportOptions};
 
 use super::Build;
@@ -49,10 +49,11 @@ impl Build {
                 Err(error) => error,
                 done => return done,
             };
-            let lost = lost(&results, &error).await?;
+            let lost = lost(&results, &error, access).await;
             if lost.is_empty() {
                 return Err(error);
             }
+            tracing::debug!(%error, results = lost.len(), "results are gone, and are made again");
             let cause: Cause = Arc::new(error);
             for built in lost {
                 self.job.lost(built, Arc::clone(&cause)).await?;
@@ -76,40 +77,63 @@ async fn base(built: &Built<WorkerRef>) -> Option<BaseImage> {
     Some(Arc::unwrap_or_clone(base))
 }
 
-/// The results whose blobs `error` says are gone.
-async fn lost<'a>(results: &'a [Built<WorkerRef>], error: &Error) -> Result<Vec<&'a Built<WorkerRef>>> {
-    let missing = match error {
+/// The results that are gone, where `error` is one that says that something is: those of which a tree or a blob is not here
+/// and nobody has it any more. Places are asked, and nothing is fetched.
+async fn lost<'a>(
+    results: &'a [Built<WorkerRef>],
+    error: &Error,
+    access: &Access,
+) -> Vec<&'a Built<WorkerRef>> {
+    use lazyblob_cache::Error as Cache;
+    let something_is = match error {
         Error::Cache(error) => {
-            matches!(
-                error.root(),
-                lazyblob_cache::Error::NeedsRemoteProviders { .. } | lazyblob_cache::Error::Lost { .. }
-            ) || error.is_not_found()
+            error.is_not_found()
+                || matches!(error.root(), Cache::NeedsRemoteProviders { .. } | Cache::Lost { .. })
         }
+        // On the way through a copy.
         Error::Remote(error) => error.is_not_found(),
         _ => false,
     };
     let mut lost = Vec::new();
-    if missing {
-        let said = error.to_string();
+    if something_is {
         for built in results {
             if let Some(tree) = built.result.tree()
-                && lacks(tree, &said).await?
+                && is_gone(tree, access).await
             {
                 lost.push(built);
             }
         }
     }
-    Ok(lost)
+    lost
 }
 
-/// Whether `said` names a blob of `tree` that is not here.
-async fn lacks(tree: &ImmutableRef, said: &str) -> Result<bool> {
+/// Whether some layer of `tree` can be had no more. What cannot be found out is not gone.
+async fn is_gone(tree: &ImmutableRef, access: &Access) -> bool {
+    let mut gone = false;
     for layer in tree.layers() {
-        let Some(blob) = layer.blob() else { continue };
-        let is_here = tree.manager().store().holds(&blob.descriptor).await?;
-        if !is_here && said.contains(blob.descriptor.digest().as_ref()) {
-            return Ok(true);
-        }
+        gone |= match layer.blob() {
+            Some(blob) => match tree.manager().store().holds(&blob.descriptor).await {
+                Ok(is_here) => !is_here && is_nowhere(tree, &blob.descriptor, access).await,
+                Err(_) => false,
+            },
+            None => tree.lacks_tree(&layer).await.unwrap_or(false),
+        };
     }
-    Ok(false)
+    gone
+}
+
+/// Whether nobody has a blob that `tree` could bring.
+async fn is_nowhere(tree: &ImmutableRef, blob: &Descriptor, access: &Access) -> bool {
+    let handler = match tree.handlers().get(blob.digest()) {
+        Some(handler) => Some(Arc::clone(handler)),
+        None => {
+            let hinted =
+                tree.manager().handlers_from_hints(std::slice::from_ref(blob.digest()), access).await;
+            hinted.ok().and_then(|handlers| handlers.get(blob.digest()).cloned())
+        }
+    };
+    match handler {
+        Some(handler) => handler.provider(access).info(blob).await.is_err_and(|error| error.is_not_found()),
+        None => true,
+    }
 }

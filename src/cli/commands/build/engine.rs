@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lazyblob::worker::Engine;
-use lazyblob::worker::executor::{OciRuntime, Settings};
+use lazyblob::worker::executor::{Executor as _, OciRuntime, Settings};
 
 use crate::cli::build_args::BuildArgs;
 use crate::cli::context::Context;
@@ -13,19 +13,18 @@ use crate::cli::exit::Failure;
 pub(super) async fn open(args: &BuildArgs, context: &Context) -> Result<Engine, Failure> {
     let manager = context.manager().await?;
     let state = manager.root().path().join("run");
+    // Whoever was killed has left containers there, which would go on.
+    let has_leftovers = std::fs::read_dir(&state).is_ok_and(|mut entries| entries.next().is_some());
     let executor = OciRuntime::new(Settings { runtime: args.runtime.clone(), state });
+    if has_leftovers && let Err(error) = executor.ready().await {
+        tracing::debug!(%error, "what others may have left is not looked at");
+    }
     let engine = Engine::builder(manager.root().path())
         .manager(manager.clone())
         .registry(context.registry().clone())
         .executor(Arc::new(executor))
         .open()
         .await?;
+    context.builds(engine.clone());
     Ok(engine)
-}
-
-/// Ends what runs, and waits until nothing is left of it.
-pub(super) async fn close(engine: &Engine) -> Result<(), Failure> {
-    let closed = engine.close().await;
-    engine.worker().executor().close().await;
-    Ok(closed?)
 }

@@ -38,7 +38,7 @@ pub(super) async fn run(mut args: BuildArgs, context: &Context) -> Result<(), Fa
     let session = session(&args, context)?;
     let engine = engine::open(&args, context).await?;
     let built = Box::pin(build(&engine, &definition, session, &args, context)).await;
-    let closed = engine::close(&engine).await;
+    let closed = context.end_builds().await;
     let made = built?;
     closed?;
     report::tell(&made, &args, context)
