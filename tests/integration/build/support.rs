@@ -5,12 +5,13 @@ use std::io::Write as _;
 use std::path::Path;
 
 use lazyblob::remote::digest::sha256;
-use lazyblob::remote::testing::{Image, TestRegistry};
+use lazyblob::remote::testing::{Image, TestRegistry, installed};
 use lazyblob::remote::{Descriptor, Manifest, media};
-use lazyblob::worker::llb::{State, host_platform};
+use lazyblob::worker::llb::{self, Copy, Files, Mkfile, State, host_platform};
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Desk, Ran};
+use crate::support::{Answered, Desk, DockerRegistry, Ran, Written, ask, get};
 
 /// Whether commands can be run here; if not, it is said why.
 pub(super) fn can_run() -> bool {
@@ -191,4 +192,167 @@ pub(super) async fn with_image(image: &Image) -> (Desk, TestRegistry, String) {
     registry.seed("app", "1", image).await;
     let name = format!("{}/app:1", registry.host());
     (desk, registry, name)
+}
+
+/// A registry whose requests are known afterwards: the one for tests, or Debian's by its access log.
+pub(super) enum Hub {
+    Counting(TestRegistry),
+    Debian(DockerRegistry),
+}
+
+impl Hub {
+    /// The one for tests, and Debian's where it is installed.
+    pub(super) async fn all(test: &str) -> Vec<Self> {
+        let mut all = vec![Self::Counting(TestRegistry::start().await)];
+        if installed(test, &["docker-registry"]) {
+            all.push(Self::Debian(DockerRegistry::open().await));
+        }
+        all
+    }
+
+    /// The one for tests alone.
+    pub(super) async fn counting() -> Self {
+        Self::Counting(TestRegistry::start().await)
+    }
+
+    pub(super) fn host(&self) -> &str {
+        match self {
+            Self::Counting(registry) => registry.host(),
+            Self::Debian(registry) => registry.host(),
+        }
+    }
+
+    /// Has this image under `NAME:TAG`, whose full name it returns. What that takes is not counted.
+    pub(super) async fn seed(&self, repository: &str, tag: &str, image: &Image) -> String {
+        let name = format!("{}/{repository}:{tag}", self.host());
+        match self {
+            Self::Counting(registry) => registry.seed(repository, tag, image).await,
+            Self::Debian(_) => {
+                // A desk of its own: the cache of the test is to know nothing of it.
+                let desk = Desk::new();
+                Written::at(&desk, "seed").image("1", image);
+                desk.ok(&format!("copy {}:1 {name}", desk.at("oci", "seed"))).await;
+            }
+        }
+        self.asked().await;
+        name
+    }
+
+    /// `METHOD TARGET STATUS` of everything asked for since this was called last.
+    pub(super) async fn asked(&self) -> Vec<String> {
+        match self {
+            Self::Counting(registry) => {
+                let lines = registry.lines();
+                registry.reset();
+                lines
+            }
+            Self::Debian(registry) => {
+                let line = |one: Answered| format!("{} {} {}", one.method, one.path, one.status);
+                registry.answered().await.into_iter().map(line).collect()
+            }
+        }
+    }
+
+    /// Removes `REPOSITORY/manifests/…` or `REPOSITORY/blobs/…`.
+    pub(super) async fn delete(&self, path: &str) {
+        let answer = ask("DELETE", self.host(), &format!("/v2/{path}")).await;
+        assert!(answer.starts_with("HTTP/1.1 202"), "{path}: {answer}");
+        self.asked().await;
+    }
+
+    /// The status of a manifest or a blob. Not counted.
+    pub(super) async fn status(&self, path: &str) -> u16 {
+        let answer = get(self.host(), &format!("/v2/{path}")).await;
+        self.asked().await;
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// A manifest or a config. Not counted.
+    pub(super) async fn json(&self, path: &str) -> Value {
+        let answer = get(self.host(), &format!("/v2/{path}")).await;
+        self.asked().await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
+    }
+}
+
+/// How many of these requests got one of these blobs.
+pub(super) fn gets(asked: &[String], blobs: &[String]) -> usize {
+    let of_blob = |line: &&String| line.starts_with("GET") && blobs.iter().any(|blob| line.contains(&**blob));
+    asked.iter().filter(of_blob).count()
+}
+
+/// How many of these requests got any blob, by its name's address.
+pub(super) fn blob_gets(asked: &[String]) -> Vec<&String> {
+    asked.iter().filter(|line| line.starts_with("GET") && line.contains("/blobs/sha256:")).collect()
+}
+
+/// Expects that these vertices ran, each called by a part of its name, and that all others came from the cache.
+#[track_caller]
+pub(super) fn ran_only(ran: &Ran, parts: &[&str]) {
+    let vertices = vertices(ran);
+    assert!(!vertices.is_empty(), "{}", ran.stderr);
+    for (name, state) in &vertices {
+        let expected = if parts.iter().any(|part| name.contains(part)) { "completed" } else { "cached" };
+        assert_eq!(state, expected, "{name}: {vertices:#?}\n{}", ran.stderr);
+    }
+    for part in parts {
+        assert!(vertices.keys().any(|name| name.contains(part)), "no {part}: {vertices:#?}");
+    }
+}
+
+/// A file on nothing.
+pub(super) fn file(path: &str, text: &str) -> State {
+    llb::scratch().file(Files::new().then(Mkfile::new(path, 0o644, text)))
+}
+
+/// A file of a tree, alone.
+pub(super) fn only(tree: &State, path: &str) -> State {
+    llb::scratch().file(Files::new().then(Copy::new(tree, path, "/")))
+}
+
+/// What puts a result into a directory of the desk.
+pub(super) fn into_dir(desk: &Desk, name: &str) -> String {
+    format!("-o type=local,dest={}", desk.path(name).display())
+}
+
+/// Expects that nothing is left when everything unused is removed.
+pub(super) async fn all_released(desk: &Desk) {
+    desk.ok("prune --all").await;
+    let left = desk.ok("du --json").await.json();
+    assert_eq!(left["records"].as_array().map(Vec::len), Some(0), "{left:#}");
+    for what in ["blobs", "snapshots", "mutable", "unfinished", "mounts"] {
+        assert_eq!(left["total"][what], 0, "{what}: {left:#}");
+    }
+}
+
+/// `/bin/sh -c SCRIPT`.
+pub(super) fn shell(script: &str) -> [&str; 3] {
+    ["/bin/sh", "-c", script]
+}
+
+/// What a file is that a build wrote with `type=local`.
+pub(super) fn read(desk: &Desk, path: &str) -> String {
+    let path = desk.path(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A command that reaches this door waits until it is let go.
+pub(super) struct Door(TcpListener);
+
+impl Door {
+    pub(super) async fn new() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// What a command says to wait here.
+    pub(super) fn knock(&self) -> String {
+        format!("/bin/busybox nc 127.0.0.1 {} < /dev/null", self.0.local_addr().unwrap().port())
+    }
+
+    /// Waits until somebody waits. They go on when what is returned is dropped.
+    pub(super) async fn somebody(&self) -> TcpStream {
+        self.0.accept().await.unwrap().0
+    }
 }
