@@ -94,7 +94,8 @@ fn context(desk: &Desk) -> String {
 async fn a_build_with_buildkits_own_cache_runs_nothing() {
     let registry = registry().await;
     let mut built = 0;
-    for tag in tags().into_keys() {
+    // A command that may write to a local directory has no record: BuildKit runs it each time, too.
+    for tag in tags().into_keys().filter(|tag| tag != "cache-execlocalrw") {
         let Some(name) = tag.strip_prefix("cache-") else { continue };
         let desk = Desk::new();
         let hosts = format!("[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n", registry.host());
@@ -137,5 +138,5 @@ async fn a_build_with_buildkits_own_cache_runs_nothing() {
         }
         built += 1;
     }
-    assert_eq!(built, 35, "definitions with a cache that need no other server");
+    assert_eq!(built, 34, "definitions with a cache that need no other server");
 }

@@ -3,12 +3,13 @@
 use lazyblob::worker::llb::{self, Mount, merge};
 
 use super::support::{
-    Door, Hub, all_released, built, can_run, define, events, file, gets, into_dir, layers, only, plain_image,
+    Door, Hub, all_cached, all_released, built, can_run, define, events, file, gets, into_dir, layers, only, plain_image,
     pulled, ran_only, read, shell, shell_image, vertices,
 };
 use crate::support::{Desk, Ran};
 
-/// An imported result whose layer is deleted after it was found: the vertex runs, and then the one that needs it.
+/// An imported result is found by its record, and its layer is gone when it is read: the vertex runs, and then the one that
+/// needs it. What does not read it is built without it.
 #[tokio::test]
 async fn a_layer_that_is_deleted_after_the_hit_is_made_again() {
     if !can_run() {
@@ -16,7 +17,7 @@ async fn a_layer_that_is_deleted_after_the_hit_is_made_again() {
     }
     let image = shell_image(1);
     for hub in Hub::all("a_layer_that_is_deleted_after_the_hit_is_made_again").await {
-        let (maker, desk, door) = (Desk::new(), Desk::new(), Door::new().await);
+        let (maker, desk) = (Desk::new(), Desk::new());
         let base = llb::image(hub.seed("app", "1", &image).await);
         let made = base.run(shell("echo made > /made")).root();
         let cache = format!("{}/cache:1", hub.host());
@@ -25,28 +26,28 @@ async fn a_layer_that_is_deleted_after_the_hit_is_made_again() {
         let all = manifest["layers"].as_array().unwrap().iter();
         let mut all = all.map(|layer| layer["digest"].as_str().unwrap().to_owned());
         let layer = all.find(|layer| !layers(&image).contains(layer)).unwrap();
-
-        // The one that waits is beside the one that needs the layer, so that both are looked up before.
-        let waits = base.run(shell(&format!("{}; echo waited > /waited", door.knock()))).root();
-        let needs = made.run(shell("cat /made /w/waited > /both")).mount("/w", Mount::bind(&waits).read_only());
-        let state = only(&needs.root(), "/both");
-        let import = format!("--import-cache type=registry,ref={cache} {}", into_dir(&desk, "out"));
-        let words =
-            format!("build --stats --progress json {import} {}", define(&desk, "needs", &state));
-        let child = desk.command(&words).spawn().unwrap();
-        let waiting = door.somebody().await;
+        let import = format!("--import-cache type=registry,ref={cache}");
+        // It is found, and stays lazy.
+        all_cached(&built(&desk, &made, &import).await);
         hub.delete(&format!("cache/blobs/{layer}")).await;
-        drop(waiting);
-        let ran = Ran::of(&words, child.wait_with_output().await.unwrap()).exits(0);
-        assert_eq!(read(&desk, "out/both"), "made\nwaited\n");
+        all_cached(&built(&desk, &made, &import).await);
+        assert_eq!(gets(&hub.asked().await, std::slice::from_ref(&layer)), 0);
+
+        let needs = made.run(shell("cat /made > /both; cat /srv/0 >> /both")).root();
+        let ran = built(&desk, &only(&needs, "/both"), &format!("{import} {}", into_dir(&desk, "out"))).await;
+        assert_eq!(read(&desk, "out/both"), "made\nlayer 0");
         let states = vertices(&ran);
         let of_made = states.iter().find(|(name, _)| name.contains("echo made")).unwrap();
         assert_eq!(of_made.1, "completed", "{states:#?}\n{}", ran.stderr);
-        let found = events(&ran).iter().any(|event| event["state"] == "cached");
-        assert!(found, "it was in the cache: {}", ran.stderr);
+        let events = events(&ran);
+        let lost = events.iter().filter(|event| event["state"] == "lost").collect::<Vec<_>>();
+        assert!(lost.len() == 1 && lost[0]["cause"].as_str().unwrap().contains(&layer), "{lost:#?}");
         let asked = hub.asked().await;
-        assert!(asked.iter().any(|line| line.contains(&layer) && line.ends_with(" 404")), "{asked:#?}");
-        assert!(gets(&asked, &layers(&image)) <= 2, "{asked:#?}");
+        let of_layer: Vec<_> = asked.iter().filter(|line| line.contains(&layer)).collect();
+        assert!(of_layer.len() == 1 && of_layer[0].ends_with(" 404"), "{asked:#?}");
+        for layer in layers(&image) {
+            assert_eq!(gets(&asked, &[layer]), 1, "{asked:#?}");
+        }
     }
 }
 
