@@ -28,8 +28,7 @@ fn blob(digest: &str) -> Option<Vec<u8>> {
 
 /// What is called what in the layout.
 fn tags() -> BTreeMap<String, Value> {
-    let index: Value =
-        serde_json::from_slice(&std::fs::read(layout().join("index.json")).unwrap()).unwrap();
+    let index: Value = serde_json::from_slice(&std::fs::read(layout().join("index.json")).unwrap()).unwrap();
     let of = |entry: &Value| {
         let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
         (name.to_owned(), entry.clone())
@@ -98,7 +97,8 @@ async fn a_build_with_buildkits_own_cache_runs_nothing() {
     for tag in tags().into_keys().filter(|tag| tag != "cache-execlocalrw") {
         let Some(name) = tag.strip_prefix("cache-") else { continue };
         let desk = Desk::new();
-        let hosts = format!("[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n", registry.host());
+        let hosts =
+            format!("[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n", registry.host());
         desk.file("hosts/localhost_5200_/hosts.toml", &hosts);
         let text = std::fs::read_to_string(definitions().join(format!("{name}.llb.b64"))).unwrap();
         let definition = BASE64_STANDARD.decode(text.replace('\n', "")).unwrap();

@@ -12,7 +12,8 @@ use crate::support::Desk;
 /// Two commands, one after the other, that write a file each that is the same every time, and one that never is.
 fn chained(base: &str) -> State {
     let base = llb::image(base);
-    let one = base.run(shell("printf foobar > /out/const")).mount("/out", Mount::bind(&llb::scratch())).done();
+    let one =
+        base.run(shell("printf foobar > /out/const")).mount("/out", Mount::bind(&llb::scratch())).done();
     let mounted = one.mounted("/out").unwrap();
     let two = base
         .run(shell("head -c 64 /dev/urandom | od -An -tx1 > /out/unique"))
@@ -113,7 +114,8 @@ async fn a_caches_manifest_has_the_form_that_is_asked_for() {
         .iter()
         .enumerate()
         {
-            let export = format!("--export-cache type=registry,ref={}/cache:{at},mode=max{words}", hub.host());
+            let export =
+                format!("--export-cache type=registry,ref={}/cache:{at},mode=max{words}", hub.host());
             built(&desk, &state, &export).await;
             let manifest = hub.json(&format!("cache/manifests/{at}")).await;
             assert_eq!(manifest["mediaType"], *kind);
@@ -156,6 +158,8 @@ async fn a_merge_stays_lazy_with_each_cache() {
                 merge([&llb::image(&base), &first, &second])
             };
             built(&desk, &merged("one"), &format!("{push} {export}")).await;
+            let first = hub.json(&format!("merged-{mode}/manifests/1")).await;
+            assert_eq!(digests(&first["layers"]).len(), 4, "{first:#}");
             built(&desk, &merged("one"), &into_dir(&desk, "first")).await;
             let bar = read(&desk, "first/bar/2");
             wiped(&desk, &image_name).await;
@@ -169,7 +173,7 @@ async fn a_merge_stays_lazy_with_each_cache() {
             let asked = hub.asked().await;
             let manifest = hub.json(&format!("merged-{mode}/manifests/1")).await;
             let pushed: Vec<String> = digests(&manifest["layers"]);
-            assert_eq!(pushed.len(), 4, "{manifest:#}");
+            assert_eq!(pushed.len(), 4, "{manifest:#}\n{}", ran.stderr);
             assert_eq!(gets(&asked, &pushed), 0, "{mode}: {asked:#?}");
             assert_eq!(here(&desk, &pushed), [] as [String; 0], "{mode}");
 
@@ -183,7 +187,10 @@ async fn a_merge_stays_lazy_with_each_cache() {
             assert_eq!(here(&desk, &changed), [changed[2].clone()], "{mode}");
             assert_eq!(gets(&asked, &pushed), 0, "{mode}: {asked:#?}");
             built(&desk, &merged("other"), &into_dir(&desk, "other")).await;
-            assert_eq!((read(&desk, "other/bar/2"), read(&desk, "other/foo")), (bar.clone(), "other".to_owned()));
+            assert_eq!(
+                (read(&desk, "other/bar/2"), read(&desk, "other/foo")),
+                (bar.clone(), "other".to_owned())
+            );
             wiped(&desk, &image_name).await;
             hub.asked().await;
 
@@ -275,7 +282,8 @@ async fn a_lazy_stage_in_the_middle_goes_into_the_whole_cache() {
         assert_eq!(here(&third, &all), [] as [String; 0]);
         // Until a command needs it.
         let needs = last.run(shell("cat /stage /srv/1 /middle /last > /all")).root();
-        let ran = built(&third, &only(&needs, "/all"), &format!("{import} {}", into_dir(&third, "out"))).await;
+        let ran =
+            built(&third, &only(&needs, "/all"), &format!("{import} {}", into_dir(&third, "out"))).await;
         ran_only(&ran, &["/bin/sh -c cat", "copy"]);
         assert_eq!(read(&third, "out/all"), "stage\nlayer 1middle last");
         let asked = hub.asked().await;
@@ -292,11 +300,13 @@ async fn an_export_that_fails_is_an_error_unless_told_otherwise() {
     let state = only(&file("/x", "x"), "/x");
     let hub = Hub::counting().await;
     let Hub::Counting(registry) = &hub else { unreachable!() };
-    registry.add(lazyblob::remote::testing::Toxic::status(403).on(lazyblob::remote::request::Kind::ManifestPut));
+    registry
+        .add(lazyblob::remote::testing::Toxic::status(403).on(lazyblob::remote::request::Kind::ManifestPut));
     // A file where a directory is to be.
     desk.file("taken", "");
     let taken = desk.path("taken").display().to_string();
-    for target in [format!("type=registry,ref={}/cache:1", hub.host()), format!("type=local,dest={taken}/x")] {
+    for target in [format!("type=registry,ref={}/cache:1", hub.host()), format!("type=local,dest={taken}/x")]
+    {
         let failed = build(&desk, &state, &format!("--export-cache {target}")).await;
         assert_ne!(failed.code, Some(0), "{target}");
         let why = if target.contains("local") { "taken" } else { "cache:1" };

@@ -100,8 +100,11 @@ async fn who_is_interrupted_harms_nobody_else() {
     signal(&first.1, "INT");
     // What it says now, it says to nobody.
     let mut rest = first.1.stderr.take().unwrap();
-    let (_, first, second) =
-        futures::join!(async move { rest.read_to_end(&mut Vec::new()).await.unwrap() }, ended(first), ended(second));
+    let (_, first, second) = futures::join!(
+        async move { rest.read_to_end(&mut Vec::new()).await.unwrap() },
+        ended(first),
+        ended(second)
+    );
     first.exits(130);
     let second = second.exits(0);
     let command = vertices(&second).into_iter().find(|(name, _)| name.contains("/bin/sh")).unwrap();
