@@ -356,3 +356,21 @@ impl Door {
         self.0.accept().await.unwrap().0
     }
 }
+
+/// Takes the image's name away, and expects that nothing is left then.
+pub(super) async fn wiped(desk: &Desk, name: &str) {
+    desk.ok(&format!("rm store:{name}")).await;
+    all_released(desk).await;
+}
+
+/// Digests of a list of descriptors.
+pub(super) fn digests(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Which of these blobs are in the desk's cache.
+pub(super) fn here(desk: &Desk, blobs: &[String]) -> Vec<String> {
+    let at = desk.path("root/store/blobs/sha256");
+    let is_here = |blob: &&String| at.join(blob.trim_start_matches("sha256:")).exists();
+    blobs.iter().filter(is_here).cloned().collect()
+}
