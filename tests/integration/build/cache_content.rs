@@ -170,7 +170,7 @@ async fn two_vertices_with_one_layer_leave_nothing() {
     built(&desk, &merge([&one, &two]), &format!("--export-cache type=registry,ref={cache},mode=max")).await;
     let manifest = hub.json("cache/manifests/1").await;
     let all = digests(&manifest["layers"]);
-    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "a blob once: {manifest:#}");
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 1, "the same bytes: {manifest:#}");
     all_released(&desk).await;
     let words = format!("--import-cache type=registry,ref={cache} {}", into_dir(&desk, "out"));
     let ran = built(&desk, &one, &words).await;

@@ -1,11 +1,11 @@
 //! Caches that are given away and taken in: what they have, and what they cost.
 
-use lazyblob::worker::llb::{self, Mount, State, merge};
+use lazyblob::worker::llb::{self, Mount, State};
 use serde_json::Value;
 
 use super::support::{
     Hub, all_cached, all_released, blob_gets, build, built, can_run, file, gets, into_dir, layers, only,
-    plain_image, pulled, ran_only, read, shell, shell_image, vertices,
+    read, shell, shell_image,
 };
 use crate::support::Desk;
 
