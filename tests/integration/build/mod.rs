@@ -3,6 +3,7 @@
 mod buildkit_keys;
 mod cache_content;
 mod caches;
+mod exports;
 mod inline;
 mod lazy;
 mod lost;

@@ -61,9 +61,14 @@ pub(super) fn tar_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// An image of these tars, gzipped, the bottom one first, with a variable in its config.
 pub(super) fn image_of(tars: &[Vec<u8>]) -> Image {
+    image_at(1, tars)
+}
+
+/// The same with a level of compression.
+pub(super) fn image_at(level: u32, tars: &[Vec<u8>]) -> Image {
     let mut blobs = Vec::new();
     for tar in tars {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
         gzip.write_all(tar).unwrap();
         blobs.push(bytes::Bytes::from(gzip.finish().unwrap()));
     }
