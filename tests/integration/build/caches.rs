@@ -3,9 +3,10 @@
 use lazyblob::worker::llb::{self, Mount, State};
 use serde_json::Value;
 
+use super::hub::Hub;
 use super::support::{
-    Hub, all_cached, all_released, blob_gets, build, built, can_run, file, gets, into_dir, layers, only,
-    read, shell, shell_image,
+    all_cached, all_released, blob_gets, build, built, can_run, file, gets, into_dir, layers, only, read,
+    shell, shell_image,
 };
 use crate::support::Desk;
 

@@ -6,12 +6,13 @@ use std::io::Read as _;
 use lazyblob::remote::digest::sha256;
 use lazyblob::remote::testing::Image;
 use lazyblob::remote::{Descriptor, Digest, Manifest, media};
-use lazyblob::worker::llb::{self, Copy, Files, ImageOptions, Mkfile, diff, image_with};
+use lazyblob::worker::llb::{self, Copy, Files, Mkfile};
 use serde_json::{Value, json};
 
+use super::hub::Hub;
 use super::support::{
-    Hub, all_cached, all_released, blob_gets, build, built, can_run, digests, file, gets, image_at, image_of,
-    into_dir, layers, only, plain_image, pulled, read, shell, shell_image, tar_of,
+    all_cached, all_released, build, built, can_run, digests, file, gets, image_at, into_dir, layers, only,
+    plain_image, read, shell, shell_image, tar_of,
 };
 use crate::support::Desk;
 
@@ -170,11 +171,11 @@ async fn foreign_layers_stay_foreign_where_that_is_asked_for() {
         if prefer {
             assert_eq!(manifest["layers"][0]["mediaType"], FOREIGN);
             assert_eq!(manifest["layers"][0]["urls"], json!([url]));
-            assert_eq!((there, gets(&asked, &[digest.clone()])), (404, 0), "{asked:#?}");
+            assert_eq!((there, gets(&asked, std::slice::from_ref(&digest))), (404, 0), "{asked:#?}");
         } else {
             assert_eq!(manifest["layers"][0]["mediaType"], media::DOCKER_LAYER_GZIP);
             assert!(manifest["layers"][0].get("urls").is_none(), "{manifest:#}");
-            assert_eq!((there, gets(&asked, &[digest.clone()])), (200, 1), "{asked:#?}");
+            assert_eq!((there, gets(&asked, std::slice::from_ref(&digest))), (200, 1), "{asked:#?}");
         }
     }
 }
@@ -287,97 +288,6 @@ async fn archives_are_whole() {
             let plain = if bytes.starts_with(&[0x1f, 0x8b]) { inflated(bytes) } else { bytes.to_vec() };
             assert_eq!(json!(sha256(&plain)), *diff_id);
         }
-    }
-}
-
-/// testPullWithLayerLimit: the lower layers of an image, and what is above them.
-#[tokio::test]
-async fn an_image_can_be_cut_off_above_a_layer() {
-    let tars: Vec<_> = ["first", "second", "third"].map(|name| tar_of(&[(name, name.as_bytes())])).into();
-    let image = image_of(&tars);
-    for hub in Hub::all("an_image_can_be_cut_off_above_a_layer").await {
-        let desk = Desk::new();
-        let name = hub.seed("app", "1", &image).await;
-        let limited =
-            |limit| image_with(&name, ImageOptions { layer_limit: Some(limit), ..ImageOptions::default() });
-        let forth = |state: &llb::State| state.file(Files::new().then(Mkfile::new("/forth", 0o644, "forth")));
-        let here =
-            |dir: &str| ["first", "second", "third", "forth"].map(|name| desk.path(dir).join(name).exists());
-        built(&desk, &forth(&limited(2)), &into_dir(&desk, "lower")).await;
-        assert_eq!(here("lower"), [true, true, false, true]);
-        let third = &layers(&image)[2..];
-        assert_eq!(gets(&hub.asked().await, third), 0, "what is above the limit is not pulled");
-        let upper = diff(&limited(2), &llb::image(&name));
-        built(&desk, &forth(&upper), &into_dir(&desk, "upper")).await;
-        assert_eq!(here("upper"), [false, false, true, true]);
-        assert_eq!(gets(&hub.asked().await, third), 1);
-        // Pushed on, the lower part stays lazy.
-        let other = Desk::new();
-        let words = format!("-o type=image,name={}/cut:1,push=true", hub.host());
-        built(&other, &limited(2), &words).await;
-        assert_eq!(digests(&hub.json("cut/manifests/1").await["layers"]), layers(&image)[..2]);
-        assert_eq!(pulled(&other, &image), [] as [String; 0]);
-        let nothing = build(&desk, &limited(0), "").await;
-        assert_ne!(nothing.code, Some(0));
-        assert!(
-            nothing.stderr.contains("layer limit") || nothing.stderr.contains("layerlimit"),
-            "{}",
-            nothing.stderr
-        );
-    }
-}
-
-/// testPullWithDigestCheck: a name with a tag and a digest is pulled by the digest; a checksum is what a tag must stand for.
-#[tokio::test]
-async fn a_checksum_is_what_a_name_must_stand_for() {
-    let of = |text: &str| image_of(&[tar_of(&[("data", text.as_bytes())])]);
-    let (one, two) = (of("one"), of("two"));
-    for hub in Hub::all("a_checksum_is_what_a_name_must_stand_for").await {
-        let desk = Desk::new();
-        hub.seed("app", "v1", &one).await;
-        let second = hub.seed("app", "v2", &two).await;
-        let digest = one.manifest.digest().clone();
-        built(&desk, &llb::image(format!("{second}@{digest}")), &into_dir(&desk, "by-digest")).await;
-        assert_eq!(read(&desk, "by-digest/data"), "one");
-        let asked = hub.asked().await;
-        assert!(!asked.iter().any(|line| line.contains("manifests/v2")), "{asked:#?}");
-
-        let checked = |digest: &Digest| {
-            image_with(&second, ImageOptions { checksum: Some(digest.clone()), ..ImageOptions::default() })
-        };
-        built(&desk, &checked(two.manifest.digest()), &into_dir(&desk, "checked")).await;
-        assert_eq!(read(&desk, "checked/data"), "two");
-        hub.asked().await;
-        let other = build(&desk, &checked(&digest), "").await;
-        assert_ne!(other.code, Some(0));
-        assert!(other.stderr.contains(&digest.to_string()), "{}", other.stderr);
-        assert!(other.stderr.contains(&two.manifest.digest().to_string()), "{}", other.stderr);
-        assert_eq!(blob_gets(&hub.asked().await), [""; 0]);
-    }
-}
-
-/// testValidateDigestOrigin: who asks a repository for a digest that it does not have gets nothing, though the image is here,
-/// from another repository.
-#[tokio::test]
-async fn a_digest_is_had_from_where_it_is_asked_for() {
-    let image = plain_image(1);
-    for hub in Hub::all("a_digest_is_had_from_where_it_is_asked_for").await {
-        let desk = Desk::new();
-        let name = hub.seed("app", "1", &image).await;
-        let digest = image.manifest.digest();
-        built(&desk, &llb::image(format!("{name}@{digest}")), &into_dir(&desk, "out")).await;
-        hub.asked().await;
-        let other = build(&desk, &llb::image(format!("{}/other@{digest}", hub.host())), "").await;
-        let other = other.exits(4);
-        assert!(other.stderr.contains("other"), "{}", other.stderr);
-        let asked = hub.asked().await;
-        assert!(
-            asked.iter().any(|line| line.contains("/other/manifests/") && line.ends_with(" 404")),
-            "{asked:#?}"
-        );
-        // From where it is, it costs nothing.
-        built(&desk, &llb::image(format!("{name}@{digest}")), "").await;
-        assert_eq!(hub.asked().await, [""; 0]);
     }
 }
 

@@ -2,9 +2,10 @@
 
 use lazyblob::worker::llb::{self, Mount, State, host_platform};
 
+use super::hub::Hub;
 use super::support::{
-    Hub, all_cached, built, can_run, digests, gets, into_dir, layers, only, read, shell, shell_image,
-    vertices, wiped,
+    all_cached, built, can_run, digests, gets, into_dir, layers, only, read, shell, shell_image, vertices,
+    wiped,
 };
 use crate::support::Desk;
 

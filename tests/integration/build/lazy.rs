@@ -3,9 +3,10 @@
 use lazyblob::remote::testing::TestRegistry;
 use lazyblob::worker::llb::{self, Copy, Files, merge};
 
+use super::hub::Hub;
 use super::support::{
-    Hub, all_cached, blob_gets, build, built, can_run, events, file, gets, layers, plain_image, pulled,
-    ran_only, read, shell, shell_image, vertices,
+    all_cached, blob_gets, build, built, can_run, events, file, gets, layers, plain_image, pulled, ran_only,
+    read, shell, shell_image, vertices,
 };
 use crate::support::Desk;
 

@@ -2,8 +2,9 @@
 
 use lazyblob::worker::llb::{self, Mount, merge};
 
+use super::hub::Hub;
 use super::support::{
-    Door, Hub, all_cached, all_released, built, can_run, define, events, file, gets, into_dir, layers, only,
+    Door, all_cached, all_released, built, can_run, define, events, file, gets, into_dir, layers, only,
     plain_image, pulled, ran_only, read, shell, shell_image, vertices,
 };
 use crate::support::{Desk, Ran};

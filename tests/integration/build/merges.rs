@@ -2,8 +2,9 @@
 
 use lazyblob::worker::llb::{self, Mount, merge};
 
+use super::hub::Hub;
 use super::support::{
-    Hub, all_cached, built, can_run, digests, file, gets, here, into_dir, layers, only, plain_image, pulled,
+    all_cached, built, can_run, digests, file, gets, here, into_dir, layers, only, plain_image, pulled,
     ran_only, read, shell, shell_image, vertices, wiped,
 };
 use crate::support::Desk;

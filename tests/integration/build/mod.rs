@@ -3,10 +3,13 @@
 mod buildkit_keys;
 mod cache_content;
 mod caches;
+mod ends;
 mod exports;
+mod hub;
 mod inline;
 mod lazy;
 mod lost;
 mod merges;
+mod parts;
 mod support;
 mod together;
