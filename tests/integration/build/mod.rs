@@ -1,4 +1,15 @@
 //! `lazyblob build`, as people run it: BuildKit's scenarios of laziness, pushes and caches against registries that count.
 
+mod buildkit_keys;
+mod cache_content;
+mod caches;
+mod ends;
+mod exports;
+mod hub;
+mod inline;
 mod lazy;
+mod lost;
+mod merges;
+mod parts;
 mod support;
+mod together;

@@ -5,10 +5,11 @@ use std::io::Write as _;
 use std::path::Path;
 
 use lazyblob::remote::digest::sha256;
-use lazyblob::remote::testing::{Image, TestRegistry};
+use lazyblob::remote::testing::{Image, TestRegistry, not_run};
 use lazyblob::remote::{Descriptor, Manifest, media};
-use lazyblob::worker::llb::{State, host_platform};
+use lazyblob::worker::llb::{self, Copy, Files, Mkfile, State, host_platform};
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Desk, Ran};
 
@@ -25,7 +26,7 @@ pub(super) fn can_run() -> bool {
         }
         () => return true,
     };
-    eprintln!("skipped: commands cannot be run without {missing}");
+    not_run("builds with commands", &format!("they cannot be run without {missing}"));
     false
 }
 
@@ -60,9 +61,14 @@ pub(super) fn tar_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// An image of these tars, gzipped, the bottom one first, with a variable in its config.
 pub(super) fn image_of(tars: &[Vec<u8>]) -> Image {
+    image_at(1, tars)
+}
+
+/// The same with a level of compression.
+pub(super) fn image_at(level: u32, tars: &[Vec<u8>]) -> Image {
     let mut blobs = Vec::new();
     for tar in tars {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
         gzip.write_all(tar).unwrap();
         blobs.push(bytes::Bytes::from(gzip.finish().unwrap()));
     }
@@ -129,7 +135,7 @@ pub(super) fn define(desk: &Desk, name: &str, state: &State) -> String {
 
 /// Builds `state` with these words.
 pub(super) async fn build(desk: &Desk, state: &State, words: &str) -> Ran {
-    let definition = define(desk, &sha256(words.as_bytes()).digest()[..12].to_owned(), state);
+    let definition = define(desk, &sha256(words.as_bytes()).digest()[..12], state);
     desk.run(&format!("build --stats --progress json {words} {definition}")).await
 }
 
@@ -191,4 +197,102 @@ pub(super) async fn with_image(image: &Image) -> (Desk, TestRegistry, String) {
     registry.seed("app", "1", image).await;
     let name = format!("{}/app:1", registry.host());
     (desk, registry, name)
+}
+
+/// How many of these requests got one of these blobs.
+pub(super) fn gets(asked: &[String], blobs: &[String]) -> usize {
+    let of_blob = |line: &&String| line.starts_with("GET") && blobs.iter().any(|blob| line.contains(&**blob));
+    asked.iter().filter(of_blob).count()
+}
+
+/// How many of these requests got any blob, by its name's address.
+pub(super) fn blob_gets(asked: &[String]) -> Vec<&String> {
+    asked.iter().filter(|line| line.starts_with("GET") && line.contains("/blobs/sha256:")).collect()
+}
+
+/// Expects that these vertices ran, each called by a part of its name, and that all others came from the cache.
+#[track_caller]
+pub(super) fn ran_only(ran: &Ran, parts: &[&str]) {
+    let vertices = vertices(ran);
+    assert!(!vertices.is_empty(), "{}", ran.stderr);
+    for (name, state) in &vertices {
+        let expected = if parts.iter().any(|part| name.contains(part)) { "completed" } else { "cached" };
+        assert_eq!(state, expected, "{name}: {vertices:#?}\n{}", ran.stderr);
+    }
+    for part in parts {
+        assert!(vertices.keys().any(|name| name.contains(part)), "no {part}: {vertices:#?}");
+    }
+}
+
+/// A file on nothing.
+pub(super) fn file(path: &str, text: &str) -> State {
+    llb::scratch().file(Files::new().then(Mkfile::new(path, 0o644, text)))
+}
+
+/// A file of a tree, alone.
+pub(super) fn only(tree: &State, path: &str) -> State {
+    llb::scratch().file(Files::new().then(Copy::new(tree, path, "/")))
+}
+
+/// What puts a result into a directory of the desk.
+pub(super) fn into_dir(desk: &Desk, name: &str) -> String {
+    format!("-o type=local,dest={}", desk.path(name).display())
+}
+
+/// Expects that nothing is left when everything unused is removed.
+pub(super) async fn all_released(desk: &Desk) {
+    desk.ok("prune --all").await;
+    let left = desk.ok("du --json").await.json();
+    assert_eq!(left["records"].as_array().map(Vec::len), Some(0), "{left:#}");
+    for what in ["blobs", "snapshots", "mutable", "unfinished", "mounts"] {
+        assert_eq!(left["total"][what], 0, "{what}: {left:#}");
+    }
+}
+
+/// `/bin/sh -c SCRIPT`.
+pub(super) fn shell(script: &str) -> [&str; 3] {
+    ["/bin/sh", "-c", script]
+}
+
+/// What a file is that a build wrote with `type=local`.
+pub(super) fn read(desk: &Desk, path: &str) -> String {
+    let path = desk.path(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A command that reaches this door waits until it is let go.
+pub(super) struct Door(TcpListener);
+
+impl Door {
+    pub(super) async fn new() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// What a command says to wait here.
+    pub(super) fn knock(&self) -> String {
+        format!("/bin/busybox nc 127.0.0.1 {} < /dev/null", self.0.local_addr().unwrap().port())
+    }
+
+    /// Waits until somebody waits. They go on when what is returned is dropped.
+    pub(super) async fn somebody(&self) -> TcpStream {
+        self.0.accept().await.unwrap().0
+    }
+}
+
+/// Takes the image's name away, and expects that nothing is left then.
+pub(super) async fn wiped(desk: &Desk, name: &str) {
+    desk.ok(&format!("rm store:{name}")).await;
+    all_released(desk).await;
+}
+
+/// Digests of a list of descriptors.
+pub(super) fn digests(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Which of these blobs are in the desk's cache.
+pub(super) fn here(desk: &Desk, blobs: &[String]) -> Vec<String> {
+    let at = desk.path("root/store/blobs/sha256");
+    let is_here = |blob: &&String| at.join(blob.trim_start_matches("sha256:")).exists();
+    blobs.iter().filter(is_here).cloned().collect()
 }

@@ -201,11 +201,16 @@ impl DockerRegistry {
 
 /// GETs a path without our own client and returns status line, headers and body.
 pub(crate) async fn get(host: &str, path: &str) -> String {
+    ask("GET", host, path).await
+}
+
+/// The same with another method.
+pub(crate) async fn ask(method: &str, host: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(host).await.unwrap();
     // Whoever accepts everything is told by Debian's registry that there is nothing.
     let accept =
         [media::OCI_MANIFEST, media::OCI_INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST].join(", ");
-    let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n");
     let request = format!("{head}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();

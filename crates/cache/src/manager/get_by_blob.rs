@@ -134,6 +134,7 @@ fn find_or_make(
     options: &GetOptions,
 ) -> Result<Record> {
     let NewLayer { blob, sources } = layer;
+    let about = options.layers.get(blob.descriptor.digest()).cloned().unwrap_or_default();
     let (digest, diff_id) = (blob.descriptor.digest(), &blob.diff_id);
     let stack = match below {
         None => None,
@@ -172,6 +173,10 @@ fn find_or_make(
     (record.chain, record.blob_chain, record.blob) = (Some(chain), Some(blob_chain), Some(blob));
     record.seen(options.image_ref.as_deref(), &sources);
     describe(&mut record, options);
+    if let Some(description) = about.description {
+        record.description = description;
+    }
+    record.created = about.created.unwrap_or(record.created);
     Rows::put(rows, &record)?;
     Ok(record)
 }

@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use get_by_blob::NewLayer;
-pub use options::{GetOptions, Settings};
+pub use options::{GetOptions, LayerAbout, Settings};
 
 use self::keeper::Keeper;
 use self::live::Table;

@@ -1,10 +1,11 @@
 //! What is said when a ref is asked for, and how a manager behaves.
 
+use std::collections::HashMap;
 use std::num::NonZero;
 use std::thread;
 use std::time::Duration;
 
-use lazyblob_remote::Access;
+use lazyblob_remote::{Access, Digest};
 
 use crate::handler::DescHandlers;
 use crate::layer::Limits;
@@ -22,6 +23,8 @@ pub struct GetOptions {
     pub sources: Vec<Source>,
     /// For listings; "pulled from" the name where there is none.
     pub description: Option<String>,
+    /// The same of single layers, by the digests of their blobs: it comes before `description` and `created`.
+    pub layers: HashMap<Digest, LayerAbout>,
     /// What it is for.
     pub record_type: RecordType,
     /// What becomes of a mutable one when its handle goes.
@@ -32,6 +35,15 @@ pub struct GetOptions {
     pub unused: bool,
     /// Fetch the blob at once, on behalf of this access.
     pub unlazy: Option<Access>,
+}
+
+/// What is known of one layer of several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerAbout {
+    /// For listings, and for the history of images.
+    pub description: Option<String>,
+    /// When it was made, in milliseconds since 1970.
+    pub created: Option<u64>,
 }
 
 /// How a manager behaves.

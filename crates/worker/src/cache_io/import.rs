@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use lazyblob_cache::manager::NewLayer;
+use lazyblob_cache::manager::{LayerAbout, NewLayer};
 use lazyblob_cache::{DescHandler, DescHandlers, GetOptions, ImmutableRef, record};
 use lazyblob_remote::Access;
 use lazyblob_solver::{
@@ -16,7 +16,7 @@ use lazyblob_solver::{
 
 use super::index::Loaded;
 use super::place::Place;
-use super::read::read;
+use super::read::{Described, read};
 use super::spec::ImportSpec;
 use crate::error::Result;
 use crate::result::WorkerRef;
@@ -89,18 +89,20 @@ impl Imported {
         let ready = self.ready().await.map_err(|error| LoadError::failed(error.to_string()))?;
         let known = ready.loaded.layers(&record.result.id).zip(ready.way.as_ref());
         let (layers, way) = known.ok_or_else(|| LoadError::gone("the cache has no such result"))?;
-        let top = layers.last();
-        let description = top.and_then(|top| top.description.as_deref());
-        let description = match description {
-            Some(description) => format!("imported {description}"),
-            None => format!("imported from {}", self.name),
+        let created = layers.last().and_then(|top| top.created_at).unwrap_or(record.result.created_at);
+        // Each layer by what it was made, or an image of them would have another history than where they come from.
+        let about = |layer: &Described| LayerAbout {
+            description: layer.description.clone(),
+            created: layer.created_at.map(millis),
         };
-        let created = top.and_then(|top| top.created_at).unwrap_or(record.result.created_at);
+        let about =
+            layers.iter().map(|layer| (layer.blob.descriptor.digest().clone(), about(layer))).collect();
         let handlers =
             layers.iter().map(|layer| (layer.blob.descriptor.digest().clone(), Arc::clone(&way.handler)));
         let options = GetOptions {
             handlers: handlers.collect::<DescHandlers>(),
-            description: Some(description),
+            description: Some(format!("imported from {}", self.name)),
+            layers: about,
             created: Some(millis(created)),
             ..GetOptions::default()
         };

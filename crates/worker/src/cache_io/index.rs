@@ -84,7 +84,9 @@ fn batch(part_at: usize, part: &Part, results: &mut HashMap<ResultId, Place>, ob
             !chain.layers.is_empty() && chain.layers.iter().all(|layer| part.layers[*layer].is_some())
         });
         let lists = lists.map(|chain| {
-            let name = chain.layers.iter().map(ToString::to_string).collect::<Vec<_>>().join("+");
+            // One layer alone is not that layer with all below it.
+            let name =
+                format!("={}", chain.layers.iter().map(ToString::to_string).collect::<Vec<_>>().join("+"));
             (name, Stack::List(chain.layers.clone()), chain.created_at)
         });
         for (name, layers, created_at) in tops.chain(lists) {
