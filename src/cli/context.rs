@@ -17,6 +17,7 @@ use lazyblob::remote::registry::{RegistrySource, RegistryTarget, Repository, Set
 use lazyblob::remote::transfer::{self, Limits, Retry, Transfers};
 use lazyblob::remote::transport::{self, HttpTransport};
 use lazyblob::remote::{Access, Location, Reference, Registry, RepositoryName, Scopes, Transport};
+use lazyblob::worker::Engine;
 
 use super::args::{Global, HostArgs, ProgressMode};
 use super::credentials;
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     holder: &'static str,
     /// Layouts that were opened.
     layouts: Mutex<Vec<Layout>>,
+    /// What builds, as long as it is open.
+    engine: Mutex<Option<Engine>>,
     root: Root,
 }
 
@@ -78,7 +81,7 @@ impl Context {
         let watch = Watch::new(global.progress);
         let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
         let (json, progress, began) = (global.json, global.progress, SystemTime::now());
-        let (from_registry, to_registry, layouts) = Default::default();
+        let (from_registry, to_registry, layouts, engine) = Default::default();
         let root = Root::new(global, holder);
         Ok(Self {
             registry,
@@ -91,6 +94,7 @@ impl Context {
             to_registry,
             holder,
             layouts,
+            engine,
             root,
         })
     }
@@ -288,10 +292,29 @@ impl Context {
         unfinished
     }
 
+    /// Takes an engine in: a run that is interrupted closes it.
+    pub(crate) fn keep(&self, engine: &Engine) {
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.clone());
+    }
+
+    /// Ends what the engine runs, and waits until nothing is left of it. Nothing where there is none, or it was closed.
+    pub(crate) async fn close_engine(&self) -> Result<(), Failure> {
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(engine) = engine else { return Ok(()) };
+        let closed = engine.close().await;
+        engine.worker().executor().close().await;
+        // Not before: who is interrupted while it closes closes it again.
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(closed?)
+    }
+
     /// Waits for all work to end, but not for ever.
     pub(crate) async fn close(&self) {
         self.watch.close();
         let all = async {
+            if let Err(error) = self.close_engine().await {
+                self.watch.say(&error.to_string());
+            }
             self.root.close(&self.watch).await;
             self.registry.close().await;
         };

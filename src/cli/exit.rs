@@ -32,7 +32,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Cache(#[from] cache::Error),
     /// The build engine says why.
-    #[error(transparent)]
+    #[error("{}", of_build(.0))]
     Worker(#[from] worker::Error),
     /// The words of the command line do not fit together.
     #[error("{0}")]
@@ -142,6 +142,19 @@ fn cache_hint(error: &cache::Error) -> Option<String> {
         cache::Error::NotFound { reason, .. } if reason.contains(NOWHERE) => Some(AGAIN.to_owned()),
         _ => None,
     }
+}
+
+/// Why a build failed. Whoever reads it knows a vertex by its name, not by its digest or by what the solver was doing.
+fn of_build(error: &worker::Error) -> String {
+    let worker::Error::Solver(solver::Error::Op { vertex, cause, .. }) = error else { return error.to_string() };
+    let mut reason = cause.to_string();
+    // The vertex is called like its command, or better.
+    if let Some(worker::Error::Exited { .. }) = cause.downcast_ref()
+        && let Some((_command, how)) = reason.rsplit_once("`: ")
+    {
+        reason = how.to_owned();
+    }
+    format!("{}: {reason}", vertex.name)
 }
 
 /// What is behind an error of a build that has a code of its own.

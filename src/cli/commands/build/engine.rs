@@ -9,7 +9,7 @@ use crate::cli::build_args::BuildArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
 
-/// Opens it.
+/// Opens it. The run closes it.
 pub(super) async fn open(args: &BuildArgs, context: &Context) -> Result<Engine, Failure> {
     let manager = context.manager().await?;
     let state = manager.root().path().join("run");
@@ -20,12 +20,6 @@ pub(super) async fn open(args: &BuildArgs, context: &Context) -> Result<Engine, 
         .executor(Arc::new(executor))
         .open()
         .await?;
+    context.keep(&engine);
     Ok(engine)
-}
-
-/// Ends what runs, and waits until nothing is left of it.
-pub(super) async fn close(engine: &Engine) -> Result<(), Failure> {
-    let closed = engine.close().await;
-    engine.worker().executor().close().await;
-    Ok(closed?)
 }
