@@ -43,9 +43,9 @@ pub(crate) struct Context {
     holder: &'static str,
     /// Layouts that were opened.
     layouts: Mutex<Vec<Layout>>,
-    root: Root,
-    /// What builds, while something is built.
+    /// What builds, as long as it is open.
     engine: Mutex<Option<Engine>>,
+    root: Root,
 }
 
 impl Context {
@@ -81,11 +81,9 @@ impl Context {
         let watch = Watch::new(global.progress);
         let access = Access::new(credentials::keychain(hosts)?).watched_by(Arc::clone(&watch) as _);
         let (json, progress, began) = (global.json, global.progress, SystemTime::now());
-        let (from_registry, to_registry, layouts) = Default::default();
+        let (from_registry, to_registry, layouts, engine) = Default::default();
         let root = Root::new(global, holder);
-        let engine = Mutex::default();
         Ok(Self {
-            engine,
             registry,
             access,
             watch,
@@ -96,6 +94,7 @@ impl Context {
             to_registry,
             holder,
             layouts,
+            engine,
             root,
         })
     }
@@ -293,17 +292,19 @@ impl Context {
         unfinished
     }
 
-    /// Remembers what builds: it is ended with the run, however that ends.
-    pub(crate) fn builds(&self, engine: Engine) {
-        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
+    /// Takes an engine in: a run that is interrupted closes it.
+    pub(crate) fn keep(&self, engine: &Engine) {
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.clone());
     }
 
-    /// Ends what builds, if anything does: commands are killed, what was mounted for them goes, and what was made is durable.
-    pub(crate) async fn end_builds(&self) -> Result<(), Failure> {
-        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Ends what the engine runs, and waits until nothing is left of it. Nothing where there is none, or it was closed.
+    pub(crate) async fn close_engine(&self) -> Result<(), Failure> {
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(engine) = engine else { return Ok(()) };
         let closed = engine.close().await;
         engine.worker().executor().close().await;
+        // Not before: who is interrupted while it closes closes it again.
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(closed?)
     }
 
@@ -311,9 +312,8 @@ impl Context {
     pub(crate) async fn close(&self) {
         self.watch.close();
         let all = async {
-            // A build that was not interrupted has done so itself, and has told what came of it.
-            if let Err(failure) = self.end_builds().await {
-                self.watch.say(&failure.to_string());
+            if let Err(error) = self.close_engine().await {
+                self.watch.say(&error.to_string());
             }
             self.root.close(&self.watch).await;
             self.registry.close().await;

@@ -32,7 +32,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Cache(#[from] cache::Error),
     /// The build engine says why.
-    #[error("{}", brief(.0))]
+    #[error("{}", of_build(.0))]
     Worker(#[from] worker::Error),
     /// The words of the command line do not fit together.
     #[error("{0}")]
@@ -144,23 +144,17 @@ fn cache_hint(error: &cache::Error) -> Option<String> {
     }
 }
 
-/// An error of a build for people: a vertex by its name alone, what it did only where it was not its op's own work.
-fn brief(error: &worker::Error) -> String {
-    match error {
-        worker::Error::Solver(error @ solver::Error::Op { vertex, .. }) => {
-            format!("{}: {}", vertex.name, of_vertex(error))
-        }
-        other => other.to_string(),
+/// Why a build failed. Whoever reads it knows a vertex by its name, not by its digest or by what the solver was doing.
+fn of_build(error: &worker::Error) -> String {
+    let worker::Error::Solver(solver::Error::Op { vertex, cause, .. }) = error else { return error.to_string() };
+    let mut reason = cause.to_string();
+    // The vertex is called like its command, or better.
+    if let Some(worker::Error::Exited { .. }) = cause.downcast_ref()
+        && let Some((_command, how)) = reason.rsplit_once("`: ")
+    {
+        reason = how.to_owned();
     }
-}
-
-/// An error of a build where it is said beside the vertex that it is of.
-pub(crate) fn of_vertex(error: &solver::Error) -> String {
-    match error {
-        solver::Error::Op { stage: solver::Stage::Exec, cause, .. } => cause.to_string(),
-        solver::Error::Op { stage, cause, .. } => format!("{stage}: {cause}"),
-        other => other.to_string(),
-    }
+    format!("{}: {reason}", vertex.name)
 }
 
 /// What is behind an error of a build that has a code of its own.

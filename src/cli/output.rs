@@ -1,6 +1,7 @@
 //! Standard output: what scripts read. A reader that has gone is not an error.
 
 use std::io::{ErrorKind, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -30,17 +31,34 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Whether [`Raw`] has found that nobody reads.
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
 /// Standard output as bytes, for what is no text.
 pub(crate) struct Raw;
 
+impl Raw {
+    /// Whether nobody reads what was written.
+    pub(crate) fn is_closed() -> bool {
+        IS_CLOSED.load(Ordering::Relaxed)
+    }
+}
+
 impl std::io::Write for Raw {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        std::io::stdout().lock().write(bytes)
+        noticed(std::io::stdout().lock().write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stdout().lock().flush()
+        noticed(std::io::stdout().lock().flush())
     }
+}
+
+fn noticed<T>(written: std::io::Result<T>) -> std::io::Result<T> {
+    if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        IS_CLOSED.store(true, Ordering::Relaxed);
+    }
+    written
 }
 
 /// Writes one line to standard error; that nobody reads it is no reason to stop.

@@ -102,6 +102,7 @@ impl Builder {
                 Arc::new(OciRuntime::new(executor::Settings { runtime: None, state }))
             }
         };
+        executor.sweep().await;
         let platform = platform.unwrap_or_else(host_platform);
         let worker = Worker::new(worker::Components { manager, registry, executor, platform });
         let keys = Arc::new(DiskKeys::new(worker.manager().database()));

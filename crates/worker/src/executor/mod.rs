@@ -40,6 +40,10 @@ pub trait Executor: Send + Sync + std::fmt::Debug {
     /// [`Error::Executor`](crate::Error::Executor) with what is missing and what to do about it.
     async fn ready(&self) -> Result<()>;
 
+    /// Takes away what executors of this kind left that were killed, if there is any. What cannot be taken away stays for the
+    /// next one.
+    async fn sweep(&self) {}
+
     /// Runs a process to its end. When `cancel` is signalled, or this is dropped, all its processes are killed and what was
     /// set up for it is taken away; the future returns once that is done.
     ///

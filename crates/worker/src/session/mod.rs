@@ -7,6 +7,7 @@ mod entitlement;
 mod keychain;
 mod progress;
 mod routes;
+mod secret;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,6 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lazyblob_remote::keychain::Secret;
 use lazyblob_remote::{Access, Keychain};
 use lazyblob_solver::{LoadCx, SessionGroup, SessionId};
 
@@ -22,6 +22,7 @@ pub use entitlement::Entitlement;
 use keychain::OfSessions;
 use progress::OfVertex;
 pub(crate) use routes::{Routed, Routes};
+pub use secret::Secret;
 
 /// Hears of files of local directories.
 pub trait LocalReads: Send + Sync + fmt::Debug {

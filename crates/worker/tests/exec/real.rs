@@ -7,11 +7,10 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use futures::future::BoxFuture;
-use lazyblob_remote::keychain::Secret as Bytes;
 use lazyblob_remote::testing::not_run;
 use lazyblob_worker::executor::{Executor as _, Exit, OciRuntime, Settings};
 use lazyblob_worker::llb::{self, CacheSharing, Mount, Secret, Ssh};
-use lazyblob_worker::session::Session;
+use lazyblob_worker::session::{Secret as Bytes, Session};
 use lazyblob_worker::testing::FakeExecutor;
 
 use crate::support::{World, kinds, tree};

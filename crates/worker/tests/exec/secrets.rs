@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use lazyblob_cache::snapshot::Wanted;
-use lazyblob_remote::keychain::Secret as Bytes;
 use lazyblob_worker::executor::Exit;
 use lazyblob_worker::llb::{self, Secret, Ssh};
-use lazyblob_worker::session::Session;
+use lazyblob_worker::session::{Secret as Bytes, Session};
 use lazyblob_worker::testing::FakeExecutor;
 
 use crate::support::{World, bound, ended, kinds, logs, run, tree};

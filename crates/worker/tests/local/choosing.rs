@@ -109,6 +109,6 @@ async fn what_cannot_be_read_is_named() {
     assert!(said.contains("context") && said.contains("Not a directory"), "{said}");
     let other = LocalSource { name: "other".into(), ..LocalSource::default() };
     let said = fails(other, dir.path()).await;
-    assert!(said.contains("other: no session has it"), "{said}");
+    assert!(said.contains("add `--local other=DIR`"), "{said}");
     bench.close().await;
 }

@@ -1,9 +1,10 @@
 //! What a build is given on the command line: directories, layouts, secrets, agents.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use lazyblob::remote::keychain::Secret;
+use lazyblob::worker::session::Secret;
 use lazyblob::worker::spec;
 
 use crate::cli::exit::Failure;
@@ -66,8 +67,9 @@ pub(super) fn secrets(given: &[(String, SecretSource)]) -> Result<BTreeMap<Strin
     let mut secrets = BTreeMap::new();
     for (id, source) in given {
         let secret = match source {
-            SecretSource::Variable(name) => std::env::var(name)
-                .map_err(|error| Failure::Usage(format!("secret {id}: variable {name}: {error}")))?,
+            SecretSource::Variable(name) => std::env::var_os(name)
+                .ok_or_else(|| Failure::Usage(format!("--secret id={id}: the variable {name} is not set")))?
+                .into_vec(),
             SecretSource::File(path) => read(id, path)?,
         };
         secrets.insert(id.clone(), Secret::new(secret));
@@ -75,7 +77,7 @@ pub(super) fn secrets(given: &[(String, SecretSource)]) -> Result<BTreeMap<Strin
     Ok(secrets)
 }
 
-fn read(id: &str, path: &Path) -> Result<String, Failure> {
+fn read(id: &str, path: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::Local(format!("read secret {id}: {}: {error}", path.display()))
     };
@@ -83,7 +85,7 @@ fn read(id: &str, path: &Path) -> Result<String, Failure> {
     if length > SECRET {
         return Err(failed(&format_args!("it has {length} bytes, past the limit of {SECRET}")));
     }
-    std::fs::read_to_string(path).map_err(|error| failed(&error))
+    std::fs::read(path).map_err(|error| failed(&error))
 }
 
 /// `default` or `ID[=SOCKET]`; without a socket that of `$SSH_AUTH_SOCK`.

@@ -6,6 +6,7 @@ use std::path::Path;
 use lazyblob::remote::copy::Platform;
 use lazyblob::worker::llb::{Definition, limits, pb};
 use lazyblob::worker::spec::OutputSpec;
+use lazyblob::worker;
 
 use crate::cli::exit::Failure;
 
@@ -32,7 +33,13 @@ pub(super) async fn read(path: Option<&Path>) -> Result<Definition, Failure> {
         let limit = u64::try_from(limits::DEFINITION_BYTES).unwrap_or(u64::MAX).saturating_add(1);
         let read = input.take(limit).read_to_end(&mut bytes);
         read.map_err(|error| Failure::Local(format!("read definition: {name}: {error}")))?;
-        Ok(Definition::parse(&bytes)?)
+        Definition::parse(&bytes).map_err(|error| match error {
+            // What is said of a vertex does not need the file's name.
+            worker::Error::Malformed { .. } => Failure::Local(format!(
+                "read definition: {name}: {error}: is it what `buildctl build` takes (LLB, in protobuf)?"
+            )),
+            error => error.into(),
+        })
     });
     reading.await.map_err(|error| Failure::Local(format!("read definition: {error}")))?
 }

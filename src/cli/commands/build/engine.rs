@@ -9,7 +9,7 @@ use crate::cli::build_args::BuildArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
 
-/// Opens it.
+/// Opens it. The run closes it.
 pub(super) async fn open(args: &BuildArgs, context: &Context) -> Result<Engine, Failure> {
     let manager = context.manager().await?;
     let state = manager.root().path().join("run");
@@ -25,6 +25,6 @@ pub(super) async fn open(args: &BuildArgs, context: &Context) -> Result<Engine, 
         .executor(Arc::new(executor))
         .open()
         .await?;
-    context.builds(engine.clone());
+    context.keep(&engine);
     Ok(engine)
 }

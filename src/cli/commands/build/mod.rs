@@ -38,7 +38,7 @@ pub(super) async fn run(mut args: BuildArgs, context: &Context) -> Result<(), Fa
     let session = session(&args, context)?;
     let engine = engine::open(&args, context).await?;
     let built = Box::pin(build(&engine, &definition, session, &args, context)).await;
-    let closed = context.end_builds().await;
+    let closed = context.close_engine().await;
     let made = built?;
     closed?;
     report::tell(&made, &args, context)
@@ -142,6 +142,9 @@ async fn work(build: &Build, args: &BuildArgs, context: &Context) -> Result<Made
         Ok::<_, Failure>(try_join_all(exports).await?)
     };
     let (outputs, caches) = futures::join!(outputs, caches);
+    if outputs.is_err() && output::Raw::is_closed() {
+        return Err(Failure::ClosedPipe);
+    }
     Ok(Made { outputs: outputs?, caches: caches? })
 }
 

@@ -4,6 +4,7 @@ mod json;
 mod plain;
 mod screen;
 mod steps;
+mod tails;
 
 use std::io::IsTerminal as _;
 
@@ -30,7 +31,7 @@ pub(crate) async fn show(mut status: Status, mode: ProgressMode, watch: &Watch) 
         }
         ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Plain => Box::new(plain::Plain::default()),
         ProgressMode::Json => Box::new(json::Lines::default()),
-        ProgressMode::Quiet => Box::new(Quiet),
+        ProgressMode::Quiet => Box::new(Quiet::default()),
     };
     while let Some(event) = status.next().await {
         if is_fetched(&event) {
@@ -46,13 +47,25 @@ fn is_fetched(event: &Event) -> bool {
     matches!(&event.what, What::Progress(part) if part.done && *part.action == *State::Done.word())
 }
 
-/// Shows nothing but warnings.
-struct Quiet;
+/// Shows nothing but warnings, and the last words of commands that fail.
+#[derive(Default)]
+struct Quiet {
+    steps: steps::Steps,
+    tails: tails::Tails,
+}
 
 impl Show for Quiet {
     fn event(&mut self, event: &Event) {
         if let What::Warning(warning) = &event.what {
             output::note(warning);
+        }
+        let Some((step, _)) = self.steps.event(event) else { return };
+        let number = step.number;
+        match &event.what {
+            What::Log(log) => self.tails.keep(number, &log.data),
+            What::Failed(_) => self.tails.take(number).iter().for_each(|line| output::note(line)),
+            What::Completed => drop(self.tails.take(number)),
+            _ => {}
         }
     }
 }

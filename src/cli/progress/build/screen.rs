@@ -8,22 +8,20 @@ use lazyblob::solver::{Event, What};
 
 use super::Show;
 use super::steps::{Stage, Step, Steps, part, shown};
+use super::tails::Tails;
 use crate::cli::progress::ticker::Ticker;
 
 /// How often the lines are drawn anew.
 const EVERY: Duration = Duration::from_millis(100);
 /// So many lines change in place, and no more: what is shown must fit on the screen.
 const LINES: usize = 16;
-/// So many lines of a failed command's output are shown again.
-const TAIL: usize = 30;
 
 /// The lines, and what draws them.
 pub(super) struct Screen {
     canvas: Arc<Canvas>,
     /// Runs until the end.
     ticker: Option<Ticker>,
-    /// The last lines that each vertex wrote, for those that fail.
-    tails: std::collections::HashMap<usize, Vec<u8>>,
+    tails: Tails,
 }
 
 struct Canvas {
@@ -38,14 +36,7 @@ impl Screen {
         let canvas = Arc::new(Canvas { steps: Mutex::default(), screen, lines: Mutex::default() });
         let drawn = Arc::clone(&canvas);
         let ticker = Some(Ticker::every(EVERY, move || drawn.draw(SystemTime::now())));
-        Self { canvas, ticker, tails: std::collections::HashMap::new() }
-    }
-
-    fn keep(&mut self, number: usize, data: &[u8]) {
-        let tail = self.tails.entry(number).or_default();
-        tail.extend_from_slice(data);
-        let excess = tail.len().saturating_sub(TAIL * 512);
-        tail.drain(..excess);
+        Self { canvas, ticker, tails: Tails::default() }
     }
 }
 
@@ -133,13 +124,10 @@ impl Show for Screen {
             }
         }
         match (&event.what, number) {
-            (What::Log(log), Some(number)) => self.keep(number, &log.data),
+            (What::Log(log), Some(number)) => self.tails.keep(number, &log.data),
             (What::Failed(_), Some(number)) => {
-                let tail = self.tails.remove(&number).unwrap_or_default();
-                let text = String::from_utf8_lossy(&tail).into_owned();
-                let lines: Vec<_> = text.lines().collect();
-                let from = lines.len().saturating_sub(TAIL);
-                stays.extend(lines[from..].iter().map(|line| format!("    # {}", shown(line))));
+                let lines = self.tails.take(number);
+                stays.extend(lines.iter().map(|line| format!("    # {}", shown(line))));
             }
             _ => {}
         }
@@ -147,12 +135,25 @@ impl Show for Screen {
     }
 
     fn end(&mut self) {
+        self.clear();
+    }
+}
+
+impl Screen {
+    fn clear(&mut self) {
         // Joined, so nothing is drawn any more.
         self.ticker = None;
         for line in self.canvas.lines.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             self.canvas.erase(&line);
         }
         let _ = self.canvas.screen.clear();
+    }
+}
+
+/// An interrupted build leaves no line behind that would have changed.
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lazyblob::remote::Digest;
-use lazyblob::solver::{Event, Progress, VertexName, What};
+use lazyblob::solver::{self, Event, Progress, VertexName, What};
 
 /// How a vertex stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +144,16 @@ pub(super) fn part(part: &Progress) -> String {
             format!("{id} {} {} / {}", part.action, bytes(part.current), bytes(total))
         }
         Some(total) if total > 0 => format!("{id} {} {}", part.action, bytes(total)),
+        None if part.current > 0 => format!("{id} {} {}", part.action, bytes(part.current)),
         _ => format!("{id} {}", part.action),
+    }
+}
+
+/// Why a vertex failed: its name and what it was doing stand above.
+pub(super) fn cause(error: &solver::Error) -> String {
+    match error {
+        solver::Error::Op { cause, .. } => shown(&cause.to_string()),
+        other => shown(&other.to_string()),
     }
 }
 

@@ -108,6 +108,12 @@ fn sweep(state: &Path, runtime: &Runtime, cgroups: &Cgroups) {
     }
 }
 
+/// Whether a dead process has left something in `state`.
+pub(super) fn has_dead(state: &Path) -> bool {
+    let Ok(mut entries) = fs::read_dir(state) else { return false };
+    entries.any(|entry| entry.is_ok_and(|entry| matches!(take_over(&entry.path()), Ok(Some(_)))))
+}
+
 /// The lock of a directory whose process is dead.
 fn take_over(dir: &Path) -> io::Result<Option<File>> {
     let is_new = dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(NEW));

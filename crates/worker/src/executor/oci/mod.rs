@@ -108,6 +108,16 @@ impl Executor for OciRuntime {
         self.home().await.map(drop)
     }
 
+    async fn sweep(&self) {
+        let state = self.0.settings.state.clone();
+        let is_left = tokio::task::spawn_blocking(move || home::has_dead(&state)).await;
+        if is_left.unwrap_or(false)
+            && let Err(error) = self.home().await
+        {
+            tracing::debug!(%error, "what a dead process left stays");
+        }
+    }
+
     async fn close(&self) {
         self.0.closing.cancel();
         self.0.containers.close();

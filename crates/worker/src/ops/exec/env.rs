@@ -29,12 +29,16 @@ pub(super) fn of(op: &ExecOp, meta: &Meta, sessions: &[Arc<Session>]) -> Result<
     add(&mut env, "PATH", PATH);
     for wanted in &op.secretenv {
         let Some(secret) = secret::find(sessions, &wanted.id, wanted.optional)? else { continue };
-        if secret.expose().contains('\0') {
-            let reason = "it has a NUL in it, which no variable can hold: mount it as a file";
-            return Err(Error::failed("use secret", &wanted.id, reason));
+        let unfit = |what: &str| {
+            Error::failed("use secret", &wanted.id, format!("{what}, which no variable can hold: mount it as a file"))
+        };
+        // The configuration of a runtime is JSON.
+        let secret = std::str::from_utf8(secret.expose()).map_err(|_| unfit("it is not UTF-8"))?;
+        if secret.contains('\0') {
+            return Err(unfit("it has a NUL in it"));
         }
         env.retain(|set| !is_of(set, &wanted.name));
-        env.push(format!("{}={}", wanted.name, secret.expose()));
+        env.push(format!("{}={secret}", wanted.name));
     }
     Ok(env)
 }
@@ -63,13 +67,13 @@ fn is_of(set: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lazyblob_remote::keychain::Secret;
 
     use super::*;
     use crate::llb::pb::SecretEnv;
+    use crate::session::Secret;
 
     fn session() -> Vec<Arc<Session>> {
-        let secrets = [("token".to_owned(), Secret::new("hunter2")), ("nul".to_owned(), Secret::new("a\0b"))];
+        let secrets = [("token".to_owned(), Secret::new("hunter2")), ("nul".to_owned(), Secret::new("a\0b")), ("raw".to_owned(), Secret::new(b"a\xffb"))];
         vec![Arc::default(), Arc::new(Session { secrets: secrets.into(), ..Session::default() })]
     }
 
@@ -107,5 +111,7 @@ mod tests {
         assert!(missing.contains("none"), "{missing}");
         let bad = env(&meta, vec![secret("nul", "N", false)]).unwrap_err().to_string();
         assert!(bad.contains("nul") && !bad.contains('\0'), "{bad}");
+        let bad = env(&meta, vec![secret("raw", "N", false)]).unwrap_err().to_string();
+        assert!(bad.contains("raw: it is not UTF-8") && !bad.contains('\u{fffd}'), "{bad}");
     }
 }

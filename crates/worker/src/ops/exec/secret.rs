@@ -6,11 +6,9 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lazyblob_remote::keychain::Secret;
-
 use crate::error::{Error, Result};
 use crate::llb::pb::SecretOpt;
-use crate::session::Session;
+use crate::session::{Secret, Session};
 
 /// The secret of this name of the first session that has one; nothing where none has and it may be absent.
 ///
@@ -35,7 +33,7 @@ pub(super) fn write(directory: &Path, number: usize, opt: &SecretOpt, secret: &S
     let path = directory.join(format!("file-{number}"));
     let written = || -> io::Result<()> {
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(secret.expose().as_bytes())?;
+        file.write_all(secret.expose())?;
         give(&path, opt.uid, opt.gid, opt.mode)
     };
     written().map_err(|error| Error::io("write secret", &path, error))?;

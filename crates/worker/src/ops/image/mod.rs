@@ -74,7 +74,7 @@ impl ImageOp {
     /// The image; it is told that it is being looked for.
     async fn known(&self, cx: &LoadCx) -> Result<Found, OpError> {
         let about = |action: &str, done| Progress {
-            id: format!("resolve {}", self.image.reference).into(),
+            id: self.image.reference.to_string().into(),
             action: action.into(),
             current: 0,
             total: None,
@@ -87,7 +87,8 @@ impl ImageOp {
         }
         let found = cx.cancellation().run_until_cancelled(self.find(cx)).await;
         if is_first {
-            cx.progress(about("resolved", true));
+            let is_found = matches!(found, Some(Ok(_)));
+            cx.progress(about(if is_found { "resolved" } else { "resolving" }, true));
         }
         match found {
             None => Err(OpError::Cancelled),

@@ -84,7 +84,7 @@ impl Local {
                 return Ok(Place { session, id, path });
             }
         }
-        Err(self.failed("no session has it: name its directory"))
+        Err(self.failed(format_args!("nobody has it who builds this: add `--local {}=DIR`", self.local.name)))
     }
 
     fn failed(&self, reason: impl std::fmt::Display) -> Error {
@@ -192,25 +192,24 @@ struct Telling<'a> {
 
 impl<'a> Telling<'a> {
     fn new(cx: &'a LoadCx, name: &str) -> Self {
-        let telling =
-            Self { cx, id: format!("transferring {name}").into(), since: std::cell::Cell::new(None) };
-        telling.say(0, false);
+        let telling = Self { cx, id: name.into(), since: std::cell::Cell::new(None) };
+        telling.say(0, "transferring", false);
         telling
     }
 
     fn tell(&self, bytes: u64) {
         if self.since.get().is_none_or(|since| since.elapsed() >= PACE) {
             self.since.set(Some(Instant::now()));
-            self.say(bytes, false);
+            self.say(bytes, "transferring", false);
         }
     }
 
     fn end(&self, bytes: u64) {
-        self.say(bytes, true);
+        self.say(bytes, "transferred", true);
     }
 
-    fn say(&self, current: u64, done: bool) {
-        let (id, action) = (Arc::clone(&self.id), "transferring".into());
+    fn say(&self, current: u64, action: &str, done: bool) {
+        let (id, action) = (Arc::clone(&self.id), action.into());
         self.cx.progress(Progress { id, action, current, total: None, done });
     }
 }
