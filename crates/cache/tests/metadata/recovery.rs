@@ -45,6 +45,7 @@ async fn comes_back(root: &Path, engine: &Arc<dyn Engine>, damage: &str, is_set_
     assert_eq!(aside(root).len(), usize::from(is_set_aside), "{name}: {damage}");
 }
 
+/// BuildKit row 76: that of the solver's keys, too: it is the same one.
 #[tokio::test]
 async fn a_file_of_garbage_is_set_aside() {
     for engine in persistent() {
@@ -59,6 +60,7 @@ async fn a_file_of_garbage_is_set_aside() {
     }
 }
 
+/// BuildKit row 76: also where a part is readable.
 #[tokio::test]
 async fn a_truncated_file_is_set_aside() {
     for engine in persistent() {

@@ -55,6 +55,7 @@ pub(crate) fn parts(cache: &Manifest) -> (lazyblob_remote::Descriptor, Vec<lazyb
     (config, all.into_iter().filter(|child| !is_config(child)).collect())
 }
 
+/// BuildKit rows 83, 84: every config that BuildKit wrote is written the same, from whatever order.
 #[test]
 fn configs_are_read_and_written_the_same() {
     let mut configs = exported();
@@ -84,6 +85,7 @@ fn configs_are_read_and_written_the_same() {
     }
 }
 
+/// BuildKit row 87: both forms, to the byte, and the names Docker has for them.
 #[test]
 fn manifests_are_assembled_the_same() {
     for name in CACHES {
@@ -100,6 +102,7 @@ fn manifests_are_assembled_the_same() {
 }
 
 /// The cache in an image's config is written as BuildKit writes it.
+/// BuildKit row 89: to the byte.
 #[test]
 fn an_image_s_own_cache_is_read_and_written_the_same() {
     use base64::Engine as _;
@@ -114,7 +117,7 @@ fn an_image_s_own_cache_is_read_and_written_the_same() {
     assert_eq!(config.stack(2), [0, 1, 2]);
 }
 
-/// BuildKit §3.10: an absent parent is the first layer, and -1 is none.
+/// BuildKit row 83: an absent parent is the first layer, and -1 is none.
 #[test]
 fn an_absent_parent_is_the_first_layer() {
     let layer =

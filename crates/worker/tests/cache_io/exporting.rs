@@ -76,6 +76,7 @@ async fn built(bench: &Bench) -> (Ops, Job<WorkerRef>) {
 
 /// testMergeOpCacheMax: the layers of a lazy image are mounted, not read; what was made here is sent once; a builder that
 /// has nothing imports it, runs nothing, pulls nothing, and exports the very same.
+/// BuildKit row 84: to the byte.
 #[tokio::test]
 async fn what_is_exported_is_all_that_another_builder_needs() {
     for image in ["true", "false"] {
@@ -188,6 +189,7 @@ fn read(layout: &Path, root: &Descriptor) -> (Manifest, Config) {
 }
 
 /// testCacheExportCacheDeletedContent: a result whose blob is gone is left out, the record stays; what stood on it, too.
+/// BuildKit row 85: its keys are in what is written.
 #[tokio::test]
 async fn a_result_whose_blob_is_gone_leaves_its_record() {
     let registry = with_base().await;
@@ -224,6 +226,7 @@ async fn a_result_whose_blob_is_gone_leaves_its_record() {
 }
 
 /// testLocalCacheExportReset: what nothing names any more is removed, and nothing else.
+/// BuildKit row 91: by tag or digest, one cache beside another.
 #[tokio::test]
 async fn reset_removes_what_nothing_names() {
     let registry = with_base().await;
@@ -272,6 +275,7 @@ fn untag(layout: &Path, tag: &str) {
 }
 
 /// testRegistryEmptyCacheExport: what has no layers is not exported.
+/// BuildKit row 88: neither a manifest nor a config is sent.
 #[tokio::test]
 async fn a_cache_without_layers_is_not_written() {
     let registry = with_base().await;
@@ -356,6 +360,7 @@ async fn docker_s_names_are_of_layers_too() {
 }
 
 /// Row 99: a target that fails is an error, and nothing has the name.
+/// BuildKit row 93: with nobody who ignores it.
 #[tokio::test]
 async fn a_target_that_fails_is_an_error() {
     let registry = with_base().await;

@@ -14,6 +14,7 @@ fn refused(text: &str, said: &str) {
     assert!(error.contains(said), "{text:.200}: {error:.200}");
 }
 
+/// BuildKit row 86: circles of layers and of records, at whatever length.
 #[test]
 fn what_loops_or_points_outside_is_refused() {
     let (a, b) = (digest(1), digest(2));

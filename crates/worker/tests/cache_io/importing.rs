@@ -83,6 +83,7 @@ const TWO: [(&str, u64); 2] = [("blob_get", 1), ("manifest_get", 1)];
 
 /// Row 96: every cache that BuildKit exported is all that its definition needs: nothing runs, and but for the manifest and
 /// the config nothing is asked for.
+/// BuildKit row 83: in whatever form it was exported.
 #[tokio::test]
 async fn every_cache_of_buildkit_s_hits_and_nothing_is_pulled() {
     let mut hit = 0;
@@ -180,6 +181,7 @@ async fn export(registry: &TestRegistry) {
 }
 
 /// Row 96: of what is imported exactly the blobs that somebody reads are pulled.
+/// BuildKit row 94: what is imported is lazy, and has handlers.
 #[tokio::test]
 async fn only_what_is_read_is_pulled() {
     let registry = registry().await;

@@ -65,6 +65,7 @@ fn ops(bench: &Bench) -> Ops {
 }
 
 /// testBasicInlineCacheImportExport: an image with its own cache is all that another builder needs; two requests tell it.
+/// BuildKit row 89: nothing of it is pulled for that.
 #[tokio::test]
 async fn an_image_brings_its_own_cache() {
     let registry = registry().await;
@@ -113,6 +114,7 @@ fn missing() -> Descriptor {
 
 /// Layers are recognised by what they uncompress to, and where an image has them in another order they are named one by
 /// one.
+/// BuildKit row 89: by blob or by diffID.
 #[tokio::test]
 async fn layers_are_recognised_in_the_image() {
     let registry = registry().await;

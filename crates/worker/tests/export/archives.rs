@@ -32,6 +32,7 @@ impl Write for Taken {
 }
 
 /// An archive has every layer, once fetched, and is the same on standard output.
+/// BuildKit row 105: what leaves the cache is whole.
 #[tokio::test]
 async fn an_oci_archive_has_all_of_it() {
     let world = World::new().await;

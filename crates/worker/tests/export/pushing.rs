@@ -224,6 +224,7 @@ async fn platforms_are_an_index() {
 }
 
 /// An image in the cache under a name is as lazy as the result was, and opens in the next process.
+/// BuildKit row 105: it is whole when somebody reads it.
 #[tokio::test]
 async fn a_name_in_the_cache_pulls_nothing() {
     let world = World::new().await;

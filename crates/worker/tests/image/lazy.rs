@@ -88,6 +88,7 @@ async fn the_next_process_finds_it_cached_and_lazy() {
 }
 
 /// What is pulled for a vertex above is shown at the image, and once.
+/// BuildKit rows 98, 111: each layer has its state there and at no other vertex.
 #[tokio::test]
 async fn layers_are_shown_at_their_image() {
     let (world, app) = World::with_app().await;

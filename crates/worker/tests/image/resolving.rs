@@ -71,7 +71,7 @@ async fn a_digest_that_is_here_costs_no_request() {
     engine.close().await;
 }
 
-/// testValidateDigestOrigin: BuildKit row 97: that a digest is here says nothing of a repository that does not have it.
+/// BuildKit row 97: testValidateDigestOrigin: that a digest is here says nothing of a repository that does not have it.
 #[tokio::test]
 async fn a_digest_is_not_taken_for_another_repository_s() {
     let (world, app) = World::with_app().await;
@@ -89,6 +89,7 @@ async fn a_digest_is_not_taken_for_another_repository_s() {
 }
 
 /// testPullWithDigestCheck: with tag and digest the digest decides, and what has another is refused.
+/// BuildKit row 100: so is a tag that has not the checksum that it is pinned to.
 #[tokio::test]
 async fn a_digest_decides_and_a_checksum_is_held_against_the_tag() {
     let (world, one) = World::with_app().await;

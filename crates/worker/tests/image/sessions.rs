@@ -65,6 +65,7 @@ async fn a_token_is_used_by_all_builds() {
 
 /// testRegistryCacheImportSessionRebind, for images: the first session and its credentials are gone; who reads then reads
 /// with its own.
+/// BuildKit row 108: what one session has found out, another has too.
 #[tokio::test]
 async fn credentials_that_are_gone_with_the_first_session() {
     let (world, image) = guarded().await;
@@ -91,6 +92,7 @@ async fn credentials_that_are_gone_with_the_first_session() {
 }
 
 /// Of several sessions that have a vertex the next one's credentials are tried where those of the first are refused.
+/// BuildKit row 109: credentials are those of the sessions that want it at that moment.
 #[tokio::test]
 async fn the_next_session_s_credentials_are_tried() {
     let (world, image) = guarded().await;

@@ -213,7 +213,7 @@ pub(super) mod tests {
         assert_eq!((steps.active().count(), steps.count()), (0, (2, 2)));
     }
 
-    /// Row 111: what is pulled for somebody above is work of the image's vertex, long after that was done.
+    /// BuildKit row 111: what is pulled for somebody above is work of the image's vertex, long after that was done.
     #[test]
     fn what_moves_makes_a_vertex_active_again() {
         let mut steps = Steps::default();
