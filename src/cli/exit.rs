@@ -32,7 +32,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Cache(#[from] cache::Error),
     /// The build engine says why.
-    #[error(transparent)]
+    #[error("{}", brief(.0))]
     Worker(#[from] worker::Error),
     /// The words of the command line do not fit together.
     #[error("{0}")]
@@ -141,6 +141,25 @@ fn cache_hint(error: &cache::Error) -> Option<String> {
         cache::Error::Lost { .. } => Some(AGAIN.to_owned()),
         cache::Error::NotFound { reason, .. } if reason.contains(NOWHERE) => Some(AGAIN.to_owned()),
         _ => None,
+    }
+}
+
+/// An error of a build for people: a vertex by its name alone, what it did only where it was not its op's own work.
+fn brief(error: &worker::Error) -> String {
+    match error {
+        worker::Error::Solver(error @ solver::Error::Op { vertex, .. }) => {
+            format!("{}: {}", vertex.name, of_vertex(error))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// An error of a build where it is said beside the vertex that it is of.
+pub(crate) fn of_vertex(error: &solver::Error) -> String {
+    match error {
+        solver::Error::Op { stage: solver::Stage::Exec, cause, .. } => cause.to_string(),
+        solver::Error::Op { stage, cause, .. } => format!("{stage}: {cause}"),
+        other => other.to_string(),
     }
 }
 

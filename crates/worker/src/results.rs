@@ -14,7 +14,7 @@ use crate::result::WorkerRef;
 use crate::worker::Worker;
 
 /// What the empty tree is called: it is no record. Records are called by 32 hex digits.
-const SCRATCH: &str = "scratch";
+pub(crate) const SCRATCH: &str = "scratch";
 
 /// How blobs are made of results that are given away and have none.
 const BLOBS: BlobOptions = BlobOptions {

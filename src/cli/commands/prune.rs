@@ -3,6 +3,7 @@
 use indicatif::HumanBytes;
 use lazyblob::cache::Manager;
 use lazyblob::cache::prune::{PruneOptions, Pruned, Space};
+use lazyblob::worker::DiskKeys;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,9 @@ pub(super) async fn run(args: PruneArgs, context: &Context) -> Result<(), Failur
     let _interrupted = cancel.clone().drop_guard();
     let manager = context.manager().await?;
     let pruned = manager.prune(&options, &cancel).await?;
+    if !args.dry_run {
+        DiskKeys::new(manager.database()).forget_pruned(manager).await?;
+    }
     let kept = if args.all { Some(Kept::of(manager, &options).await?) } else { None };
     if context.json() {
         let mut document = document(&pruned, args.dry_run);

@@ -289,14 +289,12 @@ impl Store {
         let there = self.place(&active.path, &info, sync)?;
         if there.is_some() {
             self.remove_active(&active.key)?;
-        } else if sync == Sync::Later {
-            // What it was stays, and says that it is whole where a power cut takes the rest.
-            if let Err(error) = fs::remove_dir_all(self.path(key).join("work")) {
-                tracing::debug!(%error, %key, "a work directory stays");
-            }
         } else {
             // Not part of it, and harmless where a crash leaves them.
-            self.places.discard(&self.path(key).join(ACTIVE))?;
+            if sync == Sync::Now {
+                self.places.discard(&self.path(key).join(ACTIVE))?;
+            }
+            // Else what it was stays, and says that it is whole where a power cut takes the rest.
             self.places.discard(&self.path(key).join("work"))?;
         }
         Ok(there.unwrap_or(info))

@@ -10,6 +10,7 @@
 //! A batch of the solver is one transaction: all of it is durable, or none of it is there. None of it is in the journal:
 //! an index that is lost with its database is a miss, and the database says so.
 
+mod pruned;
 mod row;
 mod store;
 

@@ -5,6 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use lazyblob_cache::metadata::{Database, Engine, Redb, Settings, Sled};
+use lazyblob_cache::remotes::Nowhere;
+use lazyblob_cache::root::{Root, RootSettings};
+use lazyblob_cache::snapshot::{self, Places, Wanted};
+use lazyblob_cache::{Components, GetOptions, Manager};
+use lazyblob_remote::transfer::{self, Transfers};
 use lazyblob_solver::testing::conformance::key_store;
 use lazyblob_solver::{Batch, KeyId, KeyStore, Link, ResultId, StoredResult};
 use lazyblob_worker::DiskKeys;
@@ -14,11 +19,19 @@ fn database(root: &TempDir, engine: Arc<dyn Engine>) -> Database {
     Database::new(Settings::new(root.path(), engine))
 }
 
+async fn manager(root: &TempDir) -> Manager {
+    let opened = Root::open(root.path(), RootSettings::default()).await.unwrap();
+    let snapshots = snapshot::open(Places::below(opened.path()), Wanted::Plain).unwrap();
+    let transfers = Transfers::new(transfer::Settings::default());
+    let components = Components { transfers, remotes: Arc::new(Nowhere), engine: Arc::new(Sled), snapshots };
+    Manager::open(opened, components, lazyblob_cache::manager::Settings::default()).await.unwrap()
+}
+
 fn key(seed: u8) -> KeyId {
     KeyId::from_bytes([seed; 32])
 }
 
-/// Row 75: keys, links, back links, results, and their release: as the store in memory.
+/// BuildKit row 75: keys, links, back links, results, and their release: as the store in memory.
 #[tokio::test]
 async fn it_is_a_key_store() {
     let roots = std::sync::Mutex::new(Vec::new());
@@ -36,6 +49,30 @@ async fn the_next_process_finds_what_this_one_remembered() {
     for engine in [Arc::new(Sled) as Arc<dyn Engine>, Arc::new(Redb)] {
         outlives_a_process(&engine).await;
     }
+}
+
+/// BuildKit row 77: results that were pruned are forgotten with the keys that led to them; lazy ones are not.
+#[tokio::test]
+async fn what_was_pruned_is_forgotten() {
+    let root = TempDir::new().unwrap();
+    let manager = manager(&root).await;
+    let keys = DiskKeys::new(manager.database());
+    let access = lazyblob_remote::Access::anonymous();
+    let made = manager.new_mutable(None, &access, GetOptions::default()).await.unwrap();
+    let kept = made.commit().await.unwrap();
+    let link = Link { op: key(9), input: 0, selector: None };
+    let result = |id: &str| StoredResult { id: ResultId::new(id), created_at: SystemTime::now() };
+    let links = vec![(key(1), link.clone(), key(2)), (key(1), link.clone(), key(3))];
+    let ids = [kept.id().as_str().to_owned(), "0123456789abcdef0123456789abcdef".to_owned(), "scratch".to_owned()];
+    let results = (2..).zip(&ids).map(|(seed, id)| (key(seed), result(id))).collect();
+    keys.commit(Batch { links, results }).await.unwrap();
+
+    assert_eq!(keys.forget_pruned(&manager).await.unwrap(), 1);
+    assert_eq!(keys.targets(&[key(1)], &link).await.unwrap(), [key(2)]);
+    assert_eq!(keys.results(key(3)).await.unwrap(), []);
+    assert_eq!(keys.results(key(4)).await.unwrap().len(), 1, "the empty tree is always there");
+    drop(kept);
+    manager.close().await.unwrap();
 }
 
 async fn outlives_a_process(engine: &Arc<dyn Engine>) {

@@ -7,6 +7,7 @@ use lazyblob::solver::{Event, What};
 
 use super::Show;
 use super::steps::{Steps, part, shown};
+use crate::cli::exit::of_vertex;
 use crate::cli::output;
 
 /// Says what happens to vertices, what they write line by line, and each phase of what moves.
@@ -43,7 +44,7 @@ impl Plain {
         match &event.what {
             What::Cached => said.push("CACHED".to_owned()),
             What::Completed => said.push(format!("DONE {time:.1}s")),
-            What::Failed(error) => said.push(format!("ERROR: {error}")),
+            What::Failed(error) => said.push(format!("ERROR: {}", of_vertex(error))),
             What::Lost(cause) => said.push(format!("its result is gone, and is made again: {cause}")),
             What::Stopped => said.push("STOPPED".to_owned()),
             What::Warning(warning) => said.push(format!("WARNING: {warning}")),

@@ -43,8 +43,8 @@ impl ContentDigest {
         match error.root() {
             lazyblob_cache::Error::Cancelled { .. } => OpError::Cancelled,
             _ => {
-                let object = format!("input {} of {}", self.input, self.vertex);
-                OpError::failed(Error::failed("look at what is in", object, error))
+                let object = format!("input {} of {}", self.input, self.vertex.name);
+                OpError::failed(Error::failed("read", object, error))
             }
         }
     }
