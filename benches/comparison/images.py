@@ -58,7 +58,13 @@ class Layout:
         """An image `name` of these layers, entered in the index."""
         diff_ids = [self.diff_ids[layer["digest"]] for layer in layers]
         # The name is in it, so that no two images are one.
-        config = {"architecture": "amd64", "os": "linux", "config": {"Labels": {"name": name}}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+        # Some builders find nothing again that stands on an image without its history.
+        created = "2023-11-14T22:13:20Z"
+        history = [{"created": created, "created_by": "made for a benchmark"} for _ in layers]
+        config = {
+            "created": created, "architecture": "amd64", "os": "linux", "config": {"Labels": {"name": name}},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": history,
+        }
         config = self.blob(json.dumps(config).encode(), f"{OCI}.config.v1+json")
         manifest = {"schemaVersion": 2, "mediaType": f"{OCI}.manifest.v1+json", "config": config, "layers": layers}
         entry = self.blob(json.dumps(manifest).encode(), f"{OCI}.manifest.v1+json")

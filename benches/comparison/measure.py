@@ -18,12 +18,14 @@ FORK = 'exec 3<&0; { echo >&2; read -r _ <&3 && exec "$@" >&2 </dev/null 3<&-; }
 
 @dataclasses.dataclass
 class Usage:
-    """What a run took: wall and CPU seconds, peak memory in MB of each process, what failed processes said last."""
+    """What a run took: wall and CPU seconds, peak memory in MB of each process, what failed processes said last, and what
+    each said at all."""
 
     wall: float
     cpu: float
     peaks: list
     failures: list
+    said: list
 
 
 def adopt_orphans():
@@ -111,11 +113,12 @@ def at_once(commands, env, daemons=()):
             wall = time.perf_counter() - began
         cpu = sum(usage.ru_utime + usage.ru_stime for _, usage in ends) + sum(map(daemon_cpu, daemons)) - before
         peaks = [usage.ru_maxrss / 1024 for _, usage in ends] + [daemon_peak(daemon) for daemon in daemons]
+        said = [process.said() for process in processes]
         failures = [
-            f"{' '.join(process.command)}: status {os.waitstatus_to_exitcode(status)}\n{process.said()}"
-            for process, (status, _) in zip(processes, ends) if status != 0
+            f"{' '.join(process.command)}: status {os.waitstatus_to_exitcode(status)}\n{output}"
+            for process, (status, _), output in zip(processes, ends, said) if status != 0
         ]
-    return Usage(wall, cpu, peaks, failures)
+    return Usage(wall, cpu, peaks, failures, said)
 
 
 def measured(command, env):
