@@ -39,7 +39,12 @@ fn noise(length: usize) -> Vec<u8> {
 
 /// Sends a signal and expects its exit code, one line that says so, and that nothing is left.
 async fn ends(desk: &Desk, running: Running, name: &str) {
-    let (code, pid) = (128 + i32::from([("HUP", 1), ("INT", 2), ("TERM", 15)].iter().find(|it| it.0 == name).unwrap().1 as u8), running.pid);
+    let (code, pid) = (
+        128 + i32::from(
+            [("HUP", 1_u8), ("INT", 2), ("TERM", 15)].iter().find(|it| it.0 == name).unwrap().1,
+        ),
+        running.pid,
+    );
     signal(&running.child, name);
     let ran = running.end().await.exits(code);
     let last: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
@@ -218,13 +223,13 @@ async fn an_output_that_is_written() {
         registry.add(Toxic::new(slow).on(Kind::BlobGet));
         let desk = Desk::new();
         let target = desk.path("target");
-        let mut running = Running::start(&desk, &llb::image(&name), &format!("-o {output}{}", target.display()));
-        let comes = |event: &Value| {
-            ["state", "action"].iter().any(|key| event[*key] == "downloading")
-        };
+        let mut running =
+            Running::start(&desk, &llb::image(&name), &format!("-o {output}{}", target.display()));
+        let comes = |event: &Value| ["state", "action"].iter().any(|key| event[*key] == "downloading");
         running.until(comes).await;
         ends(&desk, running, "INT").await;
-        let left: Vec<_> = std::fs::read_dir(desk.path("")).unwrap().map(|it| it.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(desk.path("")).unwrap().map(|it| it.unwrap().file_name()).collect();
         assert!(left.iter().all(|name| name == "root" || name == "running.llb"), "{output}: {left:?}");
     }
     drop(desk);
