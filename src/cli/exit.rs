@@ -146,7 +146,9 @@ fn cache_hint(error: &cache::Error) -> Option<String> {
 
 /// Why a build failed. Whoever reads it knows a vertex by its name, not by its digest or by what the solver was doing.
 fn of_build(error: &worker::Error) -> String {
-    let worker::Error::Solver(solver::Error::Op { vertex, cause, .. }) = error else { return error.to_string() };
+    let worker::Error::Solver(solver::Error::Op { vertex, cause, .. }) = error else {
+        return error.to_string();
+    };
     let mut reason = cause.to_string();
     // The vertex is called like its command, or better.
     if let Some(worker::Error::Exited { .. }) = cause.downcast_ref()

@@ -4,9 +4,9 @@ use std::io::Read as _;
 use std::path::Path;
 
 use lazyblob::remote::copy::Platform;
+use lazyblob::worker;
 use lazyblob::worker::llb::{Definition, limits, pb};
 use lazyblob::worker::spec::OutputSpec;
-use lazyblob::worker;
 
 use crate::cli::exit::Failure;
 

@@ -30,7 +30,11 @@ pub(super) fn of(op: &ExecOp, meta: &Meta, sessions: &[Arc<Session>]) -> Result<
     for wanted in &op.secretenv {
         let Some(secret) = secret::find(sessions, &wanted.id, wanted.optional)? else { continue };
         let unfit = |what: &str| {
-            Error::failed("use secret", &wanted.id, format!("{what}, which no variable can hold: mount it as a file"))
+            Error::failed(
+                "use secret",
+                &wanted.id,
+                format!("{what}, which no variable can hold: mount it as a file"),
+            )
         };
         // The configuration of a runtime is JSON.
         let secret = std::str::from_utf8(secret.expose()).map_err(|_| unfit("it is not UTF-8"))?;
@@ -73,7 +77,11 @@ mod tests {
     use crate::session::Secret;
 
     fn session() -> Vec<Arc<Session>> {
-        let secrets = [("token".to_owned(), Secret::new("hunter2")), ("nul".to_owned(), Secret::new("a\0b")), ("raw".to_owned(), Secret::new(b"a\xffb"))];
+        let secrets = [
+            ("token".to_owned(), Secret::new("hunter2")),
+            ("nul".to_owned(), Secret::new("a\0b")),
+            ("raw".to_owned(), Secret::new(b"a\xffb")),
+        ];
         vec![Arc::default(), Arc::new(Session { secrets: secrets.into(), ..Session::default() })]
     }
 
