@@ -23,6 +23,7 @@ use super::args::{Global, HostArgs, ProgressMode};
 use super::credentials;
 use super::exit::Failure;
 use super::offline::Offline;
+use super::output::Raw;
 use super::progress::{InPassing, Watch};
 use super::root::Root;
 
@@ -311,6 +312,7 @@ impl Context {
     /// Waits for all work to end, but not for ever.
     pub(crate) async fn close(&self) {
         self.watch.close();
+        Raw::give_up();
         let all = async {
             if let Err(error) = self.close_engine().await {
                 self.watch.say(&error.to_string());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lazyblob_cache::Manager;
 use lazyblob_remote::{Access, Registry};
 use lazyblob_solver::LoadCx;
+use tokio_util::task::TaskTracker;
 
 use crate::executor::Executor;
 use crate::llb::pb::Platform;
@@ -34,14 +35,16 @@ struct Inner {
     sessions: Sessions,
     cache_mounts: CacheMounts,
     tables: Tables,
+    /// What is written out, also for who has lost interest.
+    exports: TaskTracker,
 }
 
 impl Worker {
     /// A worker on `components`, without sessions yet.
     #[must_use]
     pub fn new(components: Components) -> Self {
-        let (sessions, cache_mounts, tables) = Default::default();
-        Self(Arc::new(Inner { components, sessions, cache_mounts, tables }))
+        let (sessions, cache_mounts, tables, exports) = Default::default();
+        Self(Arc::new(Inner { components, sessions, cache_mounts, tables, exports }))
     }
 
     /// Where trees and blobs are kept.
@@ -77,6 +80,11 @@ impl Worker {
     /// Who waits for a cache mount.
     pub(crate) fn cache_mounts(&self) -> &CacheMounts {
         &self.0.cache_mounts
+    }
+
+    /// What is written out: the engine waits for it when it closes.
+    pub(crate) fn exports(&self) -> &TaskTracker {
+        &self.0.exports
     }
 
     /// What is known of trees.

@@ -133,6 +133,8 @@ impl Engine {
     /// Those of [`Manager::close`].
     pub async fn close(&self) -> Result<()> {
         self.0.solver.close().await;
+        self.0.worker.exports().close();
+        self.0.worker.exports().wait().await;
         if self.0.owned.executor {
             self.0.worker.executor().close().await;
         }

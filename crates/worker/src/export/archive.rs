@@ -1,7 +1,7 @@
 //! An image in a layout or an archive. All of it is read.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,6 +93,9 @@ fn tags(names: &[Reference]) -> Vec<Name> {
     if tags.is_empty() { vec![Name::Only] } else { tags }
 }
 
+/// So much is sent before a look whether anybody wants it, in bytes.
+const PIECE: u64 = 1 << 20;
+
 /// A file that is written to be read once. It is gone with this.
 pub(super) struct Scratch {
     dir: PathBuf,
@@ -116,18 +119,23 @@ impl Scratch {
         self.dir.join("file")
     }
 
-    /// Writes all of it to `out`.
-    pub(super) async fn send(self, mut out: Box<dyn Write + Send>) -> Result<()> {
-        let file = self.file();
+    /// Writes all of it to `out`. Dropping this ends it after the piece that is being written; the engine waits for that.
+    pub(super) async fn send(self, worker: &Worker, mut out: Box<dyn Write + Send>) -> Result<()> {
+        let (file, cancel) = (self.file(), CancellationToken::new());
+        let _given_up = cancel.clone().drop_guard();
         let work = move || {
-            let sent = File::open(&file).and_then(|mut from| {
-                io::copy(&mut from, &mut out)?;
+            let sent = File::open(&file).and_then(|from| {
+                while io::copy(&mut (&from).take(PIECE), &mut out)? > 0 {
+                    if cancel.is_cancelled() {
+                        return Err(io::ErrorKind::Interrupted.into());
+                    }
+                }
                 out.flush()
             });
             drop(self);
             sent.map_err(|error| Error::io("export to", Path::new("standard output"), error))
         };
-        match tokio::task::spawn_blocking(work).await {
+        match worker.exports().spawn_blocking(work).await {
             Ok(sent) => sent,
             Err(error) => Err(Error::failed("export to", "standard output", error)),
         }

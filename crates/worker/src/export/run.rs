@@ -147,7 +147,7 @@ impl Run<'_> {
             Form::Docker => image.to_docker_archive(worker, &file, names, access).await?,
         }
         if let (Some(scratch), Some(out)) = (scratch, out) {
-            scratch.send(out).await?;
+            scratch.send(worker, out).await?;
         }
         let mut response = image.response();
         if !names.is_empty() {
@@ -172,7 +172,7 @@ impl Run<'_> {
             Dest::Path(file) => {
                 let (named, out) = NewFile::create(file)?;
                 let out = files::tar(worker, parts, out, split, epoch, access).await?;
-                match tokio::task::spawn_blocking(move || named.finish(out)).await {
+                match worker.exports().spawn_blocking(move || named.finish(out)).await {
                     Ok(finished) => finished,
                     Err(error) => Err(Error::failed("export to", file.display(), error)),
                 }

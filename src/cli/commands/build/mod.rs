@@ -149,5 +149,5 @@ async fn work(build: &Build, args: &BuildArgs, context: &Context) -> Result<Made
 }
 
 fn stdout() -> Box<dyn Write + Send> {
-    Box::new(output::Raw)
+    Box::new(output::Raw::new())
 }

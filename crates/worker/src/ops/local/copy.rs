@@ -30,6 +30,8 @@ pub(super) struct Reader<'a> {
     pub(super) reads: Option<Arc<dyn LocalReads>>,
     pub(super) cancel: &'a CancellationToken,
     pub(super) buffer: Vec<u8>,
+    /// Told of bytes that were read so far.
+    pub(super) told: &'a dyn Fn(u64),
     /// Files and bytes that were read.
     pub(super) files: u64,
     pub(super) bytes: u64,
@@ -55,8 +57,9 @@ impl<'a> Reader<'a> {
         path: &'a Path,
         reads: Option<Arc<dyn LocalReads>>,
         cancel: &'a CancellationToken,
+        told: &'a dyn Fn(u64),
     ) -> Self {
-        Self { root, path, reads, cancel, buffer: vec![0; PIECE], files: 0, bytes: 0 }
+        Self { root, path, reads, cancel, buffer: vec![0; PIECE], told, files: 0, bytes: 0 }
     }
 
     pub(super) fn whole(&self, path: &[u8]) -> PathBuf {
@@ -142,6 +145,7 @@ impl<'a> Reader<'a> {
             hasher.update(piece);
             copied += piece.len() as u64;
             self.bytes += piece.len() as u64;
+            (self.told)(self.bytes);
             if is_cloned {
                 continue;
             }

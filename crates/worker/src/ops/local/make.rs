@@ -33,8 +33,6 @@ pub(super) struct Make<'a> {
     pub(super) tree: &'a OwnedFd,
     /// How the tree will be kept.
     pub(super) form: Form,
-    /// Told of bytes that were read so far.
-    pub(super) told: &'a dyn Fn(u64),
 }
 
 impl Make<'_> {
@@ -64,7 +62,6 @@ impl Make<'_> {
                 firsts.entry(made.0.facts.inode).or_insert(index.0.len());
             }
             index.0.push(made);
-            (self.told)(self.reader.bytes);
         }
         // What is put into a directory changes its time: the innermost first.
         for (item, _) in index.0.iter().rev().filter(|(item, _)| item.facts.is_directory()) {

@@ -119,10 +119,10 @@ impl Local {
                 file::open_root(&path).map_err(|error| Error::io("read local directory", &path, error))?;
             let tree = file::open_root(&directory)
                 .map_err(|error| Error::io("keep local directory", &directory, error))?;
-            let reader = Reader::new(&source, &path, session.local_reads.clone(), &cancel);
             let telling = Telling::new(&cx, &told);
             let (before, tell) = (before.as_ref(), |bytes| telling.tell(bytes));
-            let mut make = Make { reader, before, tree: &tree, form, told: &tell };
+            let reader = Reader::new(&source, &path, session.local_reads.clone(), &cancel, &tell);
+            let mut make = Make { reader, before, tree: &tree, form };
             let index = make.all(scanned.items)?;
             telling.end(make.reader.bytes);
             // It goes back where it is let go: not while a thread still writes to its tree.
