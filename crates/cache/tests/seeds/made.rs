@@ -35,6 +35,7 @@ fn made() -> Seeds {
     }
     let texts = [("references", references()), ("manifests", manifests()), ("configs", configs())];
     let texts = texts.into_iter().chain([("build_caches", build_caches()), ("journal", journals())]);
+    let texts = texts.chain([("cache_configs", cache_configs())]);
     for (target, texts) in texts {
         for (number, text) in texts.into_iter().enumerate() {
             seeds.insert((target, format!("made-{number:02}")), text.into_bytes());
@@ -218,6 +219,28 @@ fn build_caches() -> Vec<String> {
         index(&[config.clone(), layer.clone(), config.clone()], ""),
         index(&[config, descriptor(MANIFEST, "")], r#","annotations":{"x":"y"}"#),
         manifest(CONFIG, &[layer], ""),
+    ]
+}
+
+fn cache_configs() -> Vec<String> {
+    let blob = |more: &str| format!(r#"{{"blob":"{DIGEST}"{more}}}"#);
+    let record = |more: &str| format!(r#"{{"digest":"{DIGEST}"{more}}}"#);
+    let config = |layers: &[String], records: &[String]| {
+        format!(r#"{{"layers":[{}],"records":[{}]}}"#, layers.join(","), records.join(","))
+    };
+    // Without a parent: the first one, which is then the layer itself.
+    let (first, second) = (blob(r#","parent":-1"#), blob(""));
+    let result = record(r#","layers":[{"layer":1,"createdAt":"2026-01-01T00:00:00Z"}]"#);
+    let linked = record(r#","inputs":[[{"selector":"sha256:x","link":0},{"link":0}],[{"link":0}]]"#);
+    let chains = record(r#","chains":[{"layers":[0,1],"createdAt":"2026-01-01T00:00:00.5Z"}]"#);
+    let (to_next, to_first) = (record(r#","inputs":[[{"link":1}]]"#), record(r#","inputs":[[{"link":0}]]"#));
+    vec![
+        "{}".to_owned(),
+        config(&[first.clone(), second.clone()], &[result.clone(), linked]),
+        config(&[first.clone(), second.clone()], &[chains]),
+        config(&[second], &[]),
+        config(&[first, blob(r#","annotations":{"mediaType":"t","size":3,"createdAt":"t"}"#)], &[result]),
+        config(&[], &[to_next, to_first]),
     ]
 }
 

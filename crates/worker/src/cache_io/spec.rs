@@ -9,7 +9,7 @@ use lazyblob_remote::buildcache::{Form, Names};
 use lazyblob_remote::{Digest, Reference};
 use lazyblob_solver::ExportMode;
 
-use crate::spec::csv;
+use crate::spec::{csv, yes_or_no};
 
 /// The tag a cache has in a layout where nothing else is said.
 const LATEST: &str = "latest";
@@ -208,12 +208,9 @@ impl Attributes {
 
     /// A yes or no, in Go's words.
     fn flag(&mut self, key: &str) -> Result<Option<bool>, BadCache> {
-        match self.take(key).as_deref() {
-            None => Ok(None),
-            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
-            Some(other) => Err(self.bad(&format!("{key} is true or false, not `{other}`"))),
-        }
+        let Some(word) = self.take(key) else { return Ok(None) };
+        let said = yes_or_no(&word);
+        said.map(Some).ok_or_else(|| self.bad(&format!("{key} is true or false, not `{word}`")))
     }
 
     /// How hosts are reached is said for all of them, not for one cache.

@@ -3,6 +3,15 @@
 use super::csv::attributes;
 use crate::error::{Error, Result};
 
+/// True or false in Go's words (`strconv.ParseBool`); nothing for any other.
+pub(crate) fn yes_or_no(word: &str) -> Option<bool> {
+    match word {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// Attributes that have not been taken yet.
 pub(super) struct Attrs<'a> {
     what: &'static str,
@@ -27,13 +36,15 @@ impl<'a> Attrs<'a> {
         Some((key.get(prefix.len()..).unwrap_or_default().to_owned(), value))
     }
 
-    /// A switch: a key without a value is on (Go's `strconv.ParseBool`).
+    /// A switch: a key without a value is on.
     pub(super) fn switch(&mut self, key: &str) -> Result<Option<bool>> {
         match self.take(key).as_deref() {
             None => Ok(None),
-            Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
-            Some(other) => Err(self.invalid(format!("{key}: `{other}` is neither true nor false"))),
+            Some("") => Ok(Some(true)),
+            Some(word) => match yes_or_no(word) {
+                None => Err(self.invalid(format!("{key}: `{word}` is neither true nor false"))),
+                said => Ok(said),
+            },
         }
     }
 

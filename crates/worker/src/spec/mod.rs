@@ -4,5 +4,6 @@ mod attrs;
 pub(crate) mod csv;
 mod output;
 
+pub(crate) use attrs::yes_or_no;
 pub use csv::attributes;
 pub use output::{Dest, OutputKind, OutputSpec};

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use lazyblob_remote::buildcache::{Form, convert};
+use lazyblob_remote::buildcache::{self, Form, convert};
 use lazyblob_remote::{Descriptor, Location, Manifest, Reference, RepositoryName, digest, media};
 
 use crate::image::Config;
@@ -26,7 +26,7 @@ pub struct Target {
 }
 
 /// All there are.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "apply", run: layers::apply },
     Target { name: "unpack", run: layers::unpack },
     Target { name: "round_trip", run: layers::round_trip },
@@ -34,6 +34,7 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "manifests", run: manifests },
     Target { name: "configs", run: configs },
     Target { name: "build_caches", run: build_caches },
+    Target { name: "cache_configs", run: cache_configs },
     Target { name: "journal", run: journal },
 ];
 
@@ -124,6 +125,23 @@ fn build_caches(bytes: &[u8]) {
         after.sort();
         assert_eq!(before, after, "no blob is lost, none is new");
     }
+}
+
+/// Configs of build caches: keys, links, and which layers are whose result.
+fn cache_configs(bytes: &[u8]) {
+    let Ok(config) = buildcache::Config::parse(bytes, "a fuzzer's") else { return };
+    assert!(config.inputs_first().is_some(), "no circle is taken");
+    for top in 0..config.layers.len() {
+        let stack = config.stack(top);
+        assert_eq!(stack.last(), Some(&top), "a stack ends with its own layer");
+        assert!(stack.len() <= config.layers.len(), "and has none twice");
+    }
+    let text = config.to_json().expect("what was read can be written");
+    let again = buildcache::Config::parse(text.as_bytes(), "it").expect("and read again");
+    assert_eq!(again, config);
+    let sorted = config.sorted();
+    let text = sorted.to_json().expect("a config");
+    assert_eq!(sorted.sorted().to_json().expect("a config"), text, "in order it stays as it is");
 }
 
 /// The journal of the database.
