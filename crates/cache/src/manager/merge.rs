@@ -99,7 +99,7 @@ impl Manager {
         options: &GetOptions,
     ) -> Result<ImmutableRef> {
         let (root, store, table) = (self.root().clone(), self.0.store.clone(), Arc::clone(&self.0.table));
-        let soon = Arc::clone(&self.0.soon);
+        let soon = Arc::clone(self.0.db.batches());
         let (image_ref, sources) = (options.image_ref.clone(), options.sources.clone());
         let live = self
             .write_soon(move |rows| {
@@ -119,7 +119,7 @@ impl Manager {
                     .ok_or_else(|| Error::not_found("make record", &id, "what it stands on is gone"))?;
                 let live = enter(&table, &store, loaded, &id)?;
                 if is_written {
-                    live.is_of_batch(soon.batch());
+                    live.is_of_batch(soon.gathered());
                 }
                 Ok(live)
             })

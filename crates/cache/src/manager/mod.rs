@@ -49,7 +49,7 @@ use crate::content::Store;
 use crate::error::{Error, Result, What};
 use crate::metadata::{self, Barrier, Database, Engine, Read, Sled, Transaction};
 use crate::mount::Mounter;
-use crate::record::{RecordId, Rows, now};
+use crate::record::{LayerBlob, RecordId, Rows, now};
 use crate::remotes::Remotes;
 use crate::root::{Dir, Root};
 use crate::snapshot::{self, Places, SnapshotKey, Snapshotter, Wanted};
@@ -92,7 +92,6 @@ pub(crate) struct Inner {
     pub(crate) root: Root,
     pub(crate) store: Store,
     pub(crate) db: Database,
-    pub(crate) soon: Arc<Soon>,
     pub(crate) transfers: Transfers,
     pub(crate) remotes: Arc<dyn Remotes>,
     pub(crate) snapshots: Arc<dyn Snapshotter>,
@@ -104,6 +103,8 @@ pub(crate) struct Inner {
     pub(crate) table: Arc<Table>,
     /// Snapshots being made.
     pub(crate) unpacks: Group<Step, Arc<Unpacked>, Error>,
+    /// Blobs being made of trees, by record.
+    pub(crate) packs: Group<RecordId, LayerBlob, Error>,
     pub(crate) syncs: Syncs,
     /// Layers that are inflated and applied at once.
     pub(crate) cores: Cores,
@@ -119,8 +120,7 @@ impl Manager {
     /// [`Error::Refused`] for a database of a newer schema, [`Error::Metadata`], [`Error::Io`].
     pub async fn open(root: Root, components: Components, settings: Settings) -> Result<Self> {
         let Components { transfers, remotes, engine, snapshots } = components;
-        let soon = Arc::new(Soon::new(Arc::clone(&snapshots)));
-        let barrier: Arc<dyn Barrier> = Arc::clone(&soon) as _;
+        let barrier: Arc<dyn Barrier> = Arc::new(Soon(Arc::clone(&snapshots)));
         let rows = metadata::Settings::new(root.path(), engine);
         let db = Database::new(metadata::Settings { barrier: Some(barrier), ..rows });
         let (mounts, trash, trees) = (root.mounts(), root.dir(Dir::Trash), Arc::clone(&snapshots));
@@ -129,7 +129,6 @@ impl Manager {
         let inner = Inner {
             store: Store::new(&root),
             db,
-            soon,
             transfers,
             remotes,
             snapshots,
@@ -138,6 +137,7 @@ impl Manager {
             trees: Arc::new(Trees::new(root.mounts(), root.dir(Dir::Trash))),
             table: Arc::default(),
             unpacks: Group::new(),
+            packs: Group::new(),
             syncs: Syncs::default(),
             cores: Cores::new(settings.cpus.max(1)),
             keeper: Arc::default(),
@@ -259,6 +259,7 @@ impl Manager {
     /// [`Error::Metadata`], [`Error::Io`].
     pub async fn close(&self) -> Result<()> {
         self.0.unpacks.close().await;
+        self.0.packs.close().await;
         self.0.closing.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;

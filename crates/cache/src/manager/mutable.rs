@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::get_by_blob::describe;
 use super::live::{Live, Table};
-use super::soon::Soon;
 use super::{GetOptions, Inner, Manager};
 use crate::blocking::blocking;
 use crate::error::{Error, Result, What};
 use crate::handler::DescHandlers;
+use crate::metadata::Batches;
 use crate::record::{Kind, Record, RecordId, Rows};
 use crate::refs::{ImmutableRef, MutableRef, stack};
 use crate::root::{Pin, Root};
@@ -163,7 +163,8 @@ impl Manager {
 
     /// Writes a record that is not there yet, durable [soon](Self::settle), and pins it in the same turn.
     async fn write_new(&self, record: Record, parents: Vec<Arc<Live>>) -> Result<Arc<Live>> {
-        let (root, table, soon) = (self.root().clone(), Arc::clone(&self.0.table), Arc::clone(&self.0.soon));
+        let (root, table) = (self.root().clone(), Arc::clone(&self.0.table));
+        let soon = Arc::clone(self.0.db.batches());
         self.write_soon(move |rows| {
             Rows::put(rows, &record)?;
             new_live(record, parents, &root, &table, &soon)
@@ -178,11 +179,11 @@ fn new_live(
     parents: Vec<Arc<Live>>,
     root: &Root,
     table: &Arc<Table>,
-    soon: &Soon,
+    soon: &Batches,
 ) -> Result<Arc<Live>> {
     let pin = root.live().pin(&[Pin::Record(record.id.as_str().into())])?;
     let live = table.enter(record, parents, pin);
-    live.is_of_batch(soon.batch());
+    live.is_of_batch(soon.gathered());
     Ok(live)
 }
 
@@ -219,8 +220,8 @@ impl MutableRef {
                     Rows::put(rows, &record)?;
                     Rows::put(rows, &mutable)?;
                     live.update(mutable);
-                    let Inner { root, table, soon, .. } = &*own.0;
-                    new_live(record, live.parents().to_vec(), root, table, soon)
+                    let Inner { root, table, db, .. } = &*own.0;
+                    new_live(record, live.parents().to_vec(), root, table, db.batches())
                 }
             })
             .await?;
@@ -236,7 +237,7 @@ impl ImmutableRef {
     /// it is durable. For any other ref that is all there is to do.
     ///
     /// # Errors
-    /// [`Error::Locked`] where somebody has it mounted; [`Error::Lost`] where its tree is gone;
+    /// [`Error::Locked`] where somebody has it mounted; [`Error::Lost`] where its tree is gone, or its record;
     /// [`Error::Cancelled`] where the manager is closed meanwhile: it may be finalized later. Those of
     /// [`Manager::settle`].
     pub async fn finalize(&self) -> Result<()> {
@@ -255,13 +256,15 @@ impl ImmutableRef {
 
     /// Waits until it is durable, with all that it stands on.
     pub(crate) async fn settled(&self) -> Result<()> {
-        let gathered = self.manager().0.soon.batch();
-        match self.live().batch() == gathered
-            || stack(self.live()).iter().any(|live| live.batch() == gathered)
-        {
-            true => self.manager().settle().await,
-            false => Ok(()),
+        let db = &self.manager().0.db;
+        let mut batches: Vec<u64> = stack(self.live()).iter().map(|live| live.batch()).collect();
+        batches.push(self.live().batch());
+        // One that is lost is so for good.
+        if !db.batches().have_ended(batches.iter().copied())? {
+            db.end_batches().await?;
+            db.batches().have_ended(batches.into_iter())?;
         }
+        Ok(())
     }
 }
 
@@ -288,19 +291,20 @@ async fn finalize(
         let _unmounted = own.mounter().keep_unmounted(&active)?;
         snapshots.commit_soon(&active, &key, &cancel).map(drop)
     };
-    blocking(|| what, commit).await?;
+    blocking(|| what.clone(), commit).await?;
     live.saw_snapshot();
-    let soon = Arc::clone(&manager.0.soon);
+    let soon = Arc::clone(manager.0.db.batches());
     manager
         .write_soon(move |rows| {
             if let Some(mutable) = Rows::get(rows, &twin)? {
                 Rows::delete(rows, &mutable);
             }
-            let Some(mut record) = Rows::get(rows, &id)? else { return Ok(()) };
+            let gone = || Error::Lost { what, reason: "its record could not be made durable".to_owned() };
+            let mut record = Rows::get(rows, &id)?.ok_or_else(gone)?;
             record.twin = None;
             Rows::put(rows, &record)?;
             live.update(record);
-            live.is_of_batch(soon.batch());
+            live.is_of_batch(soon.gathered());
             Ok(())
         })
         .await

@@ -8,40 +8,23 @@
 //! trees are whole. What makes a tree a snapshot is a rename, and a file that says so, which a power cut may take: then what
 //! it was before says it, see [`Snapshotter::commit_soon`].
 
+//! A batch that could not be made durable stays known as long as the manager is open: refs of it are never said to be durable,
+//! whoever was told before.
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Manager;
 use crate::error::Result;
-use crate::metadata::Barrier;
+use crate::metadata::{Barrier, Since};
 use crate::snapshot::Snapshotter;
 
-/// Counts batches.
+/// Syncs trees before the rows that speak of them are committed.
 #[derive(Debug)]
-pub(crate) struct Soon {
-    snapshots: Arc<dyn Snapshotter>,
-    /// The number of the one that is being gathered, or committed. Never 0.
-    batch: AtomicU64,
-}
-
-impl Soon {
-    pub(super) fn new(snapshots: Arc<dyn Snapshotter>) -> Self {
-        Self { snapshots, batch: AtomicU64::new(1) }
-    }
-
-    /// The number of the batch that is being gathered, or committed at this moment.
-    pub(crate) fn batch(&self) -> u64 {
-        self.batch.load(Ordering::SeqCst)
-    }
-}
+pub(super) struct Soon(pub(super) Arc<dyn Snapshotter>);
 
 impl Barrier for Soon {
-    fn before(&self, commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        self.snapshots.sync_all()?;
-        commit()?;
-        // Not before: until then who asks whether it is durable is to wait.
-        self.batch.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+    fn sync(&self) -> Result<()> {
+        self.0.sync_all()
     }
 }
 
@@ -50,9 +33,24 @@ impl Manager {
     /// diffs are made of them. Many share one sync. To be called before somebody outside is told that a build is done.
     ///
     /// # Errors
-    /// [`Error::Shared`](crate::Error::Shared) with what went wrong where anything could not be made durable since this was
-    /// asked last: such refs are gone.
+    /// [`Error::Shared`](crate::Error::Shared) with what went wrong where anything could not be made durable since the
+    /// manager was opened: such refs are gone. Everybody who asks is told. Who is not concerned by what went wrong before
+    /// asks with [`settle_since`](Self::settle_since).
     pub async fn settle(&self) -> Result<()> {
         self.0.db.settle().await
+    }
+
+    /// From now on, for [`settle_since`](Self::settle_since).
+    #[must_use]
+    pub fn now(&self) -> Since {
+        self.0.db.now()
+    }
+
+    /// The same as [`settle`](Self::settle), but what is told is only what was lost of what was made `since` then.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub async fn settle_since(&self, since: Since) -> Result<()> {
+        self.0.db.settle_since(since).await
     }
 }

@@ -16,8 +16,10 @@ pub(super) enum Job {
     Write(Box<dyn Writer>),
     /// Answered before it is durable.
     Soon(Box<dyn Writer>),
-    /// Make durable what is not, and say what was lost.
+    /// Make durable what is not, and say when it is so, or lost.
     Settle(oneshot::Sender<Result<()>>),
+    /// What a batch of this number speaks of is synced, or could not be.
+    Synced(u64),
     /// Do what came before, and end.
     Close,
 }

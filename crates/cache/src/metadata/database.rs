@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::{Call, Job};
 use super::committer::{Committer, Shared};
 use super::generation::GenerationFile;
+use super::soon::{Batches, Since};
 use super::{Read, Settings, Transaction};
 use crate::error::{Error, IoContext, Result};
 
@@ -45,7 +46,8 @@ impl Database {
     pub fn new(settings: Settings) -> Self {
         let (jobs, receiver) = mpsc::channel();
         let generation = GenerationFile::new(&settings.meta);
-        let shared = Arc::new(Shared { settings, generation, notices: Mutex::default() });
+        let shared =
+            Arc::new(Shared { settings, generation, notices: Mutex::default(), batches: Arc::default() });
         let thread = Mutex::new(Thread::NotStarted(receiver));
         Self { inner: Arc::new(Inner { shared, jobs, thread, ended: CancellationToken::new() }) }
     }
@@ -81,7 +83,8 @@ impl Database {
     /// here sees it at once. A process that is killed loses it, and all that was written so after it.
     ///
     /// # Errors
-    /// As [`read`](Self::read). Where it cannot be made durable later it is gone again; [`settle`](Self::settle) says so.
+    /// As [`read`](Self::read). Where it cannot be made durable later it is gone again, with all that was written after it;
+    /// [`settle`](Self::settle) says so.
     pub async fn write_soon<T: Send + 'static>(
         &self,
         closure: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
@@ -92,10 +95,36 @@ impl Database {
     /// Waits until all is durable that was written before.
     ///
     /// # Errors
-    /// [`Error::Shared`] with what went wrong where anything that was to be durable soon could not be made so since this was
-    /// asked last: it is gone. [`Error::Cancelled`] after [`close`](Self::close).
+    /// [`Error::Shared`] with what went wrong where anything that was to be durable soon, since this was made, could not be
+    /// made so: it is gone. Whoever asks is told, as often as it is asked. [`Error::Cancelled`] after
+    /// [`close`](Self::close).
     pub async fn settle(&self) -> Result<()> {
+        self.settle_since(Since::BEGINNING).await
+    }
+
+    /// From now on, for [`settle_since`](Self::settle_since).
+    #[must_use]
+    pub fn now(&self) -> Since {
+        self.inner.shared.batches.now()
+    }
+
+    /// The same as [`settle`](Self::settle), but only what was lost of what was written `since` then is told.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub async fn settle_since(&self, since: Since) -> Result<()> {
+        self.end_batches().await?;
+        self.inner.shared.batches.lost_since(since)
+    }
+
+    /// Waits until all is durable, or lost, that was written before.
+    pub(crate) async fn end_batches(&self) -> Result<()> {
         self.call("settle", Job::Settle).await
+    }
+
+    /// What is durable soon, and what became of it.
+    pub(crate) fn batches(&self) -> &Arc<Batches> {
+        &self.inner.shared.batches
     }
 
     /// How many batches have changed something, in whichever process; one that is being acknowledged at this moment is
@@ -153,9 +182,10 @@ impl Inner {
         };
         let shared = Arc::clone(&self.shared);
         let ended = self.ended.clone().drop_guard();
+        let own = self.jobs.clone();
         let body = move || {
             let _ended = ended;
-            Committer::new(shared, jobs).run();
+            Committer::new(shared, jobs, own).run();
         };
         let handle = thread::Builder::new().name("lazyblob-database".to_owned()).spawn(body);
         *thread = Thread::Running(handle.during("open", "the database", &self.shared.settings.meta)?);
@@ -176,6 +206,14 @@ impl Inner {
             }
             Thread::Closed => None,
         }
+    }
+}
+
+impl Drop for Inner {
+    /// Nobody is left who could ask.
+    fn drop(&mut self) {
+        // One that was closed, or never started, has nobody who hears it.
+        let _ = self.jobs.send(Job::Close);
     }
 }
 

@@ -23,7 +23,13 @@
 //! **What is durable soon.** Changes of [`write_soon`](Database::write_soon) stay in the thread's memory, where everybody
 //! here sees them, until the next batch, which begins with them; before another process has its turn there is such a batch.
 //! So what is lost with a process is always the end of what it did. What they speak of, trees that were not synced, the
-//! [`Barrier`] makes durable before them.
+//! [`Barrier`] makes durable before them, on a thread of its own: the batch is sealed, everybody goes on, on top of it, and
+//! when it is synced it is committed. One that cannot be takes along what was gathered meanwhile, which may speak of it.
+//!
+//! ```text
+//! gathered ──▶ sealed, synced ──▶ committed            a durable write, settle, 5 s, idle, another process: seal
+//!    N+1            N              … N-1               N is lost: so is N+1, and whoever settles is told
+//! ```
 //!
 //! **What is lost with a database.** One that fails is set aside, never deleted, and a new one is filled from the
 //! journal: all that is in [`Space::recoverable`] spaces. The rest is for its owners to find out again from the disk.
@@ -46,6 +52,7 @@ mod schema;
 mod session;
 mod settings;
 mod sled;
+mod soon;
 mod space;
 mod store;
 mod transaction;
@@ -60,6 +67,8 @@ pub use memory::Memory;
 pub use read::{Entry, Read, Visitor};
 pub use schema::SCHEMA;
 pub use settings::{Barrier, Settings};
+pub(crate) use soon::Batches;
+pub use soon::Since;
 pub use space::Space;
 pub use store::{Batch, MetadataStore};
 pub use transaction::Transaction;

@@ -10,17 +10,21 @@ use crate::error::Result;
 /// For each changed key its new value, or that it is gone.
 pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// Changes of two batches, the earlier one first.
+pub(super) type Earlier<'a> = [&'a Changes; 2];
+
 /// A store as it would be with changes made, the later ones over the earlier ones.
 #[derive(Clone, Copy)]
 pub(super) struct Overlay<'a> {
     pub(super) store: &'a dyn MetadataStore,
-    pub(super) earlier: &'a Changes,
+    pub(super) earlier: Earlier<'a>,
     pub(super) later: &'a Changes,
 }
 
 impl Overlay<'_> {
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.later.get(key).or_else(|| self.earlier.get(key)) {
+        let [first, second] = self.earlier;
+        match self.later.get(key).or_else(|| second.get(key)).or_else(|| first.get(key)) {
             Some(changed) => Ok(changed.clone()),
             None => self.store.get(key),
         }
@@ -81,8 +85,8 @@ impl Overlay<'_> {
 
     fn changes(&self, from: &[u8], to: &[u8]) -> BTreeMap<&Vec<u8>, &Option<Vec<u8>>> {
         let bounds = (Bound::Included(from), Bound::Excluded(to.max(from)));
-        let earlier = self.earlier.range::<[u8], _>(bounds);
-        earlier.chain(self.later.range::<[u8], _>(bounds)).collect()
+        let [first, second] = self.earlier.map(|changes| changes.range::<[u8], _>(bounds));
+        first.chain(second).chain(self.later.range::<[u8], _>(bounds)).collect()
     }
 }
 
@@ -104,14 +108,14 @@ mod tests {
     proptest! {
         #[test]
         fn an_overlay_reads_as_if_its_changes_were_made(
-            stored in changes(), earlier in changes(), later in changes(),
+            stored in changes(), first in changes(), second in changes(), later in changes(),
             from in proptest::collection::vec(0_u8..4, 0..3), to in proptest::collection::vec(0_u8..5, 0..3),
             limit in 0_usize..8,
         ) {
             let (engine, dir) = (Memory::default(), std::path::Path::new("a"));
             let (store, made) = (engine.open(dir).unwrap(), engine.open(std::path::Path::new("b")).unwrap());
             let mut all = Batch::default();
-            for (key, value) in stored.iter().chain(&earlier).chain(&later) {
+            for (key, value) in stored.iter().chain(&first).chain(&second).chain(&later) {
                 match value {
                     Some(value) => all.put(key.clone(), value.clone()),
                     None => all.delete(key.clone()),
@@ -123,7 +127,7 @@ mod tests {
                 base.put(key.clone(), value.clone());
             }
             store.apply(&base).unwrap();
-            let overlay = Overlay { store: &*store, earlier: &earlier, later: &later };
+            let overlay = Overlay { store: &*store, earlier: [&first, &second], later: &later };
             prop_assert_eq!(overlay.scan(&from, &to, limit).unwrap(), made.scan(&from, &to, limit).unwrap());
             prop_assert_eq!(overlay.last(&from, &to).unwrap(), made.last(&from, &to).unwrap());
             prop_assert_eq!(overlay.get(&from).unwrap(), made.get(&from).unwrap());

@@ -23,19 +23,22 @@ pub struct Settings {
     /// Where both this process and another ask for it without a pause, each has it so long in turn: opening it takes
     /// time too.
     pub turn: Duration,
+    /// What is to be durable [soon](super::Database::write_soon) is made so when it is this old.
+    pub soon: Duration,
     /// The journal is written anew when it has more than this many lines, and more than half of them are of no use.
     pub dead_lines: u64,
-    /// What is done around a commit of what was to be durable [soon](super::Database::write_soon).
+    /// What is done before a commit of what was to be durable [soon](super::Database::write_soon).
     pub barrier: Option<Arc<dyn Barrier>>,
 }
 
 /// Makes durable what rows speak of, before they are.
 pub trait Barrier: Send + Sync + std::fmt::Debug {
-    /// Makes it durable, and then calls `commit`, once. Runs on the database's thread.
+    /// Makes durable all that was there when it was called. Runs on a thread of its own: whoever reads, or writes what is to
+    /// be durable soon, does not wait for it.
     ///
     /// # Errors
-    /// Its own, and then nothing is committed; that of `commit`.
-    fn before(&self, commit: &mut dyn FnMut() -> Result<()>) -> Result<()>;
+    /// Its own, and then nothing of what waits for it is committed.
+    fn sync(&self) -> Result<()>;
 }
 
 impl Settings {
@@ -48,6 +51,7 @@ impl Settings {
             idle: Duration::from_secs(1),
             look: Duration::from_millis(20),
             turn: Duration::from_millis(20),
+            soon: Duration::from_secs(5),
             dead_lines: 10_000,
             barrier: None,
         }

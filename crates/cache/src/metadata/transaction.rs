@@ -1,6 +1,6 @@
 //! What a closure that writes works on.
 
-use super::overlay::{Changes, Overlay};
+use super::overlay::{Changes, Earlier, Overlay};
 use super::space::after_prefix;
 use super::{Entry, MetadataStore, Read, Space};
 use crate::error::{Error, Result};
@@ -14,13 +14,13 @@ const VALUE: usize = 64 << 10;
 /// writers before it.
 pub struct Transaction<'a> {
     store: &'a dyn MetadataStore,
-    earlier: &'a Changes,
+    earlier: Earlier<'a>,
     own: Changes,
     generation: u64,
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn new(store: &'a dyn MetadataStore, earlier: &'a Changes, generation: u64) -> Self {
+    pub(super) fn new(store: &'a dyn MetadataStore, earlier: Earlier<'a>, generation: u64) -> Self {
         Self { store, earlier, own: Changes::new(), generation }
     }
 

@@ -16,7 +16,7 @@ use lazyblob_cache::snapshot::{
     Synced,
 };
 use lazyblob_cache::{Error, GetOptions, Manager, Result};
-use lazyblob_remote::Access;
+use lazyblob_remote::{Access, What};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Wanted, World, task, until};
@@ -25,10 +25,12 @@ const GZIP: LayerType = LayerType { family: Family::Oci, algorithm: Algorithm::G
 
 /// Snapshots whose makers are held up.
 #[derive(Debug)]
-struct Held {
+pub(crate) struct Held {
     inner: Arc<dyn Snapshotter>,
     /// Who comes by is to stop.
     shut: AtomicBool,
+    /// Nothing can be synced.
+    pub(crate) full: AtomicBool,
     at: Mutex<At>,
     changed: Condvar,
 }
@@ -156,6 +158,13 @@ impl Snapshotter for Held {
         self.inner.commit_soon(active, key, cancel)
     }
     fn sync_all(&self) -> Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(Error::Io {
+                what: What::new("sync", "snapshots"),
+                path: PathBuf::new(),
+                source: std::io::ErrorKind::StorageFull.into(),
+            });
+        }
         self.inner.sync_all()
     }
     fn mounts(&self, stack: &[SnapshotKey], upper: Option<&Active>) -> Result<Mounts> {
@@ -172,10 +181,16 @@ impl Snapshotter for Held {
     }
 }
 
-async fn held(world: &World) -> (Manager, Arc<Held>) {
+pub(crate) async fn held(world: &World) -> (Manager, Arc<Held>) {
     let root = Root::open(world.root(), RootSettings::default()).await.unwrap();
     let inner = snapshot::open(Places::below(root.path()), Wanted::Plain).unwrap();
-    let held = Held { inner, shut: AtomicBool::default(), at: Mutex::default(), changed: Condvar::new() };
+    let held = Held {
+        inner,
+        shut: AtomicBool::default(),
+        full: AtomicBool::default(),
+        at: Mutex::default(),
+        changed: Condvar::new(),
+    };
     let held = Arc::new(held);
     let components = Components {
         transfers: world.client.transfers().clone(),

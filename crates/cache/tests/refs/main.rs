@@ -10,6 +10,7 @@ mod handlers;
 mod high;
 mod images;
 mod lazy;
+mod lost;
 mod mounted;
 mod mutable;
 mod once;
