@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lazyblob::worker::Engine;
-use lazyblob::worker::executor::{OciRuntime, Settings};
+use lazyblob::worker::executor::{OciRuntime, Settings, state_dir};
 
 use crate::cli::build_args::BuildArgs;
 use crate::cli::context::Context;
@@ -12,7 +12,7 @@ use crate::cli::exit::Failure;
 /// Opens it.
 pub(super) async fn open(args: &BuildArgs, context: &Context) -> Result<Engine, Failure> {
     let manager = context.manager().await?;
-    let state = manager.root().path().join("run");
+    let state = state_dir(manager.root().path());
     let executor = OciRuntime::new(Settings { runtime: args.runtime.clone(), state });
     let engine = Engine::builder(manager.root().path())
         .manager(manager.clone())
