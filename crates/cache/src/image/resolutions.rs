@@ -3,27 +3,37 @@
 use std::sync::Arc;
 
 use lazyblob_flightcontrol::{CachedGroup, Context, Error as FlightError, Failure};
-use lazyblob_remote::Access;
 use lazyblob_remote::endpoint::Name;
 use lazyblob_remote::provider::Origin;
+use lazyblob_remote::{Access, Manifest};
 
 use super::resolve::{Resolve, Resolved};
 use crate::error::{Error, Result, What};
 use crate::manager::Manager;
 
 /// Images that were resolved, each once: what a tag stands for does not change as long as this lives, and is asked for
-/// once. Clones are the same. Errors are not remembered. Made for one build, and dropped with it.
+/// once, for however many platforms. Clones are the same. Errors are not remembered. Made for one build, and dropped with
+/// it.
 #[derive(Clone, Debug, Default)]
-pub struct Resolutions(Arc<CachedGroup<Key, Arc<Resolved>, Error>>);
+pub struct Resolutions(Arc<Flights>);
 
-/// What makes two questions the same.
+#[derive(Debug, Default)]
+struct Flights {
+    /// What names stand for, indexes among it.
+    roots: CachedGroup<Named, Manifest, Error>,
+    images: CachedGroup<(Named, Platforms), Arc<Resolved>, Error>,
+}
+
+/// A name, where it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct Named {
     reference: String,
     origin: Origin,
     name: Name,
-    platforms: Vec<String>,
 }
+
+/// Those that do, the best first.
+type Platforms = Vec<String>;
 
 impl Resolutions {
     /// The image that `ask` is about: as it was known before, or found out now, together with all who want to know it. What
@@ -32,25 +42,44 @@ impl Resolutions {
     /// # Errors
     /// Those of [`Manager::resolve_image`].
     pub async fn resolve(&self, manager: &Manager, ask: Resolve, access: &Access) -> Result<Arc<Resolved>> {
-        let key = Key {
+        let named = Named {
             reference: ask.reference.to_string(),
             origin: ask.source.origin(),
             name: ask.name.clone(),
-            platforms: ask.platforms.iter().map(ToString::to_string).collect(),
         };
+        let platforms = ask.platforms.iter().map(ToString::to_string).collect();
         let what = What::new("resolve", &ask.reference);
-        let (manager, access, about) = (manager.clone(), access.clone(), what.clone());
+        let (this, manager, access, about) = (self.clone(), manager.clone(), access.clone(), what.clone());
+        let key = (named.clone(), platforms);
         let work = move |context: Context<()>| async move {
-            let resolving = manager.resolve_image(&ask, &access);
+            let resolving = async {
+                let root = this.root(named, &manager, &ask).await?;
+                manager.resolve_from(root, &ask, &access).await
+            };
             let resolved = context.token().run_until_cancelled(resolving).await;
             resolved.unwrap_or(Err(Error::Cancelled { what })).map(Arc::new).map_err(failure)
         };
-        self.0.run(key, work).await.map_err(|error| match error {
-            FlightError::Failed(error) => Error::Shared(error),
-            FlightError::Personal(error) => error,
-            FlightError::Closed | FlightError::Abandoned => Error::Cancelled { what: about },
-            panicked => Error::Lost { what: about, reason: panicked.to_string() },
-        })
+        self.0.images.run(key, work).await.map_err(|error| told(error, about))
+    }
+
+    /// What a name stands for, for all platforms alike.
+    async fn root(&self, named: Named, manager: &Manager, ask: &Resolve) -> Result<Manifest> {
+        let what = What::new("resolve", &ask.reference);
+        let (manager, ask, about) = (manager.clone(), ask.clone(), what.clone());
+        let work = move |context: Context<()>| async move {
+            let found = context.token().run_until_cancelled(manager.root_to_resolve(&ask)).await;
+            found.unwrap_or(Err(Error::Cancelled { what })).map_err(failure)
+        };
+        self.0.roots.run(named, work).await.map_err(|error| told(error, about))
+    }
+}
+
+fn told(error: FlightError<Error>, about: What) -> Error {
+    match error {
+        FlightError::Failed(error) => Error::Shared(error),
+        FlightError::Personal(error) => error,
+        FlightError::Closed | FlightError::Abandoned => Error::Cancelled { what: about },
+        panicked => Error::Lost { what: about, reason: panicked.to_string() },
     }
 }
 

@@ -62,6 +62,16 @@ impl Manager {
     /// manifest; [`Error::NotFound`] for platforms that the image does not have, naming those it has.
     pub async fn resolve_image(&self, ask: &Resolve, access: &Access) -> Result<Resolved> {
         let root = self.root_to_resolve(ask).await?;
+        self.resolve_from(root, ask, access).await
+    }
+
+    /// The image that `ask` is about, below the `root` that its name stands for.
+    pub(super) async fn resolve_from(
+        &self,
+        root: Manifest,
+        ask: &Resolve,
+        access: &Access,
+    ) -> Result<Resolved> {
         let find = |index: &Manifest| find(&ask.platforms, index);
         let (manifests, mut pins) = self.below(root, &ask.reference, &*ask.source, find).await?;
         let (Some(root), Some(manifest)) = (manifests.first().cloned(), manifests.last().cloned()) else {
@@ -119,7 +129,7 @@ impl Manager {
     }
 
     /// What is asked for, from here if that is as good.
-    async fn root_to_resolve(&self, ask: &Resolve) -> Result<Manifest> {
+    pub(super) async fn root_to_resolve(&self, ask: &Resolve) -> Result<Manifest> {
         let digest = match &ask.name {
             Name::Digest(digest) if self.was_there(digest, &*ask.source).await? => digest.clone(),
             // Where GETs are metered and a HEAD is not, that settles what the tag stands for.

@@ -246,7 +246,10 @@ impl ImmutableRef {
     }
 
     /// The same, but it is durable [soon](Manager::settle).
-    pub(crate) async fn finalize_soon(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of [`finalize`](Self::finalize).
+    pub async fn finalize_soon(&self) -> Result<()> {
         let record = self.record();
         let (Some(twin), Some(key)) = (record.twin.clone(), record.snapshot.clone()) else { return Ok(()) };
         let (manager, live) = (self.manager().clone(), Arc::clone(self.live()));

@@ -98,7 +98,7 @@ impl Builder {
             Some(executor) => executor,
             None => {
                 owned.executor = true;
-                let state = manager.root().path().join("run");
+                let state = executor::state_dir(manager.root().path());
                 Arc::new(OciRuntime::new(executor::Settings { runtime: None, state }))
             }
         };

@@ -15,7 +15,7 @@ use crate::result::WorkerRef;
 use crate::spec::OutputSpec;
 
 /// Opens what goes to standard output.
-pub type Stdout = fn() -> Box<dyn Write + Send>;
+pub type Stdout = Arc<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>;
 
 impl Build {
     /// Builds what was asked for and makes of it what `spec` says, on behalf of `access`. With `inline` an image has the
@@ -43,7 +43,7 @@ impl Build {
                 }
                 parts.push(part);
             }
-            let out = stdout.map(|open| open());
+            let out = stdout.as_ref().map(|open| open());
             let exporting = Box::pin(export::export(self.engine().worker(), spec, parts, out, access));
             let error = match exporting.await {
                 Err(error) => error,

@@ -3,7 +3,7 @@
 //! ```text
 //! Engine::builder(root) ─▶ Engine ── session(credentials, directories, secrets) ─▶ OpenSession
 //!                            │
-//!                            ├─ solve(Request) ─▶ Build ─ status() ─ result() ─ export(…) ─ export_cache(…) ─ why()
+//!                            ├─ solve(Request) ─▶ Build ─ status() ─ results() ─ export(…) ─ export_cache(…) ─ why()
 //!                            ├─ prune(…)
 //!                            └─ close()
 //! ```
@@ -81,8 +81,10 @@ impl Engine {
         let own = self.0.worker.platform().clone();
         let platforms = if platforms.is_empty() { vec![own] } else { platforms };
         let mut outputs = Vec::new();
+        let mut options =
+            LoadOptions { no_cache, session: Some(session.id().clone()), ..LoadOptions::default() };
         for platform in platforms {
-            let options = LoadOptions { no_cache, platform: Some(platform.clone()) };
+            options.platform = Some(platform.clone());
             job.load(ops::graph(&self.0.worker, definition, &options)?).await?;
             outputs.push(Output { platform, edge: ops::result(&self.0.worker, definition, &options) });
         }

@@ -3,6 +3,7 @@
 //! An [`Executor`] is given a root and what is mounted in it, and leaves the root as the command left it: what it had to
 //! make there to run it (mount points, `resolv.conf`, `hosts`) is gone again. A working directory that was not there stays.
 
+mod memory;
 mod oci;
 mod process;
 
@@ -10,6 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use memory::memory;
+pub use memory::state_dir;
 pub use oci::{OciRuntime, Settings};
 pub use process::{MountSource, Mounted, Network, Process, Security, Ulimit};
 

@@ -1,9 +1,10 @@
 //! A command, with everything it sees.
 
+use std::fmt;
 use std::path::PathBuf;
 
-/// A command to be run, with everything it sees.
-#[derive(Clone, Debug)]
+/// A command to be run, with everything it sees. Of its variables only the names are shown.
+#[derive(Clone)]
 pub struct Process {
     /// Names it among those of this executor; letters, digits and dashes.
     pub id: String,
@@ -38,6 +39,31 @@ pub struct Process {
     pub remove_stubs_recursively: bool,
 }
 
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One that has no name may be all value.
+        let name = |variable: &String| variable.split_once('=').map_or("…", |(name, _)| name).to_owned();
+        let env: Vec<String> = self.env.iter().map(name).collect();
+        f.debug_struct("Process")
+            .field("id", &self.id)
+            .field("root", &self.root)
+            .field("read_only_root", &self.read_only_root)
+            .field("mounts", &self.mounts)
+            .field("args", &self.args)
+            .field("env", &env)
+            .field("cwd", &self.cwd)
+            .field("user", &self.user)
+            .field("hostname", &self.hostname)
+            .field("extra_hosts", &self.extra_hosts)
+            .field("network", &self.network)
+            .field("security", &self.security)
+            .field("ulimits", &self.ulimits)
+            .field("cgroup_parent", &self.cgroup_parent)
+            .field("remove_stubs_recursively", &self.remove_stubs_recursively)
+            .finish()
+    }
+}
+
 /// Something mounted in a root.
 #[derive(Clone, Debug)]
 pub struct Mounted {
@@ -47,6 +73,9 @@ pub struct Mounted {
     pub source: MountSource,
     /// Whether it cannot be changed.
     pub read_only: bool,
+    /// Whether it is nobody else's while the process runs: mount points that are made in it are taken away again. In what
+    /// others use they stay.
+    pub is_own: bool,
 }
 
 /// What is mounted.
@@ -93,4 +122,34 @@ pub struct Ulimit {
     pub soft: u64,
     /// What it may be raised to.
     pub hard: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_variables_are_not_shown() {
+        let process = Process {
+            id: "test".to_owned(),
+            root: "/root".into(),
+            read_only_root: false,
+            mounts: Vec::new(),
+            args: vec!["sh".to_owned()],
+            env: vec!["TOKEN=hunter2=x".to_owned(), "swordfish".to_owned()],
+            cwd: "/work".to_owned(),
+            user: "me".to_owned(),
+            hostname: String::new(),
+            extra_hosts: Vec::new(),
+            network: Network::Host,
+            security: Security::Sandbox,
+            ulimits: Vec::new(),
+            cgroup_parent: None,
+            remove_stubs_recursively: false,
+        };
+        for shown in [format!("{process:?}"), format!("{process:#?}")] {
+            assert!(shown.contains("TOKEN") && shown.contains("/work"), "{shown}");
+            assert!(!shown.contains("hunter2") && !shown.contains("swordfish"), "{shown}");
+        }
+    }
 }

@@ -27,7 +27,10 @@ impl Op<WorkerRef> for Merge {
         let trees: Vec<ImmutableRef> = inputs.iter().filter_map(|input| input.tree().cloned()).collect();
         let options =
             GetOptions { description: Some(self.0.vertex.name.name.to_string()), ..GetOptions::default() };
-        let merged = self.0.worker.manager().merge(&trees, options).await.map_err(|error| gone(0, error))?;
+        let numbered = inputs.iter().enumerate();
+        settle(numbered.filter_map(|(number, input)| Some((number, input.tree()?)))).await?;
+        let merged = self.0.worker.manager().merge(&trees, options).await;
+        let merged = merged.map_err(failed)?;
         Ok(vec![merged.into()])
     }
 }
@@ -67,7 +70,25 @@ impl Op<WorkerRef> for Diff {
         }
         let options =
             GetOptions { description: Some(self.made.vertex.name.name.to_string()), ..GetOptions::default() };
+        let sides = [(self.lower, lower), (self.upper, upper)];
+        settle(sides.into_iter().filter_map(|(number, tree)| number.zip(tree))).await?;
         let diff = self.made.worker.manager().diff(lower, upper, options).await;
-        Ok(vec![WorkerRef::new(diff.map_err(|error| gone(self.upper.unwrap_or(0), error))?)])
+        Ok(vec![WorkerRef::new(diff.map_err(failed)?)])
+    }
+}
+
+/// Has each input, by its number, be a snapshot that others can stand on: what is wrong with one is said of that one.
+async fn settle(inputs: impl Iterator<Item = (usize, &ImmutableRef)>) -> Result<(), OpError> {
+    for (number, tree) in inputs {
+        tree.finalize_soon().await.map_err(|error| gone(number, error))?;
+    }
+    Ok(())
+}
+
+/// What is wrong otherwise is no input's.
+fn failed(error: lazyblob_cache::Error) -> OpError {
+    match error.root() {
+        lazyblob_cache::Error::Cancelled { .. } => OpError::Cancelled,
+        _ => OpError::failed(error),
     }
 }

@@ -16,7 +16,7 @@ mod naming;
 use std::sync::Arc;
 
 use lazyblob_cache::image::Resolutions;
-use lazyblob_solver::{CacheMap, Dep, Edge, Graph, Vertex as Node, VertexOptions};
+use lazyblob_solver::{CacheMap, Dep, Edge, Graph, SessionId, Vertex as Node, VertexOptions};
 
 pub use content::ContentDigest;
 pub(crate) use content::{Tables, beside};
@@ -40,11 +40,24 @@ pub struct LoadOptions {
     pub no_cache: bool,
     /// The platform of ops that name none; the worker's own if not said.
     pub platform: Option<Platform>,
+    /// Who builds. Vertices that bring in what this session alone has (directories, layouts), and all above them, are then
+    /// not those of other sessions; without one they are shared by all who build the same definition.
+    pub session: Option<SessionId>,
+    /// The images that were resolved for this build already; one table for all the platforms of it.
+    pub resolutions: Resolutions,
 }
 
 impl LoadOptions {
     fn platform<'a>(&'a self, worker: &'a Worker) -> &'a Platform {
         self.platform.as_ref().unwrap_or_else(|| worker.platform())
+    }
+
+    fn naming(&self, worker: &Worker, definition: &Definition) -> Naming {
+        let naming = Naming::new(self.platform(worker), worker.platform());
+        match &self.session {
+            Some(session) => naming.of_session(session, definition),
+            None => naming,
+        }
     }
 }
 
@@ -83,8 +96,8 @@ impl Made {
 /// [`Error::Unsupported`] for ops that are not run, before anything is; those of [`Graph::new`].
 pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) -> Result<Graph<WorkerRef>> {
     let platform = options.platform(worker);
-    let naming = Naming::new(platform, worker.platform());
-    let resolutions = Resolutions::default();
+    let naming = options.naming(worker, definition);
+    let resolutions = &options.resolutions;
     let mut nodes = Vec::with_capacity(definition.vertices().len());
     for vertex in definition.vertices() {
         let op: Arc<dyn lazyblob_solver::Op<WorkerRef>> = match (&vertex.op, keys(platform, vertex)?) {
@@ -97,12 +110,12 @@ pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) ->
             }
             (Op::Source { identifier, source: Source::Image(image) }, _) => {
                 let platform = on(platform, vertex)?;
-                Arc::new(ImageOp::new(worker, identifier, image, platform, &resolutions))
+                Arc::new(ImageOp::new(worker, identifier, image, platform, resolutions))
             }
             (Op::Source { identifier, source: Source::OciLayout(image) }, _) => {
                 let platform = on(platform, vertex)?;
                 let place = Place::of_layout(identifier, image);
-                Arc::new(ImageOp::new(worker, identifier, image, platform, &resolutions).at(place))
+                Arc::new(ImageOp::new(worker, identifier, image, platform, resolutions).at(place))
             }
             _ => {
                 let what = "such ops".to_owned();
@@ -123,7 +136,7 @@ pub fn graph(worker: &Worker, definition: &Definition, options: &LoadOptions) ->
 /// What is asked for of the [graph](graph()) of a definition that was made with the same options.
 #[must_use]
 pub fn result(worker: &Worker, definition: &Definition, options: &LoadOptions) -> Edge {
-    Naming::new(options.platform(worker), worker.platform()).edge(definition.result())
+    options.naming(worker, definition).edge(definition.result())
 }
 
 fn keys(platform: &Platform, vertex: &llb::Vertex) -> Result<Option<OpKeys>> {

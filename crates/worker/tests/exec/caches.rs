@@ -326,3 +326,30 @@ async fn a_cache_that_was_not_filled_is_filled_by_the_next_one() {
     drop((made, again, lazy));
     world.close().await;
 }
+
+/// Who waits for a cache keeps nobody else from running.
+#[tokio::test]
+async fn who_waits_for_a_cache_takes_no_place() {
+    let world = World::narrow(Wanted::Plain, 1).await;
+    let gate = world.theatre.gate("first");
+    let holds = with(CacheSharing::Locked, &["gate first"]);
+    let (job, edge) = world.job(&with(CacheSharing::Locked, &["say waits"])).await;
+    let mut told = job.status();
+    let others = async {
+        gate.reached(1).await;
+        let other = async {
+            let is_waiting =
+                |what: &What| matches!(what, What::Progress(part) if part.action.contains("locked"));
+            while !told.next().await.is_some_and(|event| is_waiting(&event.what)) {}
+            let plain = run(&llb::scratch(), &["say other"]).root();
+            let other = world.build(&plain);
+            tokio::time::timeout(Duration::from_secs(60), other).await.unwrap();
+            assert_eq!(world.executor.runs(), 2, "who waits has not run");
+            gate.open();
+        };
+        join(job.build(&edge), other).await.0.unwrap();
+    };
+    join(world.build(&holds), others).await;
+    drop(job);
+    world.close().await;
+}

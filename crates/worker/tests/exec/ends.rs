@@ -8,7 +8,7 @@ use lazyblob_solver::{Cause, Error as SolverError};
 use lazyblob_worker::Error;
 use lazyblob_worker::llb::{self, Mount, Secret, State};
 
-use crate::support::{World, ended, kinds, logs, run};
+use crate::support::{World, ended, kinds, logs, run, tree};
 
 fn of_worker(error: &SolverError) -> &Error {
     let SolverError::Op { cause, .. } = error else { panic!("{error}") };
@@ -105,5 +105,23 @@ async fn one_command_for_two_builds() {
     };
     assert_eq!(id(first), id(second));
     assert_eq!(world.executor.runs(), 1);
+    world.close().await;
+}
+
+/// A tree that is gone when a merge needs it is that of the input it is: that one is made again, and no other.
+#[tokio::test]
+async fn a_merge_says_which_input_is_gone() {
+    let world = World::new(Wanted::Plain).await;
+    let [one, two] = ["one", "two"].map(|name| run(&llb::scratch(), &[&format!("write /{name} x")]).root());
+    let first = world.build(&two).await;
+    let twin = first.result.tree().unwrap().record().twin.clone().unwrap();
+    drop(first);
+    world.build(&one).await;
+    let key = lazyblob_cache::snapshot::SnapshotKey::record(twin.as_str()).unwrap();
+    let directory = world.manager.snapshots().active(&key).unwrap().unwrap().directory();
+    std::fs::remove_dir_all(directory.parent().unwrap()).unwrap();
+    assert_eq!(world.files(&llb::merge([&one, &two])).await, tree([("one", "x"), ("two", "x")]));
+    let count = |line: &str| world.theatre.played().iter().filter(|process| process.args[1] == line).count();
+    assert_eq!((count("write /one x"), count("write /two x")), (1, 2));
     world.close().await;
 }

@@ -5,13 +5,14 @@ use lazyblob_worker::Error;
 use lazyblob_worker::executor::{self, Ulimit};
 use lazyblob_worker::llb::{self, Definition, Network, Security, State, host_platform};
 use lazyblob_worker::ops::{check_entitlements, entitlements};
-use lazyblob_worker::session::Entitlement;
+use lazyblob_worker::session::{Entitlement, Session};
 
 use crate::support::{World, run};
 
 #[tokio::test]
 async fn a_command_is_run_as_the_definition_says() {
-    let world = World::new(Wanted::Plain).await;
+    let session = Session { allowed: vec![Entitlement::SecurityInsecure], ..Session::default() };
+    let world = World::with(Wanted::Plain, session).await;
     let state = run(&llb::scratch(), &["say x"])
         .env("A", "1")
         .cwd("/w/../v/")
@@ -83,4 +84,26 @@ fn contradictions_are_refused_before_anything_runs() {
     refused(any().secret_env("A=B", llb::Secret::new("s")), "A=B");
     refused(any().cgroup_parent("../x"), "../x");
     any().ulimit("nofile", 10, -1).root().definition(&host_platform()).unwrap();
+}
+
+/// Whoever makes the graph: what nobody allows who wants a command does not run.
+#[tokio::test]
+async fn what_is_not_allowed_does_not_run() {
+    let insecure =
+        run(&llb::scratch(), &["say c"]).security(Security::Insecure).network(Network::Host).root();
+    let (network, security) = (Entitlement::NetworkHost, Entitlement::SecurityInsecure);
+    for allowed in [vec![], vec![network], vec![security]] {
+        let lacks = if allowed.contains(&network) { security } else { network };
+        let session = Session { allowed, ..Session::default() };
+        let world = World::with(Wanted::Plain, session).await;
+        let refused = world.try_build(&insecure).await.map(drop).unwrap_err().to_string();
+        assert!(refused.contains(lacks.as_str()), "{refused}");
+        assert_eq!(world.executor.runs(), 0);
+        world.close().await;
+    }
+    let world =
+        World::with(Wanted::Plain, Session { allowed: vec![network, security], ..Session::default() }).await;
+    world.build(&insecure).await;
+    assert_eq!(world.executor.runs(), 1);
+    world.close().await;
 }

@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
 use lazyblob_remote::testing::not_run;
-use lazyblob_worker::executor::{Executor as _, Exit, OciRuntime, Settings};
+use lazyblob_worker::executor::{
+    Executor as _, Exit, Network, OciRuntime, Output, Process, Security, Settings, state_dir,
+};
 use lazyblob_worker::llb::{self, CacheSharing, Mount, Secret, Ssh};
 use lazyblob_worker::session::{Secret as Bytes, Session};
 use lazyblob_worker::testing::FakeExecutor;
+use tokio_util::sync::CancellationToken;
 
+use crate::secrets::having;
 use crate::support::{World, kinds, tree};
 
 const SCRIPT: &str = "set -e
@@ -88,5 +93,73 @@ async fn a_runtime_shows_all_kinds_of_mounts_and_leaves_none() {
         world.assert_clean().await;
         closes.close().await;
         world.close().await;
+    }
+}
+
+/// What a command has in its environment is written down for the runtime, and not in the root: that may be a disk.
+#[tokio::test]
+async fn secrets_in_variables_are_not_below_the_root() {
+    let what = "secrets in variables in a runtime";
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).is_file());
+    let Some(busybox) = busybox else { return not_run(what, "there is no busybox") };
+    let dir = tempfile::tempdir().unwrap();
+    let state = state_dir(dir.path());
+    if state.starts_with(dir.path()) {
+        return not_run(what, "there is no place in memory");
+    }
+    let runtime = OciRuntime::new(Settings { runtime: None, state: state.clone() });
+    if let Err(error) = runtime.ready().await {
+        return not_run(what, &error.to_string());
+    }
+    let root = dir.path().join("root");
+    fs::create_dir_all(root.join("bin")).unwrap();
+    fs::copy(busybox, root.join("bin/busybox")).unwrap();
+    let looks = Arc::new(Looks { dir: dir.path().to_owned(), state: state.clone(), found: Mutex::default() });
+    let process = Process {
+        id: "test".to_owned(),
+        root,
+        read_only_root: false,
+        mounts: Vec::new(),
+        // It waits to be killed.
+        args: ["/bin/busybox", "sh", "-c", "echo runs; exec /bin/busybox sleep 1000"]
+            .map(str::to_owned)
+            .into(),
+        env: vec!["PATH=/bin".to_owned(), "TOKEN=hunter2-51c0ffee".to_owned()],
+        cwd: "/".to_owned(),
+        user: String::new(),
+        hostname: String::new(),
+        extra_hosts: Vec::new(),
+        network: Network::None,
+        security: Security::Sandbox,
+        ulimits: Vec::new(),
+        cgroup_parent: None,
+        remove_stubs_recursively: false,
+    };
+    let cancel = CancellationToken::new();
+    let output = Stops(Arc::clone(&looks), cancel.clone());
+    runtime.run(process, &output, &cancel).await.unwrap_err();
+    let found = looks.found.lock().unwrap().take().unwrap();
+    assert_eq!(found.0, Vec::<PathBuf>::new());
+    let [config] = &*found.1 else { panic!("{found:?}") };
+    assert!(config.ends_with("config.json"), "where it is, so that it would have been found: {config:?}");
+    assert_eq!(having(&state, "hunter2-51c0ffee"), Vec::<PathBuf>::new());
+    runtime.close().await;
+    fs::remove_dir(&state).unwrap();
+}
+
+/// Looks for the secret below a root and below a state, while a command runs.
+struct Looks {
+    dir: PathBuf,
+    state: PathBuf,
+    found: Mutex<Option<(Vec<PathBuf>, Vec<PathBuf>)>>,
+}
+
+struct Stops(Arc<Looks>, CancellationToken);
+
+impl Output for Stops {
+    fn write(&self, _: u8, _: bytes::Bytes) {
+        let having = |dir| having(dir, "hunter2-51c0ffee");
+        self.0.found.lock().unwrap().get_or_insert_with(|| (having(&self.0.dir), having(&self.0.state)));
+        self.1.cancel();
     }
 }

@@ -24,17 +24,19 @@ fn session() -> Session {
 }
 
 /// All files below a directory that contain a text.
-fn having(dir: &Path, text: &str) -> Vec<PathBuf> {
+pub(crate) fn having(dir: &Path, text: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![dir.to_owned()];
     while let Some(dir) = waiting.pop() {
-        for entry in fs::read_dir(&dir).unwrap() {
-            let path = entry.unwrap().path();
-            let kind = fs::symlink_metadata(&path).unwrap().file_type();
+        // Some of it may go while it is looked at.
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            let kind = meta.file_type();
             if kind.is_dir() {
                 waiting.push(path);
             } else if kind.is_file() {
-                let bytes = fs::read(&path).unwrap();
+                let Ok(bytes) = fs::read(&path) else { continue };
                 if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
                     found.push(path);
                 }

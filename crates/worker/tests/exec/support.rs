@@ -113,18 +113,24 @@ impl World {
 
     pub(crate) async fn with(wanted: Wanted, session: Session) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        Self::at(&dir, wanted, session, None).await
+        Self::at(&dir, wanted, session, None, None).await
+    }
+
+    /// No more than so many commands are run at once.
+    pub(crate) async fn narrow(wanted: Wanted, at_once: usize) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::at(&dir, wanted, Session::default(), None, Some(at_once)).await
     }
 
     /// Commands are run by this executor.
     pub(crate) async fn running(wanted: Wanted, session: Session, executor: FakeExecutor) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        Self::at(&dir, wanted, session, Some(executor)).await
+        Self::at(&dir, wanted, session, Some(executor), None).await
     }
 
     /// Another process on the root of this one, which shares nothing in memory with it.
     pub(crate) async fn another(&self, wanted: Wanted) -> Self {
-        Self::at(&self.dir, wanted, Session::default(), None).await
+        Self::at(&self.dir, wanted, Session::default(), None, None).await
     }
 
     async fn at(
@@ -132,6 +138,7 @@ impl World {
         wanted: Wanted,
         session: Session,
         executor: Option<FakeExecutor>,
+        at_once: Option<usize>,
     ) -> Self {
         let registry = TestRegistry::builder().settings(|settings| settings.serve_unnamed = true);
         let registry = registry.in_memory("registry.test").await;
@@ -155,6 +162,7 @@ impl World {
         let cache = CacheIndex::new("own", Arc::new(MemoryKeys::new()), Arc::clone(&results) as _);
         let mut settings = Settings::default();
         settings.check = true;
+        settings.parallelism.extend(at_once.map(|at_once| ("exec".to_owned(), at_once)));
         let solver = Solver::new(Arc::new(cache), settings);
         let session = Mutex::new(worker.sessions().open(session));
         Self {

@@ -9,11 +9,11 @@ use lazyblob_worker::executor::{MountSource, Mounted};
 use crate::support::World;
 
 pub(crate) fn bind(dest: &str, source: &Path, read_only: bool) -> Mounted {
-    Mounted { dest: dest.to_owned(), source: MountSource::Bind(source.to_owned()), read_only }
+    Mounted { dest: dest.to_owned(), source: MountSource::Bind(source.to_owned()), read_only, is_own: true }
 }
 
 fn tmpfs(dest: &str, size: Option<u64>) -> Mounted {
-    Mounted { dest: dest.to_owned(), source: MountSource::Tmpfs { size }, read_only: false }
+    Mounted { dest: dest.to_owned(), source: MountSource::Tmpfs { size }, read_only: false, is_own: true }
 }
 
 #[tokio::test]
@@ -91,5 +91,36 @@ async fn a_source_that_is_not_there() {
     let error = world.run(process).await.0.unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
     assert_eq!(crate::support::tree(&world.root), before, "what was made before is gone");
+    world.close().await;
+}
+
+/// A secret in an output leaves nothing there; in what others use as well, the file that it is mounted on stays, since one
+/// of them may have something mounted on it.
+#[tokio::test]
+async fn mount_points_in_what_is_mounted_are_taken_away() {
+    let Some(world) = World::new("mount points in mounts").await else { return };
+    let [output, shared] = ["output", "shared"].map(|name| world.dir.path().join(name));
+    fs::create_dir_all(output.join("there")).unwrap();
+    fs::create_dir(&shared).unwrap();
+    symlink("/src/there", output.join("link")).unwrap();
+    let secret = world.dir.path().join("secret");
+    fs::write(&secret, "hunter2").unwrap();
+    let before = crate::support::tree(&output);
+    let mut process = world.sh("cat /src/.npmrc /src/link/key /src/new/key /cache/key; cat /src/mem/in/x");
+    process.mounts = vec![
+        bind("/src", &output, false),
+        Mounted { is_own: false, ..bind("/cache", &shared, false) },
+        bind("/src/.npmrc", &secret, true),
+        bind("/cache/key", &secret, true),
+        tmpfs("/src/mem", None),
+        bind("/src/link/key", &secret, true),
+        bind("/src/new/key", &secret, true),
+        bind("/src/mem/in/x", &secret, true),
+    ];
+    process.remove_stubs_recursively = true;
+    assert_eq!(world.text(process).await, "hunter2".repeat(5));
+    assert_eq!(crate::support::tree(&output), before);
+    assert_eq!(fs::metadata(shared.join("key")).unwrap().len(), 0);
+    assert!(!world.root.join("src").exists() && !world.root.join("cache").exists());
     world.close().await;
 }

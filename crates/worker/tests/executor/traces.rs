@@ -9,7 +9,12 @@ use lazyblob_worker::executor::{MountSource, Mounted};
 use crate::support::{World, tree};
 
 fn tmpfs(dest: &str) -> Mounted {
-    Mounted { dest: dest.to_owned(), source: MountSource::Tmpfs { size: None }, read_only: false }
+    Mounted {
+        dest: dest.to_owned(),
+        source: MountSource::Tmpfs { size: None },
+        read_only: false,
+        is_own: true,
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use lazyblob_remote::Access;
 use lazyblob_remote::testing::Image;
 use lazyblob_solver::KeyId;
+use lazyblob_worker::engine::{Engine, Request};
 use lazyblob_worker::keys::image_keys;
 use lazyblob_worker::llb::{diff, image, merge};
 
@@ -107,4 +108,35 @@ async fn layers_are_shown_at_their_image() {
     assert_eq!(reader.runs.load(Ordering::SeqCst), 1);
     drop(job);
     engine.close().await;
+}
+
+/// A build for several platforms asks once what a tag stands for.
+#[tokio::test]
+async fn platforms_of_one_build_are_of_one_index() {
+    let world = World::new().await;
+    let (amd, arm) = (world.push("multi", "amd", &["amd"]).await, world.push("multi", "arm", &["arm"]).await);
+    let index = Image::index(&[&arm.manifest, &amd.manifest], &["arm64", "amd64"]);
+    world.registry.seed_manifest("multi", "1", &index).await;
+    world.registry.reset();
+    let inner = world.engine().await;
+    let engine = Engine::builder(world.dir.path())
+        .manager(inner.worker.manager().clone())
+        .registry(inner.worker.registry().clone())
+        .executor(std::sync::Arc::clone(inner.worker.executor()))
+        .platform(amd64())
+        .open()
+        .await
+        .unwrap();
+    let session = engine.session(Default::default());
+    let definition = image("registry.test/multi:1").definition(&amd64()).unwrap();
+    let mut request = Request::new(&definition, &session);
+    request.platforms = vec![amd64(), "linux/arm64".parse().unwrap()];
+    let build = engine.solve(request).await.unwrap();
+    let results = build.results().await.unwrap();
+    assert_ne!(tree(&results[0]).id(), tree(&results[1]).id());
+    let asked = world.registry.lines().into_iter().filter(|line| line.contains("/manifests/1")).count();
+    assert_eq!(asked, 1, "{:?}", world.registry.lines());
+    drop((results, build, session));
+    engine.close().await.unwrap();
+    inner.close().await;
 }

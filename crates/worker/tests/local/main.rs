@@ -1,5 +1,5 @@
 //! Local directories as sources, and keys of what trees contain.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod again;
 mod changing;
@@ -7,4 +7,5 @@ mod choosing;
 mod contents;
 mod killed;
 mod kinds;
+mod owners;
 mod support;

@@ -35,7 +35,7 @@ pub(crate) const HOST: &str = "registry.test";
 
 /// Runs nothing: no test here has a command.
 #[derive(Debug)]
-struct Nothing;
+pub(crate) struct Nothing;
 
 #[async_trait]
 impl Executor for Nothing {

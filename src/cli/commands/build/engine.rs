@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lazyblob::worker::Engine;
-use lazyblob::worker::executor::{Executor as _, OciRuntime, Settings};
+use lazyblob::worker::executor::{Executor as _, OciRuntime, Settings, state_dir};
 
 use crate::cli::build_args::BuildArgs;
 use crate::cli::context::Context;
@@ -12,7 +12,7 @@ use crate::cli::exit::Failure;
 /// Opens it. The run closes it.
 pub(super) async fn open(args: &BuildArgs, context: &Context) -> Result<Engine, Failure> {
     let manager = context.manager().await?;
-    let state = manager.root().path().join("run");
+    let state = state_dir(manager.root().path());
     // Whoever was killed has left containers there, which would go on.
     let has_leftovers = std::fs::read_dir(&state).is_ok_and(|mut entries| entries.next().is_some());
     let executor = OciRuntime::new(Settings { runtime: args.runtime.clone(), state });

@@ -137,8 +137,10 @@ async fn work(build: &Build, args: &BuildArgs, context: &Context) -> Result<Made
     }
     let inline = args.export_cache.iter().any(|spec| spec.target == ExportTarget::Inline);
     let outputs = async {
-        let exports =
-            args.output.iter().map(|spec| build.export(spec, inline, Some(stdout), context.access()));
+        let exports = args
+            .output
+            .iter()
+            .map(|spec| build.export(spec, inline, Some(Arc::new(stdout)), context.access()));
         Ok::<_, Failure>(try_join_all(exports).await?)
     };
     let (outputs, caches) = futures::join!(outputs, caches);

@@ -9,6 +9,9 @@ use super::Show;
 use super::steps::{Steps, cause, part, shown};
 use crate::cli::output;
 
+/// A line that is longer is shown in parts, in bytes.
+const LONGEST: usize = 64 * 1024;
+
 /// Says what happens to vertices, what they write line by line, and each phase of what moves.
 #[derive(Default)]
 pub(super) struct Plain {
@@ -60,10 +63,18 @@ impl Plain {
             }
             What::Log(log) => {
                 let open = self.open.entry((number, log.stream)).or_default();
-                open.extend_from_slice(&log.data);
-                while let Some(end) = open.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = open.drain(..=end).collect();
-                    said.push(format!("{time:.3} {}", text(&line)));
+                // What is open has no end of a line in it, and is never as long as the longest one.
+                for part in log.data.split_inclusive(|byte| *byte == b'\n') {
+                    let mut part = part;
+                    while !part.is_empty() {
+                        let (fits, rest) = part.split_at(part.len().min(LONGEST - open.len()));
+                        open.extend_from_slice(fits);
+                        part = rest;
+                        if open.len() == LONGEST || open.ends_with(b"\n") {
+                            said.push(format!("{time:.3} {}", text(open)));
+                            open.clear();
+                        }
+                    }
                 }
             }
             _ => {}
@@ -133,5 +144,26 @@ mod tests {
             "#3 CACHED",
         ];
         assert_eq!(lines, expected);
+    }
+
+    /// What has no end is not kept for ever, and nothing of it is left out.
+    #[test]
+    fn a_line_without_end_is_shown_in_parts() {
+        let mut plain = Plain::default();
+        plain.lines(&event("make", 0, What::Started));
+        let mut lines = Vec::new();
+        for _ in 0..5 {
+            lines.extend(plain.lines(&event("make", 500, log(&"x".repeat(LONGEST / 2 - 1)))));
+            assert!(plain.open.values().all(|open| open.len() < LONGEST && open.capacity() <= 2 * LONGEST));
+        }
+        lines.extend(plain.lines(&event("make", 600, log("yy\nz"))));
+        lines.extend(plain.lines(&event("make", 1000, What::Completed)));
+        let shown = |line: &String| line.split(' ').next_back().unwrap_or_default().to_owned();
+        let shown: Vec<String> = lines.iter().map(shown).collect();
+        assert_eq!(
+            shown.iter().map(String::len).collect::<Vec<_>>(),
+            [LONGEST, LONGEST, LONGEST / 2 - 3, 1, 4]
+        );
+        assert!(shown[2].ends_with("xyy") && shown[3] == "z", "{lines:?}");
     }
 }

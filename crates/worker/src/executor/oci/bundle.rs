@@ -94,17 +94,19 @@ impl Bundle {
         Ok([Given { dest: RESOLV_CONF, source: resolv_conf }, Given { dest: HOSTS, source: hosts }])
     }
 
-    /// All but what is within something else that is mounted: that is up to the runtime.
+    /// All but what is within something that others use as well, or that cannot be changed: that is up to the runtime.
     fn make_mount_points(&mut self, process: &Process) -> Result<()> {
         let Self { root, stubs, .. } = self;
-        let mut make = |dest: &str, kind, recursively| {
-            stubs.add(root, dest, kind, recursively).map_err(|e| Error::failed("make mount point", dest, e))
+        let mut make = |dest: &str, kind, recursively, tree| {
+            stubs
+                .add(root, dest, kind, recursively, tree)
+                .map_err(|e| Error::failed("make mount point", dest, e))
         };
         for dest in KERNEL {
-            make(dest, Kind::Dir, true)?;
+            make(dest, Kind::Dir, true, None)?;
         }
         for dest in [RESOLV_CONF, HOSTS] {
-            make(dest, Kind::File, true)?;
+            make(dest, Kind::File, true, None)?;
         }
         for mount in &process.mounts {
             let kind = match &mount.source {
@@ -115,7 +117,13 @@ impl Bundle {
                     Err(error) => return Err(Error::io("mount", source, error)),
                 },
             };
-            make(&mount.dest, kind, process.remove_stubs_recursively)?;
+            let tree = match &mount.source {
+                MountSource::Bind(source) if kind == Kind::Dir && mount.is_own && !mount.read_only => {
+                    Some(Root::open(source).map_err(|e| Error::io("mount", source, e))?)
+                }
+                _ => None,
+            };
+            make(&mount.dest, kind, process.remove_stubs_recursively, tree)?;
         }
         Ok(())
     }

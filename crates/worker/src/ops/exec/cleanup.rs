@@ -20,7 +20,8 @@ pub(super) struct Held {
     pub(super) trees: Vec<Tree>,
     pub(super) agents: Option<Agents>,
     pub(super) private: Option<Arc<Private>>,
-    pub(super) caches: BTreeMap<String, Lease>,
+    /// By the numbers of the mounts that are of them.
+    pub(super) caches: BTreeMap<usize, Arc<Lease>>,
     /// What may be changed and is no output.
     pub(super) thrown_away: Vec<MutableRef>,
     pub(super) outputs: BTreeMap<usize, Output>,

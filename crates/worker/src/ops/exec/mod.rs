@@ -38,6 +38,7 @@ use self::logs::Logs;
 use self::mounts::Mounts;
 use super::Made;
 use crate::error::Error;
+use crate::executor;
 use crate::llb::pb::{ExecOp, Meta, MountType};
 use crate::result::WorkerRef;
 
@@ -63,6 +64,12 @@ impl Exec {
         let worker = &self.made.worker;
         let meta = self.op.meta.clone().unwrap_or_default();
         let sessions = worker.sessions().of(&cx.sessions()).await;
+        entitled::check(&self.made.vertex.name, &self.op, &sessions).map_err(failed::op)?;
+        if private::uses_secrets(&self.op)
+            && let Some(warning) = private::warning(executor::memory().as_deref())
+        {
+            cx.warn(warning);
+        }
         let mut mounts = Mounts { worker, cx, inputs, sessions: &sessions, vertex: &self.made.vertex, held };
         let seen = mounts.make(&self.op, &meta).await?;
         let env = env::of(&self.op, &meta, &sessions).map_err(failed::op)?;
@@ -86,8 +93,10 @@ fn is_success(meta: &Meta, code: u32) -> bool {
 
 #[async_trait]
 impl Op<WorkerRef> for Exec {
+    /// Commands that want a cache locked are of another kind, of which any number may run: one that waits for its cache
+    /// must not keep others from running, and those that have the same cache run one after the other as it is.
     fn kind(&self) -> &str {
-        "exec"
+        if cache::is_waited_for(&self.op) { "exec with a locked cache" } else { "exec" }
     }
 
     async fn cache_map(&self, _: &OpCx<WorkerRef>, _: usize) -> Result<CacheMap<WorkerRef>, OpError> {

@@ -57,7 +57,11 @@ impl Mounts<'_> {
             let dest = dest(mount, meta);
             let Some(source) = self.source(number, mount).await? else { continue };
             let is_file = matches!(mount.mount_type(), MountType::Secret | MountType::Ssh);
-            mounts.push(Mounted { dest, source, read_only: mount.readonly || is_file });
+            let is_own = match mount.mount_type() {
+                MountType::Cache => mount.cache_opt.as_ref().is_some_and(|opt| !cache::is_shared(opt)),
+                _ => true,
+            };
+            mounts.push(Mounted { dest, source, read_only: mount.readonly || is_file, is_own });
         }
         // Those of one depth stay in their order, so that the last of two at one place is the one that is seen.
         mounts.sort_by_key(|mount| mount.dest.split('/').filter(|part| !part.is_empty()).count());
@@ -95,7 +99,7 @@ impl Mounts<'_> {
                 .await
                 .map_err(failed::op);
         }
-        let root = self.cache(mount)?;
+        let root = self.cache(number, mount)?;
         if select::is_whole(&selector) {
             return Ok(root);
         }
@@ -105,9 +109,8 @@ impl Mounts<'_> {
         blocking("select", show).await.map_err(failed::op)
     }
 
-    fn cache(&self, mount: &Mount) -> Result<PathBuf, OpError> {
-        let key = cache::key(mount, self.input(mount));
-        let lease = self.held.caches.get(&key).map(|lease| lease.directory().to_owned());
+    fn cache(&self, number: usize, mount: &Mount) -> Result<PathBuf, OpError> {
+        let lease = self.held.caches.get(&number).map(|lease| lease.directory().to_owned());
         lease.ok_or_else(|| failed::op(Error::failed("mount cache at", &mount.dest, "it was not taken")))
     }
 

@@ -14,11 +14,11 @@ use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 
 use crate::error::{Error, Result};
+use crate::executor;
+use crate::llb::pb::{ExecOp, MountType};
 
 /// What such directories are called, wherever they are.
 const PREFIX: &str = "lazyblob-private-";
-/// What file systems in memory are called by `statfs`.
-const TMPFS: u32 = 0x0102_1994;
 
 /// A directory that nobody else can look into, in memory where the machine has a place for that. It goes with this, and
 /// what a process that was killed has left of it goes when the next one is made.
@@ -81,18 +81,21 @@ impl Drop for Private {
     }
 }
 
+/// Whether a command is given secrets, in files or in variables.
+pub(super) fn uses_secrets(op: &ExecOp) -> bool {
+    !op.secretenv.is_empty() || op.mounts.iter().any(|mount| mount.mount_type() == MountType::Secret)
+}
+
+/// What those are told whose command is given secrets, where there is no place in memory.
+pub(super) fn warning(memory: Option<&Path>) -> Option<String> {
+    let text = "secrets of this command are in files of a disk while it runs, and stay there if this process is killed: \
+                nothing that may be written to of /run, /dev/shm and $XDG_RUNTIME_DIR is a tmpfs; mount one";
+    memory.is_none().then(|| text.to_owned())
+}
+
 /// Where memory is a file system that we may write to; the directory for temporary files otherwise.
 fn place() -> PathBuf {
-    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let mut places = ["/dev/shm", "/run"].map(PathBuf::from).into_iter().chain(own);
-    let is_memory = |path: &PathBuf| {
-        let writes = rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
-        writes && rustix::fs::statfs(path).is_ok_and(|found| u32::try_from(found.f_type) == Ok(TMPFS))
-    };
-    places.find(is_memory).unwrap_or_else(|| {
-        tracing::debug!("no place in memory for secrets: they are in a private directory of a disk");
-        std::env::temp_dir()
-    })
+    executor::memory().unwrap_or_else(std::env::temp_dir)
 }
 
 /// Makes a directory and lives in it. Whoever sweeps may take it before it is locked; then another is made.
@@ -156,6 +159,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn who_is_given_secrets_is_warned_where_no_memory_is() {
+        let plain = ExecOp::default();
+        assert!(!uses_secrets(&plain));
+        let secret = crate::llb::pb::Mount { mount_type: MountType::Secret.into(), ..Default::default() };
+        assert!(uses_secrets(&ExecOp { mounts: vec![secret], ..ExecOp::default() }));
+        assert!(uses_secrets(&ExecOp { secretenv: vec![Default::default()], ..ExecOp::default() }));
+        assert_eq!(warning(Some(Path::new("/run"))), None);
+        assert!(warning(None).unwrap().contains("mount one"));
+    }
 
     #[test]
     fn nobody_else_looks_into_it_and_it_goes() {

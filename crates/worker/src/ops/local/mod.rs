@@ -73,12 +73,13 @@ impl Local {
         Self { worker: worker.clone(), local: local.clone() }
     }
 
-    /// Who has the directory: the session that the source names, if it is open, else the first that wants it and has one of
-    /// that name.
+    /// Who has the directory, of those who want it: the session that the source names, if it is one of them, else the first
+    /// that has one of that name. A definition may name any session; what others have is none of its business.
     async fn place(&self, cx: &LoadCx) -> Result<Place> {
-        let named = self.local.session.iter().map(|id| SessionId::new(id.clone()));
         let wanting = cx.sessions().current().await;
-        for id in named.chain(wanting) {
+        let named = self.local.session.as_ref().map(|id| SessionId::new(id.clone()));
+        let named = named.filter(|id| wanting.contains(id));
+        for id in named.into_iter().chain(wanting) {
             let Some(session) = self.worker.sessions().get(&id) else { continue };
             if let Some(path) = session.locals.get(&self.local.name).cloned() {
                 return Ok(Place { session, id, path });

@@ -1,6 +1,6 @@
 //! Where a name in a root is.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
@@ -19,14 +19,50 @@ const LINKS: usize = 40;
 pub(super) enum Place {
     /// This path below the root, which has no links in it; it need not be there.
     InRoot(PathBuf),
-    /// Something that is mounted over the root, or in that.
+    /// The same below a tree that is mounted, by its number; `seen` is where it is seen below the root.
+    InTree { tree: usize, path: PathBuf, seen: PathBuf },
+    /// Something that is mounted and not looked into, or in that.
     Covered,
 }
 
+/// What is mounted over a root, by where it is seen: below the root and without links.
+#[derive(Debug, Default)]
+pub(super) struct Covers {
+    at: BTreeMap<PathBuf, Option<usize>>,
+    trees: Vec<Root>,
+}
+
+impl Covers {
+    /// Something is mounted at `seen` from now on; it is looked into if it is a tree.
+    pub(super) fn cover(&mut self, seen: PathBuf, tree: Option<Root>) {
+        // One that is mounted twice is one.
+        let tree = tree.map(|tree| {
+            let known = self.trees.iter().position(|other| other.path() == tree.path());
+            known.unwrap_or_else(|| {
+                self.trees.push(tree);
+                self.trees.len() - 1
+            })
+        });
+        // What was mounted below is not seen any more.
+        self.at.retain(|at, _| !at.starts_with(&seen));
+        self.at.insert(seen, tree);
+    }
+
+    /// The tree of this number.
+    pub(super) fn tree(&self, number: usize) -> Option<&Root> {
+        self.trees.get(number)
+    }
+
+    /// What is seen at `path`: where that is mounted, and the tree if it is looked into.
+    fn over<'a>(&self, path: &'a Path) -> Option<(&'a Path, Option<usize>)> {
+        path.ancestors().find_map(|at| Some((at, *self.at.get(at)?)))
+    }
+}
+
 impl Root {
-    /// Follows all links of `path`, with the root as the root of each, and what is mounted at the paths of `covered` seen
-    /// there. What is not there is taken as it is written.
-    pub(super) fn resolve(&self, path: &Path, covered: &BTreeSet<PathBuf>) -> io::Result<Place> {
+    /// Follows all links of `path`, with the root as the root of each, and what is mounted seen where it is. What is not
+    /// there is taken as it is written.
+    pub(super) fn resolve(&self, path: &Path, covers: &Covers) -> io::Result<Place> {
         let mut ahead = components(path);
         let mut done = PathBuf::new();
         let mut links = 0;
@@ -36,10 +72,17 @@ impl Root {
                 continue;
             }
             done.push(name);
-            if covered.contains(&done) {
-                return Ok(Place::Covered);
+            let (root, at) = match covers.over(&done) {
+                None => (self, done.as_path()),
+                Some((seen, Some(number))) if let Some(tree) = covers.tree(number) => {
+                    (tree, done.strip_prefix(seen).unwrap_or(&done))
+                }
+                Some(_) => return Ok(Place::Covered),
+            };
+            if at.as_os_str().is_empty() {
+                continue;
             }
-            let stat = match statat(&self.dir, &done, AtFlags::SYMLINK_NOFOLLOW) {
+            let stat = match statat(&root.dir, at, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(error) if is_absent(&error.into()) => continue,
                 Err(error) => return Err(error.into()),
@@ -51,7 +94,7 @@ impl Root {
             if links > LINKS {
                 return Err(Errno::LOOP.into());
             }
-            let target = readlinkat(&self.dir, &done, Vec::new())?;
+            let target = readlinkat(&root.dir, at, Vec::new())?;
             let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
             if target.is_absolute() {
                 done.clear();
@@ -60,7 +103,13 @@ impl Root {
             }
             ahead.extend(components(&target));
         }
-        Ok(Place::InRoot(done))
+        Ok(match covers.over(&done) {
+            None => Place::InRoot(done),
+            Some((at, Some(tree))) => {
+                Place::InTree { tree, path: done.strip_prefix(at).unwrap_or(&done).to_owned(), seen: done }
+            }
+            Some((_, None)) => Place::Covered,
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! Mount points that are not there: made before the command runs, and gone afterwards.
 //!
-//! A runtime makes them as well, and leaves them. Those that are made here are known, so that they, and the times of the
+//! A runtime makes them as well, and leaves them, also in what is mounted: an output would have them then. Those that are made here are known, so that they, and the times of the
 //! directories they are made in, can be as they were. What the command has put into one stays, with the directory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::resolve::Place;
+use super::resolve::{Covers, Place};
 use super::{Root, is_absent, split};
 
 /// What is mounted there.
@@ -23,19 +23,22 @@ pub(in super::super) enum Kind {
     File,
 }
 
-/// What was made in a root for one command.
+/// A directory, as it is written below a tree: that of this number of those mounted, or the root.
+type At = (Option<usize>, PathBuf);
+
+/// What was made for one command: in its root, and in what is mounted there and is nobody else's.
 #[derive(Debug, Default)]
 pub(in super::super) struct Stubs {
     /// In the order in which they were made, outer ones first.
     made: Vec<Stub>,
     /// The directories they are in.
-    dirs: BTreeMap<PathBuf, Times>,
-    /// Where something is mounted.
-    covered: BTreeSet<PathBuf>,
+    dirs: BTreeMap<At, Times>,
+    covers: Covers,
 }
 
 #[derive(Debug)]
 struct Stub {
+    tree: Option<usize>,
     path: PathBuf,
     kind: Kind,
     /// Its device and number: it is another one if they are others.
@@ -53,21 +56,27 @@ struct Times {
 }
 
 impl Stubs {
-    /// Makes sure that something can be mounted at `dest`. Directories above are temporary as well if `recursively`.
+    /// Makes sure that something can be mounted at `dest`. Directories above are temporary as well if `recursively`. If it is
+    /// a `tree`, mount points are made in it as well; in anything else that is left to the runtime.
     pub(in super::super) fn add(
         &mut self,
         root: &Root,
         dest: &str,
         kind: Kind,
         recursively: bool,
+        tree: Option<Root>,
     ) -> io::Result<()> {
-        let Place::InRoot(path) = root.resolve(Path::new(dest), &self.covered)? else { return Ok(()) };
-        if path.as_os_str().is_empty() {
+        let (number, path, seen) = match root.resolve(Path::new(dest), &self.covers)? {
+            Place::InRoot(path) => (None, path.clone(), path),
+            Place::InTree { tree, path, seen } => (Some(tree), path, seen),
+            Place::Covered => return Ok(()),
+        };
+        if seen.as_os_str().is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "that is the root itself"));
         }
         let mut missing: Vec<&Path> = Vec::new();
         for at in path.ancestors().filter(|at| !at.as_os_str().is_empty()) {
-            match statat(&root.dir, at, AtFlags::SYMLINK_NOFOLLOW) {
+            match statat(&self.tree(root, number).dir, at, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(_) => break,
                 Err(error) if is_absent(&error.into()) => missing.push(at),
                 Err(error) => return Err(error.into()),
@@ -76,20 +85,30 @@ impl Stubs {
         for at in missing.into_iter().rev() {
             let is_last = at == path;
             let kind = if is_last { kind } else { Kind::Dir };
-            self.make(root, at, kind, is_last || recursively)?;
+            self.make(root, (number, at), kind, is_last || recursively)?;
         }
-        self.covered.insert(path);
+        self.covers.cover(seen, tree);
         Ok(())
     }
 
-    /// Where something is mounted, below the root and without links.
-    pub(super) fn covered(&self) -> &BTreeSet<PathBuf> {
-        &self.covered
+    /// What is mounted.
+    pub(super) fn covers(&self) -> &Covers {
+        &self.covers
     }
 
-    fn make(&mut self, root: &Root, path: &Path, kind: Kind, is_temporary: bool) -> io::Result<()> {
+    fn tree<'a>(&'a self, root: &'a Root, number: Option<usize>) -> &'a Root {
+        number.and_then(|number| self.covers.tree(number)).unwrap_or(root)
+    }
+
+    fn make(
+        &mut self,
+        root: &Root,
+        (tree, path): (Option<usize>, &Path),
+        kind: Kind,
+        is_temporary: bool,
+    ) -> io::Result<()> {
         let Some((parent, name)) = split(path) else { return Ok(()) };
-        let dir = root.dir(parent)?;
+        let dir = self.tree(root, tree).dir(parent)?;
         let before = modified(&fstat(&dir)?);
         let mode = Mode::from_raw_mode(if kind == Kind::Dir { 0o755 } else { 0o644 });
         match kind {
@@ -100,9 +119,9 @@ impl Stubs {
             }
         }
         let identity = identity(&statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?);
-        self.made.push(Stub { path: path.to_owned(), kind, identity, is_temporary });
+        self.made.push(Stub { tree, path: path.to_owned(), kind, identity, is_temporary });
         let after = modified(&fstat(&dir)?);
-        let times = self.dirs.entry(parent.to_owned()).or_insert(Times { before, after });
+        let times = self.dirs.entry((tree, parent.to_owned())).or_insert(Times { before, after });
         times.after = after;
         Ok(())
     }
@@ -113,39 +132,40 @@ impl Stubs {
         // A directory whose entries are all as they were, and that nobody wrote to meanwhile, has not changed; another one
         // has been changed by the command, when it says.
         let mut times = BTreeMap::new();
-        for (path, Times { before, after }) in &self.dirs {
-            if let Ok(dir) = root.dir(path)
+        for (at, Times { before, after }) in &self.dirs {
+            if let Ok(dir) = self.tree(root, at.0).dir(&at.1)
                 && let Ok(stat) = fstat(&dir)
             {
                 let now = modified(&stat);
-                times.insert(path.as_path(), if now == *after { *before } else { now });
+                times.insert(at, if now == *after { *before } else { now });
             }
         }
         for stub in self.made.iter().rev() {
             let Some((parent, name)) = split(&stub.path) else { continue };
-            let is_gone = match stub.is_temporary.then(|| stub.remove(root)) {
+            let is_gone = match stub.is_temporary.then(|| stub.remove(self.tree(root, stub.tree))) {
                 None => Ok(false),
                 Some(removed) => removed,
             };
             match is_gone {
                 Ok(true) => {}
-                Ok(false) => self.keep(parent, &mut times),
+                Ok(false) => self.keep((stub.tree, parent), &mut times),
                 Err(error) => {
-                    self.keep(parent, &mut times);
+                    self.keep((stub.tree, parent), &mut times);
                     first = first.and(Err(with_name(&error, name)));
                 }
             }
         }
-        for (path, modified) in times {
-            first = first.and(set_modified(root, path, modified));
+        for (at, modified) in times {
+            first = first.and(set_modified(self.tree(root, at.0), &at.1, modified));
         }
         first
     }
 
     /// An entry was added to `dir` for good: that was not before.
-    fn keep<'a>(&'a self, dir: &Path, times: &mut BTreeMap<&'a Path, Timespec>) {
-        if let Some(Times { before, after }) = self.dirs.get(dir)
-            && let Some(now) = times.get_mut(dir)
+    fn keep<'a>(&'a self, (tree, dir): (Option<usize>, &Path), times: &mut BTreeMap<&'a At, Timespec>) {
+        let dir = (tree, dir.to_owned());
+        if let Some(Times { before, after }) = self.dirs.get(&dir)
+            && let Some(now) = times.get_mut(&dir)
             && *now == *before
         {
             *now = *after;

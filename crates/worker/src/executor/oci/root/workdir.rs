@@ -19,7 +19,7 @@ impl Root {
         (uid, gid): (u32, u32),
         stubs: &Stubs,
     ) -> io::Result<()> {
-        let Place::InRoot(path) = self.resolve(Path::new(path), stubs.covered())? else { return Ok(()) };
+        let Place::InRoot(path) = self.resolve(Path::new(path), stubs.covers())? else { return Ok(()) };
         let mut missing = Vec::new();
         for at in path.ancestors().filter(|at| !at.as_os_str().is_empty()) {
             match statat(&self.dir, at, AtFlags::SYMLINK_NOFOLLOW) {

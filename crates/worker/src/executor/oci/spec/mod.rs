@@ -19,6 +19,7 @@ use serde::Serialize;
 pub(super) use capabilities::bounding;
 pub(super) use mounts::Given;
 pub(super) use rlimits::is_known as is_rlimit;
+pub(super) use seccomp::is_known as has_filter;
 
 use super::user::User;
 use crate::executor::{Process, Security};

@@ -52,6 +52,11 @@ fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
+/// Whether there is a filter for an architecture (as Rust calls it).
+pub(in super::super) fn is_known(architecture: &str) -> bool {
+    of(architecture).is_some()
+}
+
 /// The filter for programs of this machine's architecture and of those it runs as well; none where it is not known what
 /// calls there are.
 pub(super) fn default() -> Option<Seccomp> {

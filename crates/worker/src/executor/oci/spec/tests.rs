@@ -113,8 +113,18 @@ fn mounts_and_limits() {
     let mut process = process();
     process.read_only_root = true;
     process.mounts = vec![
-        Mounted { dest: "/a".to_owned(), source: MountSource::Tmpfs { size: Some(4096) }, read_only: false },
-        Mounted { dest: "/etc/hosts".to_owned(), source: MountSource::Bind("/h".into()), read_only: true },
+        Mounted {
+            dest: "/a".to_owned(),
+            source: MountSource::Tmpfs { size: Some(4096) },
+            read_only: false,
+            is_own: true,
+        },
+        Mounted {
+            dest: "/etc/hosts".to_owned(),
+            source: MountSource::Bind("/h".into()),
+            read_only: true,
+            is_own: true,
+        },
     ];
     process.ulimits = vec![Ulimit { name: "nofile".to_owned(), soft: 1, hard: 2 }];
     let config = config(&process, None);

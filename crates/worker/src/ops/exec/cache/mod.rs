@@ -27,7 +27,6 @@ mod find;
 mod index;
 mod lease;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,7 +40,7 @@ pub(super) use self::lease::Lease;
 
 use self::find::Finder;
 use super::mounts::Mounts;
-use crate::llb::pb::{CacheSharingOpt, ExecOp, Mount, MountType};
+use crate::llb::pb::{CacheOpt, CacheSharingOpt, ExecOp, Mount, MountType};
 
 /// Those of this process who wait for a cache, by what they wait for.
 #[derive(Debug, Default)]
@@ -52,26 +51,37 @@ pub(crate) struct CacheMounts(PerKey<String, Notify>);
 struct Wanted {
     /// As the definition has it.
     id: String,
-    /// What it is found by; the last one is always there.
+    /// What it is found by; there is one at least.
     keys: Vec<String>,
+    /// The numbers of the mounts that are of it.
+    mounts: Vec<usize>,
     /// The strongest of those who mount it.
     sharing: CacheSharingOpt,
     /// What it begins as, and which input that is.
     seed: Option<(usize, ImmutableRef)>,
 }
 
-/// What [`Held`](super::cleanup::Held) has the cache of a mount by.
-pub(super) fn key(mount: &Mount, seed: Option<(usize, &ImmutableRef)>) -> String {
-    let id = mount.cache_opt.as_ref().map_or("", |opt| opt.id.as_str());
-    hashed(&[id, seed.map(|(_, tree)| tree.id()).as_ref().map_or("", RecordId::as_str)])
+/// Whether a command wants a cache for which it may have to wait.
+pub(super) fn is_waited_for(op: &ExecOp) -> bool {
+    let is_locked = |mount: &Mount| {
+        mount.mount_type() == MountType::Cache
+            && mount.cache_opt.as_ref().is_some_and(|opt| opt.sharing() == CacheSharingOpt::Locked)
+    };
+    op.mounts.iter().any(is_locked)
 }
 
-fn keys(mount: &Mount, seed: Option<(usize, &ImmutableRef)>) -> Vec<String> {
-    let id = mount.cache_opt.as_ref().map_or("", |opt| opt.id.as_str());
+/// Whether others may have the cache of a mount at the same time.
+pub(super) fn is_shared(opt: &CacheOpt) -> bool {
+    opt.sharing() == CacheSharingOpt::Shared
+}
+
+/// What the cache of a mount is found by, the best first.
+fn keys(id: &str, seed: Option<(usize, &ImmutableRef)>) -> Vec<String> {
     // The same image is another record once it was pruned; what is no image yet may become part of one.
     let chain = seed.and_then(|(_, tree)| tree.chain());
     let by_chain = chain.map(|chain| hashed(&[id, &chain.to_string()]));
-    by_chain.into_iter().chain([key(mount, seed)]).collect()
+    let by_record = hashed(&[id, seed.map(|(_, tree)| tree.id()).as_ref().map_or("", RecordId::as_str)]);
+    by_chain.into_iter().chain([by_record]).collect()
 }
 
 fn hashed(parts: &[&str]) -> String {
@@ -80,24 +90,50 @@ fn hashed(parts: &[&str]) -> String {
 
 /// Takes all caches of a command, waiting for those that it wants locked.
 pub(super) async fn lease_all(mounts: &mut Mounts<'_>, op: &ExecOp) -> Result<(), OpError> {
-    let mut all: BTreeMap<String, Wanted> = BTreeMap::new();
-    for mount in op.mounts.iter().filter(|mount| mount.mount_type() == MountType::Cache) {
+    let mut all: Vec<Wanted> = Vec::new();
+    for (number, mount) in op.mounts.iter().enumerate() {
+        if mount.mount_type() != MountType::Cache {
+            continue;
+        }
         let seed = mounts.input(mount);
         let opt = mount.cache_opt.clone().unwrap_or_default();
-        let wanted = all.entry(key(mount, seed)).or_insert_with(|| Wanted {
-            id: opt.id.clone(),
-            keys: keys(mount, seed),
+        all.push(Wanted {
+            keys: keys(&opt.id, seed),
             sharing: opt.sharing(),
             seed: seed.map(|(input, tree)| (input, tree.clone())),
+            id: opt.id,
+            mounts: vec![number],
         });
-        // In the order of how much they keep others out.
-        wanted.sharing = wanted.sharing.max(opt.sharing());
     }
-    for (key, wanted) in all {
-        let lease = lease(mounts, wanted).await?;
-        mounts.held.caches.insert(key, lease);
+    for wanted in grouped(all) {
+        let numbers = wanted.mounts.clone();
+        let lease = Arc::new(lease(mounts, wanted).await?);
+        mounts.held.caches.extend(numbers.into_iter().map(|number| (number, Arc::clone(&lease))));
     }
     Ok(())
+}
+
+/// Each cache once, however many mounts are of it, in an order that is the same for all commands. Two that have a key in
+/// common are one: they would be found by that, and who waited for the second would wait for itself.
+fn grouped(all: Vec<Wanted>) -> Vec<Wanted> {
+    let mut groups: Vec<Wanted> = Vec::new();
+    for mut wanted in all {
+        let is_same = |group: &mut Wanted| group.keys.iter().any(|key| wanted.keys.contains(key));
+        let same: Vec<Wanted> = groups.extract_if(.., is_same).collect();
+        for group in same.into_iter().rev() {
+            let keys = wanted.keys.into_iter().filter(|key| !group.keys.contains(key));
+            wanted = Wanted {
+                keys: group.keys.iter().cloned().chain(keys).collect(),
+                mounts: group.mounts.into_iter().chain(wanted.mounts).collect(),
+                // In the order of how much they keep others out.
+                sharing: wanted.sharing.max(group.sharing),
+                ..group
+            };
+        }
+        groups.push(wanted);
+    }
+    groups.sort_by(|one, other| one.keys.cmp(&other.keys));
+    groups
 }
 
 async fn lease(mounts: &Mounts<'_>, wanted: Wanted) -> Result<Lease, OpError> {
@@ -124,4 +160,40 @@ async fn lease(mounts: &Mounts<'_>, wanted: Wanted) -> Result<Lease, OpError> {
         tell(true);
     }
     leased.ok_or(OpError::Cancelled)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(number: usize, keys: &[&str], sharing: CacheSharingOpt) -> Wanted {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        Wanted { id: "id".to_owned(), keys, mounts: vec![number], sharing, seed: None }
+    }
+
+    #[test]
+    fn two_records_of_one_chain_are_one_cache() {
+        use CacheSharingOpt::{Locked, Private, Shared};
+        let all = vec![
+            wanted(0, &["z"], Shared),
+            wanted(1, &["chain", "one"], Shared),
+            wanted(2, &["chain", "two"], Locked),
+            wanted(4, &["two"], Shared),
+            wanted(5, &["other"], Private),
+        ];
+        let groups = grouped(all);
+        let found: Vec<(&[usize], usize, CacheSharingOpt)> =
+            groups.iter().map(|group| (&*group.mounts, group.keys.len(), group.sharing)).collect();
+        assert_eq!(found, [(&[1, 2, 4][..], 3, Locked), (&[5], 1, Private), (&[0], 1, Shared)]);
+    }
+
+    /// Two that have nothing in common until a third comes are one then.
+    #[test]
+    fn a_mount_that_is_of_two_caches_makes_them_one() {
+        let keys = [&["one"][..], &["two"], &["one", "two"]];
+        let all = keys.iter().enumerate().map(|(at, keys)| wanted(at, keys, CacheSharingOpt::Locked));
+        let groups = grouped(all.collect());
+        let [group] = &*groups else { panic!("{groups:?}") };
+        assert_eq!((group.mounts.as_slice(), group.keys.len()), (&[0, 1, 2][..], 2));
+    }
 }
