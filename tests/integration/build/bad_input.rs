@@ -4,7 +4,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 
-use lazyblob::remote::testing::TestRegistry;
 use lazyblob::worker::llb::pb;
 use lazyblob::worker::llb::{self, Copy, Files, Mkfile, Mount, State, host_platform};
 use prost::Message as _;
@@ -88,38 +87,6 @@ async fn what_is_not_supported_is_refused_before_anything_runs() {
     is_clean(&desk, None).await;
 }
 
-/// What is no cache is told of, and the build runs.
-#[tokio::test]
-async fn a_cache_that_is_none_is_passed_by() {
-    let (desk, registry, name) = with_image(&shell_image(0)).await;
-    let dir = desk.path("cache");
-    let page = desk.path("page");
-    for dir in [&dir, &page] {
-        std::fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
-        std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    }
-    std::fs::write(dir.join("index.json"), vec![b' '; 40 << 20]).unwrap();
-    std::fs::write(page.join("index.json"), "<html>no</html>").unwrap();
-    let empty = TestRegistry::start().await;
-    for (at, import) in [
-        format!("type=registry,ref={name}"),
-        format!("type=registry,ref={}/none:1", empty.host()),
-        "type=registry,ref=127.0.0.1:1/none:1".to_owned(),
-        format!("type=local,src={}", dir.display()),
-        format!("type=local,src={}", page.display()),
-        format!("type=local,src={}", desk.path("missing").display()),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let state = llb::scratch().file(Files::new().then(Mkfile::new("/new", 0o644, at.to_string())));
-        let ran = built(&desk, &state, &format!("--tries 1 --import-cache {import}")).await;
-        assert!(ran.stderr.contains(r#""type":"warning""#), "{import}: {}", ran.stderr);
-        is_clean(&desk, None).await;
-    }
-    drop(registry);
-}
-
 /// A directory that is missing, or is none, or has what cannot be read or copied.
 #[tokio::test]
 async fn directories_that_are_odd() {
@@ -137,8 +104,6 @@ async fn directories_that_are_odd() {
     std::fs::write(context.join(odd), "odd").unwrap();
     std::fs::write(context.join("with\nbreak"), "odd").unwrap();
     let _socket = UnixListener::bind(context.join("socket")).unwrap();
-    let fifo = std::process::Command::new("mkfifo").arg(context.join("fifo")).status().unwrap();
-    assert!(fifo.success());
     std::os::unix::fs::symlink("../../../etc/passwd", context.join("link")).unwrap();
     let out = desk.path("out");
     let words = format!("--local context={} -o type=local,dest={}", context.display(), out.display());

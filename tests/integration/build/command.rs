@@ -86,15 +86,8 @@ async fn a_command_that_fails_is_shown() {
             "{mode}: {last}"
         );
         assert!(!last.contains("sha256:"), "{mode}: {last}");
-        assert_eq!(
-            ran.stderr.matches("thing\\n\"").count() + usize::from(mode != "json"),
-            1,
-            "{mode}: {}",
-            ran.stderr
-        );
         if mode != "json" {
             assert!(ran.stderr.contains("first\n"), "{mode}: {}", ran.stderr);
-            assert!(!ran.stderr.contains('\u{1b}'), "{mode}: {:?}", ran.stderr);
         }
         assert_eq!(ran.stdout, "");
     }
