@@ -98,7 +98,7 @@ class Builds:
             self.keep(job, name, "cold", usage)
 
     def one(self, job, name, builder):
-        place = self.directory / f"built-{next(self.numbers)}"
+        place = self.directory / f"b{next(self.numbers)}"  # Short: podman takes no more than 50 characters of a path below.
         with contextlib.closing(builder(place, self.env)) as store:
             command = store.command(job)
             usage = self.measured(store, [command])

@@ -63,8 +63,12 @@ impl ImmutableRef {
         self.settled().await
     }
 
-    /// The same, but trees that were committed are durable [soon](Manager::settle).
-    pub(crate) async fn extract_soon(&self, access: &Access) -> Result<()> {
+    /// The same, but trees that were committed are durable [soon](Manager::settle): for who goes on with them and waits once,
+    /// at the end.
+    ///
+    /// # Errors
+    /// Those of [`extract`](Self::extract).
+    pub async fn extract_soon(&self, access: &Access) -> Result<()> {
         // A tree that was committed and may be had back is no snapshot yet.
         self.finalize_soon().await?;
         if self.is_extracted().await? {

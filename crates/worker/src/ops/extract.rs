@@ -21,7 +21,8 @@ impl Preprocess<WorkerRef> for Extract {
     async fn preprocess(&self, cx: &LoadCx, input: &WorkerRef) -> Result<(), OpError> {
         let Some(tree) = input.tree() else { return Ok(()) };
         let access = self.0.access(cx);
-        let extract = tree.extract(&access);
+        // A build waits once for all it has made: a chain of ops would otherwise wait for the disk at each of them.
+        let extract = tree.extract_soon(&access);
         let extracted = cx.cancellation().run_until_cancelled(extract).await.ok_or(OpError::Cancelled)?;
         extracted.map_err(|error| gone(0, error))
     }
