@@ -63,7 +63,8 @@ async fn what_was_pruned_is_forgotten() {
     let link = Link { op: key(9), input: 0, selector: None };
     let result = |id: &str| StoredResult { id: ResultId::new(id), created_at: SystemTime::now() };
     let links = vec![(key(1), link.clone(), key(2)), (key(1), link.clone(), key(3))];
-    let ids = [kept.id().as_str().to_owned(), "0123456789abcdef0123456789abcdef".to_owned(), "scratch".to_owned()];
+    let ids =
+        [kept.id().as_str().to_owned(), "0123456789abcdef0123456789abcdef".to_owned(), "scratch".to_owned()];
     let results = (2..).zip(&ids).map(|(seed, id)| (key(seed), result(id))).collect();
     keys.commit(Batch { links, results }).await.unwrap();
 
