@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lazyblob_remote::What;
 use tokio::sync::oneshot;
 
-use super::call::{Answer, Job, Ran, Reader, Writer};
+use super::call::{Job, Ran, Reader, Writer};
 use super::generation::GenerationFile;
 use super::guarded::said;
 use super::lock::Locks;
@@ -192,7 +192,7 @@ impl Committer {
         }
         // Whatever is written on top of such changes may speak of what they do.
         let mut speaks_of_trees = self.sealed.is_some() || !changes.is_empty();
-        let (mut at_once, mut durable): (Vec<Box<dyn Answer>>, Vec<Box<dyn Answer>>) = Default::default();
+        let (mut at_once, mut durable) = (Vec::new(), Vec::new());
         while at_once.len() + durable.len() < GROUP && begun.elapsed() < GATHERING && !session.has_failed() {
             let Some((writer, is_durable)) = self.queue.writes.pop_front() else { break };
             let mut transaction = Transaction::new(session.store(), [sealed, &changes], session.generation());
@@ -202,14 +202,19 @@ impl Committer {
                 speaks_of_trees |= !is_durable && !own.is_empty();
                 changes.extend(own);
             }
-            if is_durable { &mut durable } else { &mut at_once }.push(answer);
+            match is_durable {
+                true => durable.push(answer),
+                false => at_once.push(answer),
+            }
         }
         if speaks_of_trees {
             self.soon.changes = changes;
             if session.has_failed() {
                 durable.append(&mut at_once);
             }
-            at_once.into_iter().for_each(|answer| answer.committed());
+            for answer in at_once {
+                answer.committed();
+            }
             match &mut self.sealed {
                 // One that has changed nothing waits for what it has seen.
                 Some(sealed) if self.soon.changes.is_empty() => sealed.pending.answers.extend(durable),

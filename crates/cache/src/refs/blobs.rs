@@ -5,6 +5,7 @@ use std::io::{Read as _, Seek as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lazyblob_flightcontrol as flightcontrol;
 use lazyblob_remote::Access;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::error::{Error, IoContext as _, Result, What};
 use crate::layer::{self, Compressed, Compression, Compressor, LayerType};
 use crate::manager::live::Live;
 use crate::manager::{GetOptions, Manager, NewLayer};
-use crate::record::{Kind, LayerBlob};
+use crate::record::{Kind, LayerBlob, RecordId};
 use crate::root::{Pin, Pinned};
 
 /// How blobs are made.
@@ -89,34 +90,51 @@ impl ImmutableRef {
 }
 
 impl Manager {
-    /// Makes the blob of a layer's tree and says so in its record.
+    /// Makes the blob of a layer's tree and says so in its record. Many may ask for it at once: it is made once, as the first
+    /// of them says, for as long as anybody waits.
     async fn make_blob(&self, layer: &Layer, options: &BlobOptions) -> Result<Pinned> {
+        let (manager, layer, options) = (self.clone(), layer.clone(), *options);
+        let id = layer.record().id.clone();
+        let run = move |context: flightcontrol::Context<()>| async move {
+            Ok(manager.make_blob_once(&layer, options, context.token().clone()).await?)
+        };
+        let blob = self.0.packs.run(id.clone(), run).await.map_err(|error| told(error, &id))?;
+        // Each has a pin of its own; the record, which is in use, has one as well.
+        self.root().live().pin(&[Pin::Blob(blob.descriptor.digest().clone())])
+    }
+
+    async fn make_blob_once(
+        &self,
+        layer: &Layer,
+        options: BlobOptions,
+        cancel: CancellationToken,
+    ) -> Result<LayerBlob> {
         let record = layer.record();
+        // Whoever asked before may have made it since it was looked for.
+        if let Some(blob) = record.blob.clone() {
+            return Ok(blob);
+        }
         let key = record.snapshot.clone();
         let key =
             key.ok_or_else(|| Error::invalid("make blob", &record.id, "it has no snapshot of its own"))?;
-        let (snapshots, options, scratch) = (Arc::clone(self.snapshots()), *options, self.root().staging());
+        let (snapshots, scratch) = (Arc::clone(self.snapshots()), self.root().staging());
         let what = What::new("make blob", &record.id);
-        let make = move |cancel: CancellationToken| {
-            blocking(
-                || what,
-                move || {
-                    let file = scratch_file(&scratch)?;
-                    let mut out = Compressor::new(file, options.layer, options.compression, options.threads)?;
-                    layer::tar_of(&snapshots.directory(&key)?, snapshots.form(), &mut out, &cancel)?;
-                    out.finish()
-                },
-            )
+        let make = move || {
+            let file = scratch_file(&scratch)?;
+            let mut out = Compressor::new(file, options.layer, options.compression, options.threads)?;
+            layer::tar_of(&snapshots.directory(&key)?, snapshots.form(), &mut out, &cancel)?;
+            out.finish()
         };
-        let made = self.see_through(make).await?;
-        let (blob, pin) = self.store_made(made).await?;
+        let made = blocking(|| what, make).await?;
+        let (blob, _pin) = self.store_made(made).await?;
+        let own = blob.clone();
         self.change(layer.live(), move |record| {
             let news = record.blob.is_none();
-            record.blob.get_or_insert(blob);
+            record.blob.get_or_insert(own);
             news
         })
         .await?;
-        Ok(pin)
+        Ok(layer.blob().unwrap_or(blob))
     }
 
     /// Compresses a blob that is here anew.
@@ -202,6 +220,19 @@ impl Manager {
             .await?;
         }
         Ok(())
+    }
+}
+
+/// What a waiter hears.
+fn told(error: flightcontrol::Error<Error>, id: &RecordId) -> Error {
+    let what = What::new("make blob", id);
+    match error {
+        flightcontrol::Error::Failed(error) => Error::Shared(error),
+        flightcontrol::Error::Personal(error) => error,
+        flightcontrol::Error::Panicked(message) => {
+            Error::Lost { what, reason: format!("the work panicked: {message}") }
+        }
+        _ => Error::Cancelled { what },
     }
 }
 

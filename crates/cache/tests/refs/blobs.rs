@@ -83,3 +83,45 @@ async fn unrelated_trees_are_compared() {
     drop((one, other, diff, nothing));
     manager.close().await.unwrap();
 }
+
+/// Many who ask at once for what stands on the same layers have each layer packed once, as the first of them says; who
+/// leaves does not keep the others from it.
+#[tokio::test]
+async fn a_layer_is_packed_once_whoever_asks() {
+    let world = World::new().await;
+    let (manager, held) = crate::closing::held(&world).await;
+    let base = made(&manager, None, "below").await;
+    let mut tops = Vec::new();
+    for at in 0..8 {
+        tops.push(made(&manager, Some(&base), &format!("above {at}")).await);
+    }
+    for top in &tops {
+        top.finalize().await.unwrap();
+    }
+    held.packed.lock().unwrap().clear();
+    let gzip = BlobOptions {
+        layer: LayerType { algorithm: Algorithm::Gzip, ..ZSTD.layer },
+        compression: Compression::GZIP,
+        threads: 1,
+    };
+    let access = Access::anonymous();
+    let mut leaves = Box::pin(tops[0].make_blobs(&ZSTD, &access));
+    assert!(futures::poll!(&mut leaves).is_pending());
+    let all = tops.iter().enumerate().map(|(at, top)| {
+        let options = if at % 2 == 0 { &ZSTD } else { &gzip };
+        top.make_blobs(options, &access)
+    });
+    let all = futures::future::try_join_all(all);
+    let left = async move { drop(leaves) };
+    let (done, ()) = futures::join!(all, left);
+    done.unwrap();
+    let mut packed = held.packed.lock().unwrap().clone();
+    packed.sort();
+    let times = packed.len();
+    packed.dedup();
+    assert_eq!((times, packed.len()), (9, 9), "each layer once");
+    let below = base.layers()[0].blob().unwrap();
+    assert!(tops.iter().all(|top| top.layers()[0].blob().as_ref() == Some(&below)), "one blob for all");
+    drop((base, tops));
+    manager.close().await.unwrap();
+}

@@ -31,6 +31,8 @@ pub(crate) struct Held {
     shut: AtomicBool,
     /// Nothing can be synced.
     pub(crate) full: AtomicBool,
+    /// Whose directories were asked for.
+    pub(crate) packed: Mutex<Vec<SnapshotKey>>,
     at: Mutex<At>,
     changed: Condvar,
 }
@@ -88,6 +90,7 @@ impl Snapshotter for Held {
     }
     fn directory(&self, key: &SnapshotKey) -> Result<PathBuf> {
         let _inside = self.pass();
+        self.packed.lock().unwrap().push(key.clone());
         self.inner.directory(key)
     }
     fn list(&self) -> Result<Vec<SnapshotInfo>> {
@@ -188,6 +191,7 @@ pub(crate) async fn held(world: &World) -> (Manager, Arc<Held>) {
         inner,
         shut: AtomicBool::default(),
         full: AtomicBool::default(),
+        packed: Mutex::default(),
         at: Mutex::default(),
         changed: Condvar::new(),
     };

@@ -18,6 +18,24 @@ use crate::spec::OutputSpec;
 pub type Stdout = Arc<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>;
 
 impl Build {
+    /// Makes the blobs of what was built as `spec` wants them; nothing where it asks for files. A layer keeps the blob that it
+    /// gets first: to be called before [caches](Self::export_cache) are exported side by side with [outputs](Self::export),
+    /// which then find the same blobs.
+    ///
+    /// # Errors
+    /// Those of [`results`](Self::results) and of [`export::make_blobs`]. What keeps it from being done keeps the export from
+    /// being done, or is mended there.
+    pub async fn make_blobs(&self, spec: &OutputSpec, access: &Access) -> Result<()> {
+        let results = self.results().await?;
+        let parts: Vec<Part> = self
+            .outputs()
+            .iter()
+            .zip(&results)
+            .map(|(output, built)| Part::new(output.platform.clone(), built.result.clone()))
+            .collect();
+        Box::pin(export::make_blobs(self.engine().worker(), spec, &parts, access)).await
+    }
+
     /// Builds what was asked for and makes of it what `spec` says, on behalf of `access`. With `inline` an image has the
     /// cache of this build in its config. A result whose blobs turn out to be gone is made again.
     ///
@@ -36,16 +54,21 @@ impl Build {
             for (output, built) in self.outputs().iter().zip(&results) {
                 let mut part = Part::new(output.platform.clone(), built.result.clone());
                 part.base = base(built).await;
-                if inline {
-                    // Of an image's own cache only what its layers are made of is of use.
+                parts.push(part);
+            }
+            let exporting = async {
+                let worker = self.engine().worker();
+                export::make_blobs(worker, spec, &parts, access).await?;
+                for (part, output) in parts.iter_mut().zip(self.outputs()).filter(|_| inline) {
+                    // Of an image's own cache only what its layers are made of is of use. It is asked for when these
+                    // have their blobs: it would have others made.
                     let options = ExportOptions { mode: ExportMode::Min, ..ExportOptions::default() };
                     part.inline_cache = Some(Arc::new(self.job.export_learned(&output.edge, options).await?));
                 }
-                parts.push(part);
-            }
-            let out = stdout.as_ref().map(|open| open());
-            let exporting = Box::pin(export::export(self.engine().worker(), spec, parts, out, access));
-            let error = match exporting.await {
+                let out = stdout.as_ref().map(|open| open());
+                export::export(worker, spec, parts, out, access).await
+            };
+            let error = match Box::pin(exporting).await {
                 Err(error) => error,
                 done => return done,
             };

@@ -56,13 +56,7 @@ pub(super) async fn layers(
     let Some(tree) = part.result.tree() else {
         return Ok(Layers { tree: None, blobs: Vec::new(), diff_ids: Vec::new(), of_base: 0 });
     };
-    let threads = u32::try_from(worker.manager().settings().cpus).unwrap_or(1);
-    let family = options.family.unwrap_or(Family::Oci);
-    let blobs = BlobOptions {
-        layer: LayerType::new(family, options.compression.algorithm()),
-        compression: options.compression,
-        threads,
-    };
+    let blobs = wanted(worker, options);
     tree.make_blobs(&blobs, access).await?;
     let mut tree = tree.clone();
     let of_base = shared(&listed(&tree)?.1, part.base.as_ref());
@@ -76,6 +70,16 @@ pub(super) async fn layers(
     // A ref of no layers, such as what two equal trees differ in.
     let tree = (!blobs.is_empty()).then_some(tree);
     Ok(Layers { tree, blobs, diff_ids, of_base })
+}
+
+/// How an image's blobs are made.
+pub(super) fn wanted(worker: &Worker, options: &ImageOptions) -> BlobOptions {
+    let family = options.family.unwrap_or(Family::Oci);
+    BlobOptions {
+        layer: LayerType::new(family, options.compression.algorithm()),
+        compression: options.compression,
+        threads: u32::try_from(worker.manager().settings().cpus).unwrap_or(1),
+    }
 }
 
 type Listed = (Vec<Descriptor>, Vec<(Digest, String)>);

@@ -30,4 +30,4 @@ pub use files::{directory, tar};
 pub use image::{ImageExport, image};
 pub use options::{Annotation, ImageOptions, Place};
 pub use push::Pushed;
-pub use run::{Exported, export};
+pub use run::{Exported, export, make_blobs};

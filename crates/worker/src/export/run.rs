@@ -11,6 +11,7 @@ use super::archive::Scratch;
 use super::base::Part;
 use super::files::{self, NewFile};
 use super::image::image;
+use super::layers::wanted;
 use super::options::ImageOptions;
 use super::push::Pushed;
 use crate::error::{Error, Result};
@@ -46,6 +47,26 @@ pub async fn export(
     give_configs(spec, &mut parts);
     // Boxed: callers hold it inside futures of their own.
     Box::pin(Run { worker, parts: &parts, access }.run(spec, stdout)).await
+}
+
+/// Makes the blobs of the layers that have none, as an image that `spec` asks for wants them; nothing for files. To be done
+/// before anybody else has any made of the same layers: a layer keeps the blob that it gets first.
+///
+/// # Errors
+/// Those of [`ImmutableRef::make_blobs`](lazyblob_cache::ImmutableRef::make_blobs).
+pub async fn make_blobs(worker: &Worker, spec: &OutputSpec, parts: &[Part], access: &Access) -> Result<()> {
+    let (OutputKind::Image { options, .. }
+    | OutputKind::Oci { options, .. }
+    | OutputKind::Docker { options, .. }) = &spec.kind
+    else {
+        return Ok(());
+    };
+    for part in parts {
+        if let Some(tree) = part.result.tree() {
+            tree.make_blobs(&wanted(worker, options), access).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Parts that have no config get that of the spec: their platform's, or else the one for all.

@@ -143,6 +143,12 @@ async fn work(build: &Build, args: &BuildArgs, context: &Context) -> Result<Made
             .map(|spec| build.export(spec, inline, Some(Arc::new(stdout)), context.access()));
         Ok::<_, Failure>(try_join_all(exports).await?)
     };
+    // Caches take the blobs that images have, and are made beside the pushes, not beside these.
+    for spec in &args.output {
+        if let Err(error) = build.make_blobs(spec, context.access()).await {
+            tracing::debug!(%error, "blobs are made when the output is");
+        }
+    }
     let (outputs, caches) = futures::join!(outputs, caches);
     if outputs.is_err() && output::Raw::is_closed() {
         return Err(Failure::ClosedPipe);
