@@ -115,7 +115,7 @@ async fn directories_that_are_odd() {
 
     // Root may read everything, but for what is no file.
     if !rustix::process::geteuid().is_root() {
-        std::fs::set_permissions(context.join(odd), std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(context.join(odd), std::fs::Permissions::from_mode(0o0)).unwrap();
         let ran = build(&desk, &state, &words).await.exits(1);
         assert!(ran.stderr.contains("Permission denied"), "{}", ran.stderr);
     }

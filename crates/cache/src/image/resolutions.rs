@@ -56,7 +56,7 @@ impl Resolutions {
                 let root = this.root(named, &manager, &ask).await?;
                 manager.resolve_from(root, &ask, &access).await
             };
-            let resolved = context.token().run_until_cancelled(resolving).await;
+            let resolved = context.token().run_until_cancelled(Box::pin(resolving)).await;
             resolved.unwrap_or(Err(Error::Cancelled { what })).map(Arc::new).map_err(failure)
         };
         self.0.images.run(key, work).await.map_err(|error| told(error, about))
