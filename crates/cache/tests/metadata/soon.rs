@@ -169,17 +169,17 @@ async fn a_sync_is_in_nobodys_way() {
         put(&first, RECORDS, "before", "durable").await.unwrap();
         let generation = first.generation().unwrap();
         put_soon(&first, "tree", "one").await.unwrap();
-        let own = first.clone();
-        let durable = tokio::spawn(async move { put(&own, RECORDS, "other", "durable").await });
+        let mut durable = Box::pin(put(&first, RECORDS, "other", "durable"));
+        assert!(futures::poll!(&mut durable).is_pending());
         barrier.begun(1).await;
         assert_eq!(get(&first, RECORDS, "tree").await.unwrap().unwrap(), "one");
         assert_eq!(get(&first, RECORDS, "other").await.unwrap().unwrap(), "durable", "it is on its way");
         put_soon(&first, "tree", "two").await.unwrap();
         assert_eq!(get(&first, RECORDS, "tree").await.unwrap().unwrap(), "two");
         assert_eq!(first.generation().unwrap(), generation, "nothing is committed before it is synced");
-        assert!(!durable.is_finished());
+        assert!(futures::poll!(&mut durable).is_pending());
         barrier.end(false);
-        durable.await.unwrap().unwrap();
+        durable.await.unwrap();
         assert_eq!(first.generation().unwrap(), generation + 1);
         assert_eq!(get(&first, RECORDS, "tree").await.unwrap().unwrap(), "two");
         // What came after it was synced has a sync of its own.
@@ -201,16 +201,16 @@ async fn a_batch_takes_along_what_is_gathered_on_top_of_it() {
         let (first, barrier) = slow(root.path(), &engine);
         put(&first, RECORDS, "before", "durable").await.unwrap();
         put_soon(&first, "parent", "one").await.unwrap();
-        let own = first.clone();
-        let settled = tokio::spawn(async move { own.settle().await });
+        let mut settled = Box::pin(first.settle());
+        assert!(futures::poll!(&mut settled).is_pending());
         barrier.begun(1).await;
         let child = first.now();
         put_soon(&first, "child", "of parent").await.unwrap();
-        let own = first.clone();
-        let durable = tokio::spawn(async move { put(&own, RECORDS, "name", "of child").await });
+        let mut durable = Box::pin(put(&first, RECORDS, "name", "of child"));
+        assert!(futures::poll!(&mut durable).is_pending());
         while get(&first, RECORDS, "name").await.unwrap().is_none() {}
         barrier.end(true);
-        let told = [settled.await.unwrap(), durable.await.unwrap(), first.settle_since(child).await];
+        let told = [settled.await, durable.await, first.settle_since(child).await];
         for error in told.map(Result::unwrap_err) {
             assert!(error.to_string().contains("the disk is full"), "{error}");
         }
