@@ -105,7 +105,7 @@ impl Committer {
     fn wait(&mut self) {
         let since = Instant::now();
         let mut look = FIRST_LOOK.min(self.shared.settings.look);
-        while self.queue.is_empty() && !self.queue.closing {
+        while (self.queue.is_empty() || self.only_held()) && !self.queue.closing {
             let Some(session) = &self.session else {
                 let job = self.queue.jobs.recv().unwrap_or(Job::Close);
                 return self.queue.add(job);
@@ -126,6 +126,18 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// Whether who writes next is to be durable and stands on what is not: what it writes is not to be seen before it is
+    /// durable, so it waits for the batch, and who writes later with it. Who reads does not.
+    fn is_held(&self) -> bool {
+        self.has_pending() && self.queue.writes.front().is_some_and(|(_, is_durable)| *is_durable)
+    }
+
+    /// Whether there is nothing else to do until a batch is synced.
+    fn only_held(&self) -> bool {
+        let is_syncing = self.sealed.as_ref().is_some_and(|sealed| sealed.batch > self.queue.synced);
+        is_syncing && self.is_held() && self.queue.reads.is_empty()
     }
 
     fn has_pending(&self) -> bool {
@@ -164,7 +176,13 @@ impl Committer {
             let earlier = [sealed, &self.soon.changes];
             read.run(&Transaction::new(session.store(), earlier, session.generation()));
         }
-        if !session.has_failed() && !self.queue.writes.is_empty() {
+        let has_failed = session.has_failed();
+        if !has_failed && self.is_held() {
+            self.seal_all();
+            if self.queue.closing {
+                self.commit_sealed();
+            }
+        } else if !has_failed && !self.queue.writes.is_empty() {
             self.write();
         }
         if self.queue.writes.is_empty() {
@@ -194,6 +212,10 @@ impl Committer {
         let mut speaks_of_trees = self.sealed.is_some() || !changes.is_empty();
         let (mut at_once, mut durable) = (Vec::new(), Vec::new());
         while at_once.len() + durable.len() < GROUP && begun.elapsed() < GATHERING && !session.has_failed() {
+            let is_other = |next: &bool| if *next { !at_once.is_empty() } else { !durable.is_empty() };
+            if self.queue.writes.front().is_some_and(|(_, next)| is_other(next)) {
+                break;
+            }
             let Some((writer, is_durable)) = self.queue.writes.pop_front() else { break };
             let mut transaction = Transaction::new(session.store(), [sealed, &changes], session.generation());
             let Ran { kept, answer } = writer.run(&mut transaction);
