@@ -54,7 +54,7 @@ impl Resolutions {
         let work = move |context: Context<()>| async move {
             let resolving = async {
                 let root = this.root(named, &manager, &ask).await?;
-                manager.resolve_from(root, &ask, &access).await
+                Box::pin(manager.resolve_from(root, &ask, &access)).await
             };
             let resolved = context.token().run_until_cancelled(Box::pin(resolving)).await;
             resolved.unwrap_or(Err(Error::Cancelled { what })).map(Arc::new).map_err(failure)

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use lazyblob_remote::Access;
 use lazyblob_remote::testing::Image;
+use lazyblob_remote::{Access, digest};
 use lazyblob_solver::KeyId;
 use lazyblob_worker::engine::{Engine, Request};
 use lazyblob_worker::keys::image_keys;
-use lazyblob_worker::llb::{diff, image, merge};
+use lazyblob_worker::llb::{Definition, diff, image, merge, pb};
+use prost::Message as _;
 
 use crate::support::{World, actions, amd64, tree};
 
@@ -110,6 +111,16 @@ async fn layers_are_shown_at_their_image() {
     engine.close().await;
 }
 
+/// An image of whatever platform is built for.
+fn unnamed(identifier: &str) -> Definition {
+    let source = pb::SourceOp { identifier: identifier.to_owned(), ..pb::SourceOp::default() };
+    let op = pb::Op { kind: Some(pb::Kind::Source(source)), ..pb::Op::default() }.encode_to_vec();
+    let input = pb::Input { digest: digest::sha256(&op).to_string(), index: 0 };
+    let last = pb::Op { inputs: vec![input], ..pb::Op::default() }.encode_to_vec();
+    let whole = pb::Definition { def: vec![op, last], ..pb::Definition::default() };
+    Definition::parse(&whole.encode_to_vec()).unwrap()
+}
+
 /// A build for several platforms asks once what a tag stands for.
 #[tokio::test]
 async fn platforms_of_one_build_are_of_one_index() {
@@ -128,7 +139,7 @@ async fn platforms_of_one_build_are_of_one_index() {
         .await
         .unwrap();
     let session = engine.session(Default::default());
-    let definition = image("registry.test/multi:1").definition(&amd64()).unwrap();
+    let definition = unnamed("docker-image://registry.test/multi:1");
     let mut request = Request::new(&definition, &session);
     request.platforms = vec![amd64(), "linux/arm64".parse().unwrap()];
     let build = engine.solve(request).await.unwrap();
