@@ -26,3 +26,4 @@ pub use export::{CacheExport, DroppedResult, export};
 pub use import::{Imported, import};
 pub use inline::{INLINE_FIELD, inline};
 pub use spec::{BadCache, ExportSpec, ExportTarget, ImportSpec};
+pub(crate) use stacks::blobs_as;

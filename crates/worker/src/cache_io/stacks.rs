@@ -78,14 +78,8 @@ impl Stacks {
         (at, created_at, tree): (usize, SystemTime, &ImmutableRef),
         converted: &mut Converted,
     ) -> Result<()> {
-        let family = if spec.names == Names::Docker { Family::Docker } else { Family::Oci };
-        let compression = spec.compression.unwrap_or(Compression::GZIP);
-        let options = BlobOptions {
-            layer: LayerType::new(family, compression.algorithm()),
-            compression,
-            threads: std::thread::available_parallelism()
-                .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
-        };
+        let options = blobs_as(spec);
+        let family = options.layer.family;
         tree.make_blobs(&options, access).await?;
         let remote = tree.remote(access)?;
         let provider: Arc<dyn Provider> = Arc::new(remote.provider);
@@ -143,6 +137,18 @@ impl Stacks {
                 self.described.insert(blob.digest().clone(), blob);
             }
         }
+    }
+}
+
+/// How `spec` wants blobs that are made for it.
+pub(crate) fn blobs_as(spec: &ExportSpec) -> BlobOptions {
+    let family = if spec.names == Names::Docker { Family::Docker } else { Family::Oci };
+    let compression = spec.compression.unwrap_or(Compression::GZIP);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    BlobOptions {
+        layer: LayerType::new(family, compression.algorithm()),
+        compression,
+        threads: u32::try_from(cores).unwrap_or(1),
     }
 }
 

@@ -31,6 +31,14 @@ impl Build {
         if spec.target == ExportTarget::Inline {
             return Ok(CacheExport::default());
         }
+        if spec.compression.is_some()
+            && let Ok(results) = self.results().await
+        {
+            // Whoever gives results away as they come makes blobs as is usual.
+            for tree in results.iter().filter_map(|built| built.result.tree()) {
+                tree.make_blobs(&cache_io::blobs_as(spec), access).await?;
+            }
+        }
         let options = ExportOptions { mode: spec.mode, ..ExportOptions::default() };
         let mut all: Option<Exported<WorkerRef>> = None;
         for output in self.outputs() {

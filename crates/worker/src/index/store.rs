@@ -124,7 +124,7 @@ impl KeyStore for DiskKeys {
                     bare.insert(key);
                 }
             }
-            prune(rows, bare.into_iter().collect())
+            prune(rows, bare)
         })
         .await
     }
@@ -170,19 +170,24 @@ fn keys_of(rows: &dyn Read, id: &ResultId) -> Result<Vec<KeyId>> {
     Ok(keys)
 }
 
-/// Removes those of `bare` that have neither a result nor a link that leaves them, and then those they were reached from.
-fn prune(rows: &mut Transaction<'_>, mut bare: Vec<KeyId>) -> Result<()> {
-    while let Some(key) = bare.pop() {
-        let leads_on =
-            rows.first(&RESULTS, &key.encode())?.is_some() || rows.first(&LINKS, &key.encode())?.is_some();
-        if leads_on {
-            continue;
+/// Removes those of `bare` that have neither a result nor a link that leaves them, and then those they were reached from: each
+/// once for all that it led to, as looking whether anything is left costs the more the more was removed.
+fn prune(rows: &mut Transaction<'_>, mut bare: HashSet<KeyId>) -> Result<()> {
+    while !bare.is_empty() {
+        let mut above = HashSet::new();
+        for key in bare {
+            let leads_on = rows.first(&RESULTS, &key.encode())?.is_some()
+                || rows.first(&LINKS, &key.encode())?.is_some();
+            if leads_on {
+                continue;
+            }
+            for (from, link) in links_to(rows, &key)? {
+                rows.delete(&LINKS, &row::link(&from, &link, &key));
+                rows.delete(&BACK, &row::back(&key, &from, &link));
+                above.insert(from);
+            }
         }
-        for (from, link) in links_to(rows, &key)? {
-            rows.delete(&LINKS, &row::link(&from, &link, &key));
-            rows.delete(&BACK, &row::back(&key, &from, &link));
-            bare.push(from);
-        }
+        bare = above;
     }
     Ok(())
 }
