@@ -60,6 +60,7 @@ fn linked(config: &Value) -> BTreeSet<String> {
     records.iter().map(one).collect()
 }
 
+/// BuildKit row 85: results whose blobs are gone are left out, and their keys stay.
 /// testCacheExportCacheDeletedContent: a layer of a cache is gone, and who imports it and exports it again gives away every
 /// record and every link of it, with the layers that are left.
 #[tokio::test]

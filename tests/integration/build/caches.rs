@@ -129,6 +129,8 @@ async fn a_caches_manifest_has_the_form_that_is_asked_for() {
     }
 }
 
+/// Row 99: an export that fails is an error or a warning, as asked.
+/// BuildKit row 93: so it is with each of several.
 /// testCacheExportIgnoreError: an export that fails is an error, unless it is said that it is none.
 #[tokio::test]
 async fn an_export_that_fails_is_an_error_unless_told_otherwise() {

@@ -109,6 +109,7 @@ async fn an_image_of_two_platforms_brings_both_caches() {
     }
 }
 
+/// BuildKit row 93: several caches are exported side by side.
 /// testMultipleCacheExports: four caches of one build, each whole, and an image with its own that is the same every time.
 #[tokio::test]
 async fn one_build_gives_away_many_caches() {

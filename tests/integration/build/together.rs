@@ -62,6 +62,7 @@ fn slowly(registry: &TestRegistry) {
     registry.add(Toxic::new(slow).on(Kind::BlobGet));
 }
 
+/// BuildKit row 108: what is pulled is shared.
 /// Two builds at once, of one base: it is pulled once.
 #[tokio::test]
 async fn two_builds_share_one_pull() {

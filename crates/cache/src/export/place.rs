@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use lazyblob_remote::digest;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 
 use super::{Extracted, count};
@@ -134,16 +134,22 @@ fn make_tree(tree: &Path, target: &Path) -> Result<()> {
 
 /// Only who may write a directory may give it another parent: one that nobody may write is made so for that moment.
 pub(super) fn rename(tree: &Path, target: &Path) -> io::Result<()> {
-    let open = File::open(tree);
+    // Nothing else is opened: a pipe would wait for somebody to write.
+    let directory = || -> io::Result<File> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(tree, flags, Mode::empty())?.into())
+    };
+    let open = directory();
     match fs::rename(tree, target) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let mode = fs::symlink_metadata(tree)?.mode();
-            if mode & OWNER_WRITES != 0 {
+            let found = fs::symlink_metadata(tree)?;
+            let mode = found.mode();
+            if mode & OWNER_WRITES != 0 || !found.is_dir() {
                 return Err(error);
             }
             // One that nobody may read is opened after that.
             fs::set_permissions(tree, fs::Permissions::from_mode(0o700))?;
-            let open = open.or_else(|_| File::open(tree))?;
+            let open = open.or_else(|_| directory())?;
             let renamed = fs::rename(tree, target);
             open.set_permissions(fs::Permissions::from_mode(mode & 0o7777))?;
             renamed?;
@@ -261,6 +267,16 @@ fn is_place(name: &OsStr, prefix: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_is_moved_without_waiting_for_a_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("pipe"), dir.path().join("moved"));
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &from, kind, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        rename(&from, &to).unwrap();
+        assert!(!from.exists() && to.exists());
+    }
 
     #[test]
     fn a_place_is_known_by_its_name() {
