@@ -135,7 +135,9 @@ impl Steps {
 /// A part of a vertex' work in a few words: `sha256:0123456789ab downloading 1.00 MiB / 3.50 MiB`.
 pub(super) fn part(part: &Progress) -> String {
     let id = match part.id.split_once(':') {
-        Some((algorithm, hex)) if hex.len() > 12 && hex.is_ascii() => format!("{algorithm}:{}", &hex[..12]),
+        Some((algorithm, hex)) if hex.len() > 12 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            format!("{algorithm}:{}", &hex[..12])
+        }
         _ => part.id.to_string(),
     };
     let bytes = indicatif::HumanBytes;
@@ -227,6 +229,24 @@ pub(super) mod tests {
         let (step, _) = steps.event(&event("image", 40, What::Prepared)).unwrap();
         assert!(!step.is_active());
         assert_eq!(step.time(SystemTime::UNIX_EPOCH), Duration::from_millis(30));
+    }
+
+    #[test]
+    fn only_digests_are_shortened() {
+        let named = |id: &str| {
+            part(&Progress {
+                id: id.into(),
+                action: "resolving".into(),
+                current: 0,
+                total: None,
+                done: false,
+            })
+        };
+        assert_eq!(
+            named("resolve localhost:5000/team/base:1"),
+            "resolve localhost:5000/team/base:1 resolving"
+        );
+        assert_eq!(named(&format!("sha256:{}", "0123456789ab".repeat(5))), "sha256:0123456789ab resolving");
     }
 
     #[test]
