@@ -6,7 +6,7 @@ use std::path::Path;
 use lazyblob::remote::copy::Platform;
 use lazyblob::worker;
 use lazyblob::worker::llb::{Definition, limits, pb};
-use lazyblob::worker::spec::OutputSpec;
+use lazyblob::worker::spec::{OutputKind, OutputSpec};
 
 use crate::cli::exit::Failure;
 
@@ -63,4 +63,45 @@ pub(super) fn read_config(spec: &mut OutputSpec) -> Result<(), Failure> {
     }
     spec.configs.push((None, bytes.into()));
     Ok(())
+}
+
+/// Times that no output is later than where its spec says none: those of `$SOURCE_DATE_EPOCH`, in seconds since 1970
+/// (reproducible-builds.org).
+pub(super) fn date(spec: &mut OutputSpec, variable: Option<&str>) -> Result<(), Failure> {
+    let Some(text) = variable.filter(|text| !text.is_empty()) else { return Ok(()) };
+    let seconds = text.parse().map_err(|_| {
+        Failure::Usage(format!("$SOURCE_DATE_EPOCH: `{text}` is no number of seconds since 1970"))
+    })?;
+    let epoch = match &mut spec.kind {
+        OutputKind::Image { options, .. }
+        | OutputKind::Oci { options, .. }
+        | OutputKind::Docker { options, .. } => &mut options.epoch,
+        OutputKind::Tar { epoch, .. } => epoch,
+        _ => return Ok(()),
+    };
+    epoch.get_or_insert(seconds);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_dates_what_has_no_date() {
+        let epoch = |spec: &str, variable: Option<&str>| {
+            let mut spec: OutputSpec = spec.parse().unwrap();
+            date(&mut spec, variable).map(|()| match spec.kind {
+                OutputKind::Oci { options, .. } => options.epoch,
+                OutputKind::Tar { epoch, .. } => epoch,
+                _ => None,
+            })
+        };
+        assert_eq!(epoch("type=oci,dest=f", Some("7")).unwrap(), Some(7));
+        assert_eq!(epoch("type=tar,dest=f", Some("7")).unwrap(), Some(7));
+        assert_eq!(epoch("type=oci,dest=f,source-date-epoch=3", Some("7")).unwrap(), Some(3));
+        assert_eq!(epoch("type=oci,dest=f", None).unwrap(), None);
+        assert_eq!(epoch("type=oci,dest=f", Some("")).unwrap(), None);
+        assert!(epoch("type=oci,dest=f", Some("today")).is_err());
+    }
 }

@@ -32,6 +32,7 @@ pub(super) async fn run(mut args: BuildArgs, context: &Context) -> Result<(), Fa
     check(&args)?;
     for spec in &mut args.output {
         definition::read_config(spec)?;
+        definition::date(spec, std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
     }
     context.between(false, goes_to_registry(&args));
     let definition = definition::read(args.definition.as_deref()).await?;
